@@ -1,0 +1,68 @@
+//! What was seen of a step's pod: the only thing that verdicts are made from.
+
+use jiff::Timestamp;
+
+use crate::id::PodUid;
+use crate::outcome::{NeverStarted, Outcome};
+
+/// One look at one pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observation {
+    /// Which pod. A look at another pod of the same name says nothing about this one.
+    pub uid: PodUid,
+    /// What it showed.
+    pub seen: Seen,
+    /// The pod was asked to go (it has a deletion timestamp).
+    pub terminating: bool,
+    /// The node that it was bound to, if it was.
+    pub node: Option<String>,
+}
+
+/// The state of our container in the pod. Never read from the pod's phase.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// The container has not started yet.
+    Waiting(Waiting),
+    /// The container runs.
+    Running {
+        /// When it started, by the node's clock.
+        started: Option<Timestamp>,
+    },
+    /// The container is over, or will never run.
+    Ended(Ended),
+}
+
+/// Why a container has not started yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Which clock runs.
+    pub phase: WaitPhase,
+    /// What it will be called if it never starts.
+    pub reason: NeverStarted,
+    /// True if waiting can't help: the pod has to be ended now.
+    pub hopeless: bool,
+    /// The cluster's own words, one line, fit for the step's log. Empty if it said nothing.
+    pub message: String,
+}
+
+/// What a pod is waiting for. Each phase has a time limit of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WaitPhase {
+    /// A node.
+    Schedule,
+    /// The image.
+    Pull,
+    /// The container: volumes, configuration, sandbox.
+    Create,
+}
+
+/// How a container ended, with the source's own times.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// How.
+    pub outcome: Outcome,
+    /// When it started, by the node's clock; `None` if it never did, or nobody can tell.
+    pub started: Option<Timestamp>,
+    /// When it ended, by the node's clock; `None` if nobody can tell.
+    pub finished: Option<Timestamp>,
+}

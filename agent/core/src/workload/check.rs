@@ -1,0 +1,266 @@
+//! Checking a spec: every problem at once, each with its field and a stable code.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::{Step, StepKind, StepSpec, WorkloadSpec};
+use crate::id::{StepId, StepIndex};
+
+/// One thing that is wrong with a workload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Stable over releases, for people who search and programs that branch.
+    pub code: &'static str,
+    /// Where: `stages[1].steps[0].image`.
+    pub field: String,
+    /// What is wrong and what to do, as a sentence. Never holds a secret's value.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} [{}]", self.field, self.message, self.code)
+    }
+}
+
+/// All that is wrong with a workload; never empty.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct WorkloadError {
+    /// In the order of the fields.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for WorkloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, problem) in self.problems.iter().enumerate() {
+            write!(f, "{}{problem}", if i == 0 { "" } else { "; " })?;
+        }
+        Ok(())
+    }
+}
+
+struct Check {
+    problems: Vec<Problem>,
+}
+
+impl Check {
+    fn problem(&mut self, code: &'static str, field: impl Into<String>, message: impl Into<String>) {
+        self.problems.push(Problem { code, field: field.into(), message: message.into() });
+    }
+}
+
+/// Checks the whole spec and resolves what each step waits for.
+pub(super) fn steps(spec: &WorkloadSpec) -> Result<Vec<Step>, WorkloadError> {
+    let mut check = Check { problems: Vec::new() };
+    if spec.stages.is_empty() {
+        check.problem("workload-no-stages", "stages", "there is no stage; a workflow needs at least one step");
+    }
+    if spec.timeout_seconds == Some(0) {
+        check.problem(
+            "workload-timeout",
+            "timeout_seconds",
+            "a timeout of 0 would end the workflow at once; leave it out for the default",
+        );
+    }
+    let mut names = BTreeMap::new();
+    let mut ids = BTreeMap::new();
+    let mut flat = Vec::new();
+    for (s, stage) in spec.stages.iter().enumerate() {
+        if stage.steps.is_empty() {
+            check.problem("workload-empty-stage", format!("stages[{s}].steps"), "the stage has no steps; remove it");
+        }
+        for (i, step) in stage.steps.iter().enumerate() {
+            let field = format!("stages[{s}].steps[{i}]");
+            one_step(&mut check, &field, step);
+            let index = StepIndex(flat.len());
+            if let Some(first) = names.insert(step.name.as_str(), index) {
+                names.insert(step.name.as_str(), first);
+                check.problem(
+                    "workload-duplicate-name",
+                    format!("{field}.name"),
+                    format!("another step is named '{}' too", step.name),
+                );
+            }
+            if ids.insert(step.id.as_str(), index).is_some() {
+                check.problem(
+                    "workload-duplicate-id",
+                    format!("{field}.id"),
+                    format!("another step has the id '{}' too", step.id),
+                );
+            }
+            flat.push((s, field, step));
+        }
+    }
+    let after: Vec<Vec<StepIndex>> = flat
+        .iter()
+        .map(|(stage, field, step)| match &step.needs {
+            None => (0..flat.len()).filter(|&i| flat[i].0 < *stage).map(StepIndex).collect(),
+            Some(needs) => {
+                let mut after = Vec::new();
+                for (n, need) in needs.iter().enumerate() {
+                    match names.get(need.as_str()) {
+                        Some(&index) => after.push(index),
+                        None => check.problem(
+                            "workload-unknown-need",
+                            format!("{field}.needs[{n}]"),
+                            format!("there is no step named '{need}'"),
+                        ),
+                    }
+                }
+                after.sort_unstable();
+                after.dedup();
+                after
+            }
+        })
+        .collect();
+    if let Some(cycle) = find_cycle(&after) {
+        let path: Vec<_> = cycle.iter().map(|&i| format!("'{}'", flat[i].2.name)).collect();
+        check.problem(
+            "workload-cycle",
+            format!("{}.needs", flat[cycle[0]].1),
+            format!("the steps wait for each other: {}", path.join(" -> ")),
+        );
+    }
+    if !check.problems.is_empty() {
+        return Err(WorkloadError { problems: check.problems });
+    }
+    Ok(flat
+        .into_iter()
+        .zip(after)
+        .map(|((stage, _, spec), after)| Step { id: StepId::new(spec.id.as_str()), stage, after, spec: spec.clone() })
+        .collect())
+}
+
+fn one_step(check: &mut Check, field: &str, step: &StepSpec) {
+    if step.id.is_empty() || !step.id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') || step.id.len() > 40 {
+        check.problem("workload-step-id", format!("{field}.id"), "an id has 1 to 40 ASCII letters, digits and '-'");
+    }
+    if step.name.trim().is_empty() {
+        check.problem("workload-step-name", format!("{field}.name"), "the step has no name");
+    }
+    if step.image.trim().is_empty() {
+        check.problem("workload-step-image", format!("{field}.image"), "the step has no image");
+    }
+    if step.timeout_seconds == Some(0) {
+        check.problem(
+            "workload-timeout",
+            format!("{field}.timeout_seconds"),
+            "a timeout of 0 would end the step at once; leave it out for none",
+        );
+    }
+    if step.max_attempts == 0 {
+        check.problem("workload-attempts", format!("{field}.max_attempts"), "a step has to be started at least once");
+    }
+    for (name, path) in [("working_dir", &step.working_dir), ("workspace_base", &step.workspace_base)] {
+        if !path.is_empty() && !path.starts_with('/') {
+            check.problem("workload-path", format!("{field}.{name}"), format!("'{path}' is not an absolute path"));
+        }
+    }
+    for (v, volume) in step.volumes.iter().enumerate() {
+        if volume.claim.is_empty() {
+            check.problem("workload-volume", format!("{field}.volumes[{v}].claim"), "the volume names no claim");
+        }
+        if !volume.path.starts_with('/') {
+            check.problem(
+                "workload-path",
+                format!("{field}.volumes[{v}].path"),
+                format!("'{}' is not an absolute path", volume.path),
+            );
+        }
+    }
+    for (p, port) in step.ports.iter().enumerate() {
+        if port.number == 0 {
+            check.problem("workload-port", format!("{field}.ports[{p}].number"), "a port is a number from 1 to 65535");
+        }
+    }
+    for (map, names) in [
+        ("environment", step.environment.keys().collect::<Vec<_>>()),
+        ("secret_environment", step.secret_environment.keys().collect()),
+    ] {
+        for name in names {
+            if name.is_empty() || name.contains(['=', '\0']) {
+                check.problem(
+                    "workload-variable",
+                    format!("{field}.{map}"),
+                    format!("{name:?} can't be the name of a variable"),
+                );
+            }
+        }
+    }
+    for (name, value) in &step.environment {
+        if value.contains('\0') {
+            check.problem(
+                "workload-variable",
+                format!("{field}.environment.{name}"),
+                "the value has a NUL byte, which no environment can hold",
+            );
+        }
+        if step.secret_environment.contains_key(name) {
+            check.problem(
+                "workload-variable",
+                format!("{field}.environment.{name}"),
+                "the variable stands in secret_environment too",
+            );
+        }
+    }
+    for (name, value) in &step.secret_environment {
+        if value.expose().contains('\0') {
+            check.problem(
+                "workload-variable",
+                format!("{field}.secret_environment.{name}"),
+                "the value has a NUL byte, which no environment can hold",
+            );
+        }
+    }
+    if step.kind == StepKind::Plugin && !step.commands.is_empty() {
+        check.problem(
+            "workload-plugin-commands",
+            format!("{field}.commands"),
+            "a plugin runs its image's own entrypoint; it can't have commands",
+        );
+    }
+}
+
+/// A cycle in the graph, as the indices along it with the first one repeated at the end.
+fn find_cycle(after: &[Vec<StepIndex>]) -> Option<Vec<usize>> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Mark {
+        New,
+        Open,
+        Done,
+    }
+    let mut marks = vec![Mark::New; after.len()];
+    for root in 0..after.len() {
+        if marks[root] != Mark::New {
+            continue;
+        }
+        // An explicit stack: a file of a hundred thousand steps must not overflow the real one.
+        let mut path = vec![(root, 0)];
+        marks[root] = Mark::Open;
+        while let Some((node, next)) = path.last_mut() {
+            match after[*node].get(*next) {
+                None => {
+                    marks[*node] = Mark::Done;
+                    path.pop();
+                }
+                Some(&StepIndex(to)) => {
+                    *next += 1;
+                    match marks[to] {
+                        Mark::Done => {}
+                        Mark::New => {
+                            marks[to] = Mark::Open;
+                            path.push((to, 0));
+                        }
+                        Mark::Open => {
+                            let from = path.iter().position(|&(node, _)| node == to).unwrap_or(0);
+                            let mut cycle: Vec<_> = path.iter().skip(from).map(|&(node, _)| node).collect();
+                            cycle.push(to);
+                            return Some(cycle);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    None
+}

@@ -1,0 +1,1 @@
+//! Kubernetes objects as values, and pod status as observation.

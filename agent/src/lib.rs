@@ -1,0 +1,1 @@
+//! A Kubernetes agent for CI servers.

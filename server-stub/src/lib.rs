@@ -1,0 +1,1 @@
+//! A Woodpecker-style server for piculet's stream.

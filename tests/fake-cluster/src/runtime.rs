@@ -1,0 +1,66 @@
+//! What runs containers on behalf of the fake cluster's kubelet.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use tokio::sync::{mpsc, watch};
+
+/// Runs containers: by a script, or as processes of this machine.
+pub trait Runtime: fmt::Debug + Send + Sync + 'static {
+    /// Runs the container named `container` of `pod` until it ends.
+    ///
+    /// The kubelet calls this once per container, after the pod was bound. `Err` means that the container could not be
+    /// created; the kubelet shows it as waiting with that reason.
+    fn run(self: Arc<Self>, pod: Arc<Pod>, container: String, io: ContainerIo) -> RunFuture;
+
+    /// Called once when the pod's object is gone: whatever the runtime keeps for it can go too.
+    fn removed(&self, pod: &Pod);
+}
+
+/// The future of a container's life.
+pub type RunFuture = Pin<Box<dyn Future<Output = Result<Exit, CreateError>> + Send>>;
+
+/// The kubelet's end of a running container.
+#[derive(Debug)]
+pub struct ContainerIo {
+    /// Told once, when the container's process really runs.
+    pub started: tokio::sync::oneshot::Sender<()>,
+    /// Standard output and standard error, in the order in which they were written. Bounded: a full one slows the process.
+    pub output: mpsc::Sender<bytes::Bytes>,
+    /// What the kubelet wants of the container. Moves from `Run` to `Terminate` to `Kill`, never back.
+    pub wish: watch::Receiver<Wish>,
+}
+
+/// What the kubelet wants of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wish {
+    /// Go on.
+    Run,
+    /// End: SIGTERM.
+    Terminate,
+    /// End at once: SIGKILL.
+    Kill,
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// With this exit code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// By the kernel, for want of memory.
+    OutOfMemory,
+}
+
+/// Why a container could not be created, in the words that Kubernetes uses for a waiting container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateError {
+    /// For example `ErrImagePull`, `CreateContainerConfigError`.
+    pub reason: String,
+    /// A sentence.
+    pub message: String,
+}

@@ -1,0 +1,1 @@
+//! Agent, server stub and fake cluster together, in one process.
