@@ -7,5 +7,6 @@ pub mod id;
 pub mod observation;
 pub mod outcome;
 pub mod report;
+pub mod run;
 pub mod secret;
 pub mod workload;

@@ -12,8 +12,10 @@ pub struct Observation {
     pub uid: PodUid,
     /// What it showed.
     pub seen: Seen,
-    /// The pod was asked to go (it has a deletion timestamp).
-    pub terminating: bool,
+    /// The pod was asked to go before its container was over: what its end will be called, whatever exit code comes
+    /// of it (`Evicted`, `Preempted`, `NodeLost`, or `PodDeleted`). `None` if nobody asked, or if the container was
+    /// over before the request (deletion timestamp less its grace period), whose exit code then counts.
+    pub going: Option<Outcome>,
     /// The node that it was bound to, if it was.
     pub node: Option<String>,
 }

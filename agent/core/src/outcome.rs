@@ -207,7 +207,7 @@ impl Outcome {
     pub fn state(&self) -> StepState {
         match self {
             Self::Exited { code: 0 } => StepState::Success,
-            Self::Cancelled { .. } | Self::DeadlineExceeded { .. } => StepState::Killed,
+            Self::Cancelled { .. } | Self::DeadlineExceeded { which: Deadline::Workflow } => StepState::Killed,
             _ => StepState::Failure,
         }
     }
@@ -217,15 +217,11 @@ impl Outcome {
         matches!(self, Self::Evicted { .. } | Self::Preempted { .. } | Self::NodeLost { .. } | Self::PodDeleted { .. })
     }
 
-    /// Whether the container never ran and creating the pod again may help.
+    /// Whether creating the pod of a step that never started again may help: the cluster, not the pod's own
+    /// description, was in the way.
     pub fn may_recreate(&self) -> bool {
-        matches!(
-            self,
-            Self::NeverStarted {
-                reason: NeverStarted::Unschedulable | NeverStarted::Cluster | NeverStarted::Volume,
-                ..
-            }
-        )
+        let busy = matches!(self, Self::NeverStarted { reason: NeverStarted::Cluster | NeverStarted::Quota, .. });
+        busy || self.is_clusters_fault()
     }
 }
 

@@ -1,0 +1,106 @@
+//! What the run machine knows of one step.
+
+use jiff::Timestamp;
+
+use crate::id::{Attempt, PodUid};
+use crate::observation::{Ended, WaitPhase, Waiting};
+use crate::outcome::{Outcome, StepState};
+
+/// One step of a run.
+#[derive(Debug, Default)]
+pub(super) struct StepRun {
+    pub(super) phase: Phase,
+    /// How often a pod was asked for.
+    pub(super) creations: u32,
+    /// How often a container was seen to have started.
+    pub(super) starts: u32,
+    /// A container has run: enough for those that wait for a detached step.
+    pub(super) up: bool,
+    /// The step failed in a way that counts for those after it.
+    pub(super) failed: bool,
+    /// Something that it waited for had failed when it was decided about.
+    pub(super) after_failure: bool,
+    /// Set once the step is being stopped; the first reason counts.
+    pub(super) stop: Option<Stop>,
+    /// What the pod is waiting for, as last seen.
+    pub(super) waiting: Option<Waiting>,
+    /// The pod was asked to go, and not by us.
+    pub(super) going: Option<Outcome>,
+    /// The attempt that the step ended with.
+    pub(super) last_attempt: Option<Attempt>,
+}
+
+/// Where a step stands; the table in `run.rs` says how it gets from one to the other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum Phase {
+    #[default]
+    Blocked,
+    Pausing {
+        next: Attempt,
+    },
+    Creating {
+        attempt: Attempt,
+    },
+    Waiting {
+        pod: Pod,
+        phase: Option<WaitPhase>,
+    },
+    Running {
+        pod: Pod,
+        started: Option<Timestamp>,
+    },
+    Draining {
+        pod: Pod,
+        ended: Ended,
+    },
+    Over {
+        state: StepState,
+    },
+}
+
+/// The pod of the current attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pod {
+    pub(super) attempt: Attempt,
+    pub(super) uid: PodUid,
+    /// Its log was read to the end, maybe before its end was observed.
+    pub(super) log_ended: bool,
+}
+
+/// Why a step is being stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// It ran beside others, and these are over.
+    NotNeeded,
+    /// Anything else.
+    Because(Outcome),
+}
+
+impl Stop {
+    pub(super) fn outcome(self) -> Option<Outcome> {
+        match self {
+            Self::NotNeeded => None,
+            Self::Because(outcome) => Some(outcome),
+        }
+    }
+}
+
+impl StepRun {
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over { .. })
+    }
+
+    /// Whether those after it come after a failure: its own, or one before it.
+    pub(super) fn failed_before(&self) -> bool {
+        self.failed || self.after_failure
+    }
+
+    /// Whether another attempt is allowed and can end otherwise.
+    pub(super) fn may_try_again(&self, outcome: &Outcome, ran: bool, max_starts: u32, max_creations: u32) -> bool {
+        if ran {
+            outcome.is_clusters_fault() && self.starts < max_starts
+        } else {
+            outcome.may_recreate() && self.creations < max_creations
+        }
+    }
+}
