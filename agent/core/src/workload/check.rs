@@ -49,6 +49,9 @@ impl Check {
     }
 }
 
+/// More steps than any workflow has; what a step waits for takes memory that grows with their square.
+const MAX_STEPS: usize = 2_000;
+
 /// Checks the whole spec and resolves what each step waits for.
 pub(super) fn steps(spec: &WorkloadSpec) -> Result<Vec<Step>, WorkloadError> {
     let mut check = Check { problems: Vec::new() };
@@ -61,6 +64,15 @@ pub(super) fn steps(spec: &WorkloadSpec) -> Result<Vec<Step>, WorkloadError> {
             "timeout_seconds",
             "a timeout of 0 would end the workflow at once; leave it out for the default",
         );
+    }
+    let count: usize = spec.stages.iter().map(|stage| stage.steps.len()).sum();
+    if count > MAX_STEPS {
+        check.problem(
+            "workload-too-many-steps",
+            "stages",
+            format!("there are {count} steps; the limit is {MAX_STEPS}"),
+        );
+        return Err(WorkloadError { problems: check.problems });
     }
     let mut names = BTreeMap::new();
     let mut ids = BTreeMap::new();
@@ -263,4 +275,114 @@ fn find_cycle(after: &[Vec<StepIndex>]) -> Option<Vec<usize>> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Port, Protocol, StageSpec, StepKind, StepSpec, VolumeSpec, Workload, WorkloadSpec};
+    use crate::id::{StepIndex, WorkflowId};
+    use crate::secret::Secret;
+
+    fn step(name: &str) -> StepSpec {
+        StepSpec { id: format!("id-{name}"), name: name.to_owned(), image: "alpine".to_owned(), ..StepSpec::default() }
+    }
+
+    fn spec(stages: Vec<Vec<StepSpec>>) -> WorkloadSpec {
+        WorkloadSpec {
+            stages: stages.into_iter().map(|steps| StageSpec { steps }).collect(),
+            ..WorkloadSpec::default()
+        }
+    }
+
+    fn problems(spec: WorkloadSpec) -> Vec<(String, &'static str)> {
+        let error = Workload::new(WorkflowId::new("1"), spec).unwrap_err();
+        error.problems.into_iter().map(|problem| (problem.field, problem.code)).collect()
+    }
+
+    #[test]
+    fn a_step_waits_for_all_earlier_stages_or_for_what_it_needs() {
+        let needs = StepSpec { needs: Some(vec!["b".to_owned(), "b".to_owned()]), ..step("d") };
+        let workload =
+            Workload::new(WorkflowId::new("1"), spec(vec![vec![step("a"), step("b")], vec![step("c"), needs]]));
+        let workload = workload.unwrap();
+        let after: Vec<_> = workload.steps().iter().map(|step| step.after.clone()).collect();
+        let (a, b) = (StepIndex(0), StepIndex(1));
+        assert_eq!(after, [vec![], vec![], vec![a, b], vec![b]]);
+        assert_eq!(workload.steps()[2].stage, 1);
+    }
+
+    #[test]
+    fn every_problem_is_told_with_its_field() {
+        let bad = StepSpec {
+            id: "no spaces".to_owned(),
+            name: " ".to_owned(),
+            image: String::new(),
+            working_dir: "src".to_owned(),
+            timeout_seconds: Some(0),
+            max_attempts: 0,
+            ports: vec![Port { number: 0, protocol: Protocol::Tcp }],
+            volumes: vec![VolumeSpec { claim: String::new(), path: "x".to_owned(), read_only: false }],
+            environment: [("A=B".to_owned(), "1".to_owned()), ("N".to_owned(), "a\0b".to_owned())].into(),
+            secret_environment: [("N".to_owned(), Secret::new("s"))].into(),
+            ..step("bad")
+        };
+        let plugin = StepSpec { kind: StepKind::Plugin, commands: vec!["true".to_owned()], ..step("plugin") };
+        let twin = StepSpec { id: plugin.id.clone(), needs: Some(vec!["nobody".to_owned()]), ..step("plugin") };
+        let mut spec = spec(vec![vec![bad], vec![], vec![plugin, twin]]);
+        spec.timeout_seconds = Some(0);
+        let expected = [
+            ("timeout_seconds", "workload-timeout"),
+            ("stages[0].steps[0].id", "workload-step-id"),
+            ("stages[0].steps[0].name", "workload-step-name"),
+            ("stages[0].steps[0].image", "workload-step-image"),
+            ("stages[0].steps[0].timeout_seconds", "workload-timeout"),
+            ("stages[0].steps[0].max_attempts", "workload-attempts"),
+            ("stages[0].steps[0].working_dir", "workload-path"),
+            ("stages[0].steps[0].volumes[0].claim", "workload-volume"),
+            ("stages[0].steps[0].volumes[0].path", "workload-path"),
+            ("stages[0].steps[0].ports[0].number", "workload-port"),
+            ("stages[0].steps[0].environment", "workload-variable"),
+            ("stages[0].steps[0].environment.N", "workload-variable"),
+            ("stages[0].steps[0].environment.N", "workload-variable"),
+            ("stages[1].steps", "workload-empty-stage"),
+            ("stages[2].steps[0].commands", "workload-plugin-commands"),
+            ("stages[2].steps[1].name", "workload-duplicate-name"),
+            ("stages[2].steps[1].id", "workload-duplicate-id"),
+            ("stages[2].steps[1].needs[0]", "workload-unknown-need"),
+        ];
+        assert_eq!(problems(spec), expected.map(|(field, code)| (field.to_owned(), code)));
+    }
+
+    #[test]
+    fn no_stages_is_a_problem() {
+        assert_eq!(problems(spec(vec![])), [("stages".to_owned(), "workload-no-stages")]);
+    }
+
+    #[test]
+    fn a_cycle_is_told_with_its_path() {
+        let needs = |name: &str, need: &str| StepSpec { needs: Some(vec![need.to_owned()]), ..step(name) };
+        let cycle = spec(vec![vec![step("x"), needs("a", "b"), needs("b", "c"), needs("c", "a")]]);
+        let error = Workload::new(WorkflowId::new("1"), cycle).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "stages[0].steps[1].needs: the steps wait for each other: 'a' -> 'b' -> 'c' -> 'a' [workload-cycle]"
+        );
+        let itself = spec(vec![vec![needs("a", "a")]]);
+        assert_eq!(problems(itself), [("stages[0].steps[0].needs".to_owned(), "workload-cycle")]);
+        // An explicit `needs` on a later stage can close a circle with the stages themselves.
+        let back = spec(vec![vec![needs("a", "b")], vec![step("b")]]);
+        assert_eq!(problems(back), [("stages[0].steps[0].needs".to_owned(), "workload-cycle")]);
+    }
+
+    #[test]
+    fn a_long_chain_does_not_overflow_the_stack() {
+        let chain: Vec<_> = (0..500_000usize).map(|i| i.checked_sub(1).map(StepIndex).into_iter().collect()).collect();
+        assert_eq!(super::find_cycle(&chain), None);
+    }
+
+    #[test]
+    fn too_many_steps_are_refused_before_anything_is_made_of_them() {
+        let steps = (0..2_001).map(|i| step(&i.to_string())).collect();
+        assert_eq!(problems(spec(vec![steps])), [("stages".to_owned(), "workload-too-many-steps")]);
+    }
 }
