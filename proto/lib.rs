@@ -3,13 +3,10 @@
 //! The meaning of each message and field is documented in that file. Nothing outside `piculet-link` and `server-stub`
 //! names these types: they are turned into values of `piculet-core` at the border.
 
+use std::fmt;
+
 /// Protocol version 1 of the bidirectional stream.
-#[expect(
-    missing_docs,
-    missing_debug_implementations,
-    clippy::all,
-    reason = "generated code; the documentation stands in agent.proto"
-)]
+#[expect(missing_docs, clippy::all, reason = "generated code; the documentation stands in agent.proto")]
 pub mod v1 {
     tonic::include_proto!("piculet.v1");
 
@@ -17,4 +14,27 @@ pub mod v1 {
     pub const PROTOCOL: u32 = 1;
     /// The most bytes of line data that one `LogChunk` carries.
     pub const MAX_LOG_CHUNK_BYTES: usize = 32 * 1024;
+    /// The most bytes of one message, in either direction. Both sides set it explicitly for sending and receiving:
+    /// gRPC's usual 4 MiB would be less than what a workload with its secrets may have.
+    pub const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
+}
+
+// A workload carries every secret of its repository; printing a message must not print them.
+
+impl fmt::Debug for v1::Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workload").field("name", &self.name).field("stages", &self.stages).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for v1::Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Step").field("id", &self.id).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for v1::RegistryAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistryAuth").field("username", &self.username).finish_non_exhaustive()
+    }
 }
