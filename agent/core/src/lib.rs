@@ -4,9 +4,13 @@
 //! `on(event, now) -> actions`. The crate can't name tokio, kube or tonic.
 
 pub mod id;
+pub mod logs;
 pub mod observation;
+pub mod outbox;
 pub mod outcome;
 pub mod report;
+pub mod retry;
 pub mod run;
 pub mod secret;
+pub mod slots;
 pub mod workload;

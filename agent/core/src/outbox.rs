@@ -1,0 +1,317 @@
+//! Everything that an agent has said and no server has acknowledged: the one owner of it, for all its workflows.
+//!
+//! Reports and log chunks leave as [`Envelope`]s. Each is numbered when it first leaves, kept until it is acknowledged,
+//! and given out again under the same number after a reconnect: so it arrives at least once, and a server that drops
+//! the numbers it knows takes it exactly once.
+//!
+//! ```text
+//!  report() ──▶ waiting ───────────┐            next()                     acknowledge()
+//!  log()    ──▶ spool of the step ─┴──▶ numbered and kept ──▶ the server ──────────────▶ forgotten
+//!                                              ▲    disconnected(), resume()    │
+//!                                              └────────────────────────────────┘
+//! ```
+//!
+//! State reports go first, whatever the logs have waiting, and no limit stops them. Log chunks take turns, step by
+//! step, and only so many bytes of them may be unacknowledged. Within one workflow the numbers keep their order, also
+//! when they are sent again. [`Report::Finished`] is always the last.
+//!
+//! Everything is bounded: unacknowledged chunks and spools in bytes, see [`Limits`]. A workflow's state reports are
+//! bounded by its shape: it has one `Accepted`, one `Finished`, and a few for each attempt at each step. Should a
+//! workflow have [`Limits::waiting_reports`] that were never sent, a newer one takes the place of those about the same
+//! step, so that no more than this and one for each step wait.
+
+mod run;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::id::{RunKey, Sequence, StepId};
+use crate::logs::spool::{Batch, Chunk, Spool};
+use crate::report::{LogLine, LogTotal, Report};
+use run::Run;
+
+/// How many times the free memory a step's spool may have. With 4, a single flood gets 4/5 of the whole, and a quiet
+/// step beside it still has room: a fixed bound would let the loudest step take it all.
+const SHARE: usize = 4;
+
+/// What an outbox may keep, and when it lets go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Line data of one chunk, in bytes. The stream's protocol allows 32 KiB.
+    pub chunk_bytes: usize,
+    /// Lines of one chunk.
+    pub chunk_lines: usize,
+    /// How long a line waits at most for others to share a chunk with.
+    pub batch_period: Duration,
+    /// Memory of log chunks that were sent and not acknowledged, in bytes, over all workflows. At least one full
+    /// chunk is always allowed.
+    pub unacknowledged_log_bytes: usize,
+    /// Memory of log lines that were not sent yet, in bytes, over all workflows. What doesn't fit is lost, and the
+    /// log says so.
+    pub spool_bytes: usize,
+    /// From how many reports of one workflow on, that were not sent yet, only each step's newest is kept.
+    pub waiting_reports: usize,
+}
+
+impl Default for Limits {
+    /// Chunks of 32 KiB, 512 lines, each quarter of a second; 1 MiB of them unacknowledged; 64 MiB of spool; 1024 reports.
+    fn default() -> Self {
+        let Batch { bytes, lines, period } = Batch::default();
+        Self {
+            chunk_bytes: bytes,
+            chunk_lines: lines,
+            batch_period: period,
+            unacknowledged_log_bytes: 1024 * 1024,
+            spool_bytes: 64 * 1024 * 1024,
+            waiting_reports: 1024,
+        }
+    }
+}
+
+impl Limits {
+    fn batch(&self) -> Batch {
+        Batch { bytes: self.chunk_bytes, lines: self.chunk_lines, period: self.batch_period }
+    }
+}
+
+/// A report on its way to the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// The workflow that it is about.
+    pub key: RunKey,
+    /// Its place among all that was said about the workflow.
+    pub sequence: Sequence,
+    /// What is said.
+    pub body: Body,
+}
+
+/// What an envelope holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// A state.
+    Report(Report),
+    /// A part of a step's log.
+    Chunk {
+        /// The step.
+        step: StepId,
+        /// The part.
+        chunk: Chunk,
+    },
+}
+
+/// News in an acknowledgement: what somebody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acknowledged {
+    /// The server has stored [`Report::Accepted`]: the workflow is the agent's, and pods may be created.
+    Accepted,
+    /// The server has stored [`Report::Refused`]: the workflow is none of the agent's business any more.
+    Refused,
+    /// The server has stored [`Report::Finished`], and with it all that was said before.
+    Finished,
+}
+
+/// What an outbox holds now, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Memory of log lines that were not sent yet, in bytes.
+    pub spooled: usize,
+    /// Memory of log chunks that were sent and not acknowledged, in bytes.
+    pub unacknowledged: usize,
+    /// Log lines that had to be dropped, since the outbox exists.
+    pub lost_lines: u64,
+}
+
+/// The outbox of one agent.
+#[derive(Debug)]
+pub struct Outbox {
+    limits: Limits,
+    runs: BTreeMap<RunKey, Run>,
+    /// Every step whose log has not left to its end, in the order in which they take turns.
+    turns: VecDeque<(RunKey, StepId)>,
+    usage: Usage,
+}
+
+impl Outbox {
+    /// An empty outbox.
+    pub fn new(limits: Limits) -> Self {
+        let unacknowledged_log_bytes = limits.unacknowledged_log_bytes.max(limits.batch().max_cost());
+        let limits = Limits { unacknowledged_log_bytes, ..limits };
+        Self { limits, runs: BTreeMap::new(), turns: VecDeque::new(), usage: Usage::default() }
+    }
+
+    /// Begins to take what is said about a workflow. Does nothing if it is known already.
+    pub fn open(&mut self, key: RunKey) {
+        self.runs.entry(key).or_default();
+    }
+
+    /// Drops everything about a workflow: the server doesn't want it any more. What is said about it from now on, or
+    /// about any workflow that is not known, is ignored.
+    pub fn close(&mut self, key: &RunKey) {
+        if let Some(run) = self.runs.remove(key) {
+            self.usage.spooled -= run.spooled();
+            self.usage.unacknowledged -= run.unacknowledged();
+            self.turns.retain(|(other, _)| other != key);
+        }
+    }
+
+    /// Takes a state. Nothing is taken after [`Report::Refused`] or [`Report::Finished`].
+    ///
+    /// `Finished` waits until everything else of its workflow has left, so the log of each step that has one must be
+    /// ended, or it waits for ever.
+    pub fn report(&mut self, key: &RunKey, report: Report) {
+        if let Some(run) = self.runs.get_mut(key) {
+            run.report(report, self.limits.waiting_reports);
+        }
+    }
+
+    /// Takes the next lines of a step's log, in the order of their numbers. Nothing is taken after
+    /// [`Outbox::end_log`].
+    pub fn log(&mut self, key: &RunKey, step: &StepId, lines: Vec<LogLine>, now: Instant) {
+        let memory = self.limits.spool_bytes;
+        let Some((spool, usage)) = self.spool(key, step) else { return };
+        for line in lines {
+            let used = spool.bytes();
+            let free = memory.saturating_sub(usage.spooled);
+            let room = free.min((free * SHARE).saturating_sub(used));
+            if !spool.push(line, now, room) {
+                usage.lost_lines += 1;
+            }
+            usage.spooled += spool.bytes() - used;
+        }
+    }
+
+    /// A step's log is over. Only the first call counts; a step that never logged may be ended too.
+    pub fn end_log(&mut self, key: &RunKey, step: &StepId, total: LogTotal, now: Instant) {
+        if let Some((spool, _)) = self.spool(key, step) {
+            spool.end(total, now);
+        }
+    }
+
+    /// The next envelope to send, if there is one. To be asked until there is none; then again after anything was
+    /// handed in, acknowledged or resumed, and at [`Outbox::due`].
+    ///
+    /// Each call numbers what it gives out, so only a connected link may ask.
+    pub fn next(&mut self, now: Instant) -> Option<Envelope> {
+        self.next_report().or_else(|| self.next_repeated()).or_else(|| self.next_chunk(now))
+    }
+
+    /// When [`Outbox::next`] has something that it doesn't have now, if nothing else happens until then.
+    pub fn due(&self) -> Option<Instant> {
+        if !self.has_room() {
+            return None;
+        }
+        let taking_turns = self.turns.iter().filter_map(|(key, step)| self.runs.get(key)?.log_due(step));
+        taking_turns.min()
+    }
+
+    /// The server has stored everything about a workflow up to this number. Old news and numbers that were never
+    /// given out are ignored.
+    ///
+    /// After [`Acknowledged::Refused`] or [`Acknowledged::Finished`] the workflow is not known any more.
+    pub fn acknowledge(&mut self, key: &RunKey, sequence: Sequence) -> Vec<Acknowledged> {
+        let Some(run) = self.runs.get_mut(key) else { return Vec::new() };
+        let mut news = Vec::new();
+        for sent in run.acknowledge(sequence) {
+            self.usage.unacknowledged -= sent.cost;
+            news.extend(match sent.body {
+                Body::Report(Report::Accepted) => Some(Acknowledged::Accepted),
+                Body::Report(Report::Refused { .. }) => Some(Acknowledged::Refused),
+                Body::Report(Report::Finished(_)) => Some(Acknowledged::Finished),
+                Body::Report(Report::Step(_)) | Body::Chunk { .. } => None,
+            });
+        }
+        if news.iter().any(|news| *news != Acknowledged::Accepted) {
+            self.close(key);
+        }
+        news
+    }
+
+    /// The connection is gone: nothing leaves about the workflows that are known now until [`Outbox::resume`].
+    pub fn disconnected(&mut self) {
+        self.runs.values_mut().for_each(Run::pause);
+    }
+
+    /// A new connection stands, and this is the last number that the server has of a workflow. What comes after it is
+    /// given out again, under the numbers that it had.
+    pub fn resume(&mut self, key: &RunKey, acknowledged: Sequence) -> Vec<Acknowledged> {
+        let news = self.acknowledge(key, acknowledged);
+        if let Some(run) = self.runs.get_mut(key) {
+            run.resume();
+        }
+        news
+    }
+
+    /// Every workflow that is known, with the last number that was acknowledged; 0 if none was.
+    pub fn held(&self) -> impl Iterator<Item = (&RunKey, Sequence)> {
+        self.runs.iter().map(|(key, run)| (key, run.acknowledged()))
+    }
+
+    /// Whether all that was handed in has been acknowledged.
+    pub fn flushed(&self) -> bool {
+        self.runs.values().all(Run::is_flushed)
+    }
+
+    /// What is held now.
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    fn spool(&mut self, key: &RunKey, step: &StepId) -> Option<(&mut Spool, &mut Usage)> {
+        let new = || Spool::new(self.limits.batch(), self.limits.spool_bytes);
+        let (spool, is_new) = self.runs.get_mut(key)?.spool(step, new)?;
+        if is_new {
+            self.turns.push_back((key.clone(), step.clone()));
+        }
+        Some((spool, &mut self.usage))
+    }
+
+    fn next_report(&mut self) -> Option<Envelope> {
+        self.runs.iter_mut().find_map(|(key, run)| {
+            let (sequence, body) = run.next_report()?;
+            Some(Envelope { key: key.clone(), sequence, body })
+        })
+    }
+
+    /// A chunk that was sent before the connection broke. It counts as unacknowledged already.
+    fn next_repeated(&mut self) -> Option<Envelope> {
+        self.runs.iter_mut().find_map(|(key, run)| {
+            let (sequence, body) = run.next_repeated()?;
+            Some(Envelope { key: key.clone(), sequence, body })
+        })
+    }
+
+    fn next_chunk(&mut self, now: Instant) -> Option<Envelope> {
+        if !self.has_room() {
+            return None;
+        }
+        for _ in 0..self.turns.len() {
+            let (key, step) = self.turns.pop_front()?;
+            let Some(run) = self.runs.get_mut(&key) else { continue };
+            let Some(spool) = run.ready_spool(&step) else {
+                self.turns.push_back((key, step));
+                continue;
+            };
+            let before = spool.bytes();
+            let chunk = spool.take(now);
+            self.usage.spooled = self.usage.spooled - before + spool.bytes();
+            if !spool.is_over() {
+                self.turns.push_back((key.clone(), step.clone()));
+            }
+            if let Some(chunk) = chunk {
+                let cost = chunk.cost();
+                self.usage.unacknowledged += cost;
+                let (sequence, body) = run.send(Body::Chunk { step, chunk }, cost);
+                return Some(Envelope { key, sequence, body });
+            }
+        }
+        None
+    }
+
+    /// Whether one more chunk may be unacknowledged, however large it is.
+    fn has_room(&self) -> bool {
+        self.usage.unacknowledged + self.limits.batch().max_cost() <= self.limits.unacknowledged_log_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests;

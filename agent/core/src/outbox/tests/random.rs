@@ -1,0 +1,425 @@
+//! The outbox against a server that only drops what it knows: random reports, logs, breaks and acknowledgements.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
+
+use super::{LIMITS, begin, finished, line, state};
+use crate::id::{Epoch, RunKey, Sequence, StepId, WorkflowId};
+use crate::logs::spool::{Chunk, LINE_OVERHEAD};
+use crate::outbox::{Acknowledged, Body, Envelope, Outbox, Usage};
+use crate::outcome::StepState;
+use crate::report::{LogTotal, Report};
+
+const RUNS: usize = 3;
+const STEPS: usize = 2;
+
+/// What was handed in, and so what has to arrive.
+#[derive(Debug, Clone, Default)]
+struct Handed {
+    connected: bool,
+    runs: BTreeMap<usize, Said>,
+}
+
+/// What was handed in about one workflow.
+#[derive(Debug, Clone, Default)]
+struct Said {
+    reports: Vec<Report>,
+    logs: [Log; STEPS],
+    finished: bool,
+    abandoned: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Log {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+impl Log {
+    fn total(&self) -> LogTotal {
+        LogTotal { lines: self.lines.len() as u64, bytes: self.lines.iter().map(|line| line.len() as u64).sum() }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Open(usize),
+    State(usize),
+    Log(usize, usize, Vec<usize>),
+    EndLog(usize, usize),
+    Finish(usize),
+    Abandon(usize),
+    Wait(u64),
+    /// Ask for this many envelopes.
+    Send(usize),
+    /// This many of those on the way arrive.
+    Arrive(usize),
+    /// The server says what it has, less this much: news overtake each other.
+    Acknowledge(usize, u64),
+    /// An acknowledgement of something that never left.
+    Nonsense(usize),
+    /// The connection breaks. What is on its way is gone.
+    Break,
+    Connect,
+}
+
+impl ReferenceStateMachine for Handed {
+    type State = Self;
+    type Transition = Event;
+
+    fn init_state() -> BoxedStrategy<Self> {
+        Just(Self { connected: true, runs: BTreeMap::new() }).boxed()
+    }
+
+    fn transitions(_: &Self) -> BoxedStrategy<Event> {
+        let (run, step) = (0..RUNS, 0..STEPS);
+        prop_oneof![
+            2 => run.clone().prop_map(Event::Open),
+            6 => run.clone().prop_map(Event::State),
+            10 => (run.clone(), step.clone(), prop::collection::vec(0usize..250, 1..12))
+                .prop_map(|(run, step, lengths)| Event::Log(run, step, lengths)),
+            2 => (run.clone(), step).prop_map(|(run, step)| Event::EndLog(run, step)),
+            1 => run.clone().prop_map(Event::Finish),
+            1 => run.clone().prop_map(Event::Abandon),
+            3 => (0u64..1500).prop_map(Event::Wait),
+            10 => (1usize..10).prop_map(Event::Send),
+            10 => (1usize..10).prop_map(Event::Arrive),
+            6 => (run.clone(), 0u64..3).prop_map(|(run, less)| Event::Acknowledge(run, less)),
+            1 => run.prop_map(Event::Nonsense),
+            2 => Just(Event::Break),
+            4 => Just(Event::Connect),
+        ]
+        .boxed()
+    }
+
+    fn preconditions(handed: &Self, event: &Event) -> bool {
+        let said = |run| handed.runs.get(run).filter(|said| !said.abandoned);
+        match event {
+            Event::Open(run) => !handed.runs.contains_key(run),
+            Event::State(run) | Event::Finish(run) => said(run).is_some_and(|said| !said.finished),
+            Event::Log(run, step, _) | Event::EndLog(run, step) => {
+                said(run).is_some_and(|said| !said.finished && !said.logs[*step].ended)
+            }
+            Event::Abandon(run) | Event::Acknowledge(run, _) | Event::Nonsense(run) => said(run).is_some(),
+            Event::Send(_) | Event::Break => handed.connected,
+            Event::Connect => !handed.connected,
+            Event::Wait(_) | Event::Arrive(_) => true,
+        }
+    }
+
+    fn apply(mut handed: Self, event: &Event) -> Self {
+        match event {
+            Event::Open(run) => {
+                handed.runs.insert(*run, Said { reports: vec![Report::Accepted], ..Said::default() });
+            }
+            Event::State(run) => handed.change(*run, |said| {
+                let nth = said.reports.len().to_string();
+                said.reports.push(state("a", StepState::Running, &nth));
+            }),
+            Event::Log(run, step, lengths) => handed.change(*run, |said| {
+                let lines = &mut said.logs[*step].lines;
+                for length in lengths {
+                    let text = format!("{} {}", lines.len(), "x".repeat(*length));
+                    lines.push(text);
+                }
+            }),
+            Event::EndLog(run, step) => handed.change(*run, |said| said.logs[*step].ended = true),
+            Event::Finish(run) => handed.change(*run, |said| {
+                said.reports.push(finished());
+                said.finished = true;
+                said.logs.iter_mut().for_each(|log| log.ended = true);
+            }),
+            Event::Abandon(run) => handed.change(*run, |said| said.abandoned = true),
+            Event::Break => handed.connected = false,
+            Event::Connect => handed.connected = true,
+            Event::Wait(_) | Event::Send(_) | Event::Arrive(_) | Event::Acknowledge(..) | Event::Nonsense(_) => {}
+        }
+        handed
+    }
+}
+
+impl Handed {
+    fn change(&mut self, run: usize, change: impl FnOnce(&mut Said)) {
+        change(self.runs.get_mut(&run).expect("a precondition"));
+    }
+}
+
+/// An outbox, the way to the server, and the server.
+struct World {
+    outbox: Outbox,
+    now: Instant,
+    /// What `next` gave out, each number once.
+    left: BTreeMap<RunKey, Vec<Body>>,
+    on_the_way: VecDeque<Envelope>,
+    server: BTreeMap<RunKey, Stored>,
+    news: BTreeMap<RunKey, Vec<Acknowledged>>,
+}
+
+/// What the server has of one workflow.
+#[derive(Default)]
+struct Stored {
+    envelopes: Vec<Body>,
+    reports: Vec<Report>,
+    logs: BTreeMap<StepId, StoredLog>,
+}
+
+#[derive(Default)]
+struct StoredLog {
+    lines: Vec<(u64, String)>,
+    unfinished: bool,
+    end: Option<LogTotal>,
+}
+
+fn key(run: usize) -> RunKey {
+    RunKey { workflow: WorkflowId::new(run.to_string()), epoch: Epoch(1) }
+}
+
+fn step(step: usize) -> StepId {
+    StepId::new(step.to_string())
+}
+
+impl Stored {
+    /// Drops what is known and puts the rest together.
+    fn store(&mut self, envelope: Envelope) {
+        let known = self.envelopes.len() as u64;
+        let number = envelope.sequence.0;
+        assert!(number >= 1 && number <= known + 1, "{number} came after {known}");
+        if number <= known {
+            let before = &self.envelopes[usize::try_from(number).expect("small") - 1];
+            assert_eq!(before, &envelope.body, "number {number} changed its meaning");
+            return;
+        }
+        assert!(!self.reports.iter().any(|report| matches!(report, Report::Finished(_))), "something after the end");
+        self.envelopes.push(envelope.body.clone());
+        match envelope.body {
+            Body::Report(report) => self.reports.push(report),
+            Body::Chunk { step, chunk } => self.logs.entry(step).or_default().store(chunk),
+        }
+    }
+}
+
+impl StoredLog {
+    fn store(&mut self, chunk: Chunk) {
+        assert_eq!(self.end, None, "a chunk after the log's end");
+        for (number, piece) in (chunk.first_line..).zip(chunk.lines) {
+            let text = String::from_utf8(piece.bytes.to_vec()).expect("ASCII");
+            match self.lines.last_mut() {
+                Some((last, beginning)) if self.unfinished => {
+                    assert_eq!(number, *last);
+                    beginning.push_str(&text);
+                }
+                _ => self.lines.push((number, text)),
+            }
+            self.unfinished = piece.continues;
+        }
+        self.end = chunk.end;
+    }
+
+    /// Each line that was handed in is here in its order, or one of those that a line in their place counts.
+    fn check(&self, log: &Log) {
+        let mut next = 0;
+        for (index, (number, text)) in self.lines.iter().enumerate() {
+            assert_eq!(*number, next as u64, "a hole or a double before {text:?}");
+            if text.starts_with("[piculet]") && !(self.unfinished && index + 1 == self.lines.len()) {
+                let words: Vec<&str> = text.split(' ').collect();
+                let lost: usize = words[1].parse().expect("a count");
+                let bytes: usize = log.lines[next..next + lost].iter().map(String::len).sum();
+                assert_eq!(words[3], format!("({bytes}"));
+                next += lost;
+            } else if self.unfinished && index + 1 == self.lines.len() {
+                assert!(text.starts_with("[piculet]") || log.lines[next].starts_with(text));
+            } else {
+                assert_eq!(text, &log.lines[next]);
+                next += 1;
+            }
+        }
+        if let Some(end) = self.end {
+            assert!(log.ended && end == log.total());
+            assert_eq!(next, log.lines.len(), "lines are missing at the end");
+        }
+    }
+}
+
+impl World {
+    fn send(&mut self, handed: &Handed) -> bool {
+        let Some(envelope) = self.outbox.next(self.now) else { return false };
+        let left = self.left.entry(envelope.key.clone()).or_default();
+        if envelope.sequence.0 > left.len() as u64 {
+            left.push(envelope.body.clone());
+            if matches!(envelope.body, Body::Chunk { .. }) {
+                self.check_that_no_state_waits(handed);
+            }
+        }
+        self.on_the_way.push_back(envelope);
+        true
+    }
+
+    /// All states have left, apart from the last ones, which have to wait for logs.
+    fn check_that_no_state_waits(&self, handed: &Handed) {
+        for (run, said) in handed.runs.iter().filter(|(_, said)| !said.abandoned) {
+            let states = self.left.get(&key(*run)).into_iter().flatten().filter(|body| matches!(body, Body::Report(_)));
+            assert!(states.count() + usize::from(said.finished) >= said.reports.len(), "a state waits behind a log");
+        }
+    }
+
+    fn arrive(&mut self) -> bool {
+        let Some(envelope) = self.on_the_way.pop_front() else { return false };
+        self.server.entry(envelope.key.clone()).or_default().store(envelope);
+        true
+    }
+
+    fn stored(&self, key: &RunKey) -> Sequence {
+        Sequence(self.server.get(key).map_or(0, |stored| stored.envelopes.len() as u64))
+    }
+
+    fn connect(&mut self) {
+        let held: Vec<RunKey> = self.outbox.held().map(|(key, _)| key.clone()).collect();
+        for key in held {
+            let news = self.outbox.resume(&key, self.stored(&key));
+            self.news.entry(key).or_default().extend(news);
+        }
+    }
+
+    fn acknowledge(&mut self, key: RunKey, sequence: Sequence) {
+        let news = self.outbox.acknowledge(&key, sequence);
+        self.news.entry(key).or_default().extend(news);
+    }
+}
+
+struct OutboxTest;
+
+impl StateMachineTest for OutboxTest {
+    type SystemUnderTest = World;
+    type Reference = Handed;
+
+    fn init_test(_: &Handed) -> World {
+        World {
+            outbox: Outbox::new(LIMITS),
+            now: begin(),
+            left: BTreeMap::new(),
+            on_the_way: VecDeque::new(),
+            server: BTreeMap::new(),
+            news: BTreeMap::new(),
+        }
+    }
+
+    fn apply(mut world: World, handed: &Handed, event: Event) -> World {
+        match event {
+            Event::Open(run) => {
+                world.outbox.open(key(run));
+                world.outbox.report(&key(run), Report::Accepted);
+            }
+            Event::State(run) => {
+                let report = handed.runs[&run].reports.last().expect("just added").clone();
+                world.outbox.report(&key(run), report);
+            }
+            Event::Log(run, number, lengths) => {
+                let lines = &handed.runs[&run].logs[number].lines;
+                let first = lines.len() - lengths.len();
+                let new = (first..lines.len()).map(|number| line(number as u64, lines[number].as_str())).collect();
+                world.outbox.log(&key(run), &step(number), new, world.now);
+            }
+            Event::EndLog(run, number) => {
+                let total = handed.runs[&run].logs[number].total();
+                world.outbox.end_log(&key(run), &step(number), total, world.now);
+            }
+            Event::Finish(run) => {
+                world.outbox.report(&key(run), finished());
+                for (number, log) in handed.runs[&run].logs.iter().enumerate() {
+                    world.outbox.end_log(&key(run), &step(number), log.total(), world.now);
+                }
+            }
+            Event::Abandon(run) => {
+                world.outbox.close(&key(run));
+                world.on_the_way.retain(|envelope| envelope.key != key(run));
+            }
+            Event::Wait(millis) => world.now += Duration::from_millis(millis),
+            Event::Send(count) => (0..count).for_each(|_| _ = world.send(handed)),
+            Event::Arrive(count) => (0..count).for_each(|_| _ = world.arrive()),
+            Event::Acknowledge(run, less) => {
+                let sequence = Sequence(world.stored(&key(run)).0.saturating_sub(less));
+                world.acknowledge(key(run), sequence);
+            }
+            Event::Nonsense(run) => {
+                let before = world.outbox.usage();
+                world.acknowledge(key(run), Sequence(u64::MAX));
+                assert_eq!(world.outbox.usage(), before);
+            }
+            Event::Break => {
+                world.on_the_way.clear();
+                world.outbox.disconnected();
+                assert_eq!((world.outbox.next(world.now), world.outbox.due()), (None, None));
+            }
+            Event::Connect => world.connect(),
+        }
+        world
+    }
+
+    fn check_invariants(world: &World, handed: &Handed) {
+        let usage = world.outbox.usage();
+        assert!(usage.unacknowledged <= LIMITS.unacknowledged_log_bytes, "{usage:?}");
+        // A hole costs an entry, and a line once it is announced.
+        assert!(usage.spooled <= LIMITS.spool_bytes + RUNS * STEPS * (LINE_OVERHEAD + 200), "{usage:?}");
+        let runs = world.outbox.runs.values();
+        assert_eq!(usage.spooled, runs.clone().map(|run| run.spooled()).sum::<usize>());
+        assert_eq!(usage.unacknowledged, runs.map(|run| run.unacknowledged()).sum::<usize>());
+        for (run, said) in &handed.runs {
+            let Some(stored) = world.server.get(&key(*run)) else { continue };
+            assert!(said.reports.starts_with(&stored.reports), "{:?} of {:?}", stored.reports, said.reports);
+            for (number, log) in said.logs.iter().enumerate() {
+                if let Some(stored) = stored.logs.get(&step(number)) {
+                    stored.check(log);
+                }
+            }
+        }
+    }
+
+    /// With a connection that holds, all that was handed in arrives.
+    fn teardown(mut world: World, handed: Handed) {
+        let mut complete = handed.clone();
+        for (run, said) in complete.runs.iter_mut().filter(|(_, said)| !said.abandoned && !said.finished) {
+            for (number, log) in said.logs.iter_mut().enumerate() {
+                log.ended = true;
+                world.outbox.end_log(&key(*run), &step(number), log.total(), world.now);
+            }
+            said.reports.push(finished());
+            said.finished = true;
+            world.outbox.report(&key(*run), finished());
+        }
+        if !handed.connected {
+            world.connect();
+        }
+        while !world.outbox.flushed() {
+            while world.send(&complete) {}
+            assert!(
+                !world.on_the_way.is_empty()
+                    || world.outbox.held().any(|(key, acknowledged)| acknowledged < world.stored(key))
+            );
+            while world.arrive() {}
+            let held: Vec<RunKey> = world.outbox.held().map(|(key, _)| key.clone()).collect();
+            for key in held {
+                let stored = world.stored(&key);
+                world.acknowledge(key, stored);
+            }
+            Self::check_invariants(&world, &complete);
+        }
+        assert_eq!(world.outbox.held().count(), 0);
+        assert!(world.outbox.turns.is_empty());
+        assert_eq!(world.outbox.usage(), Usage { lost_lines: world.outbox.usage().lost_lines, ..Usage::default() });
+        for (run, said) in complete.runs.iter().filter(|(_, said)| !said.abandoned) {
+            let stored = &world.server[&key(*run)];
+            assert_eq!(stored.reports, said.reports);
+            assert!(stored.logs.values().all(|log| log.end.is_some()) && stored.logs.len() == STEPS);
+            assert_eq!(world.news[&key(*run)], [Acknowledged::Accepted, Acknowledged::Finished]);
+        }
+    }
+}
+
+prop_state_machine! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+    #[test]
+    fn every_state_and_every_line_arrives_once(sequential 1..120 => OutboxTest);
+}
