@@ -1,0 +1,73 @@
+//! The shell script of a step with commands.
+//!
+//! It travels base64-encoded in a variable, so that no character of a command needs escaping anywhere. The shell reads
+//! it from that variable, not from its standard input: a command that reads its input can't eat those after it.
+
+#[cfg(test)]
+mod tests;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// The variable that holds the script.
+pub const VARIABLE: &str = "CI_SCRIPT";
+
+/// The shell that runs it, and the value of `SHELL`.
+pub const SHELL: &str = "/bin/sh";
+
+/// What `sh -c` is given.
+///
+/// The assignment fails, and ends the step, where the image has no `base64`; in a pipe into a shell that would have
+/// been a success of nothing. `eval` keeps the script out of the process list, where a `pgrep` of the step's own would
+/// find it.
+const RUN: &str = r#"set -e; CI_SCRIPT=$(echo "$CI_SCRIPT" | base64 -d); eval "$CI_SCRIPT""#;
+
+/// Credentials of the forge, for commands that use git.
+///
+/// The here-document keeps the password out of any process's arguments, and the values as they are.
+const PROLOGUE: &str = r#"
+if [ -n "${CI_NETRC_MACHINE:-}" ]; then
+  (
+    umask 077
+    cat > "${HOME:-}/.netrc" << END_OF_NETRC
+machine $CI_NETRC_MACHINE
+login ${CI_NETRC_USERNAME:-}
+password ${CI_NETRC_PASSWORD:-}
+END_OF_NETRC
+    chmod 0600 "${HOME:-}/.netrc"
+  )
+fi
+unset CI_NETRC_USERNAME CI_NETRC_PASSWORD CI_SCRIPT
+"#;
+
+/// The container's command.
+pub fn command() -> Vec<String> {
+    vec![SHELL.to_owned(), "-c".to_owned(), RUN.to_owned()]
+}
+
+/// The value of [`VARIABLE`].
+pub fn encoded(working_dir: &str, commands: &[String]) -> String {
+    STANDARD.encode(text(working_dir, commands))
+}
+
+/// The script.
+pub fn text(working_dir: &str, commands: &[String]) -> String {
+    let mut script = PROLOGUE.to_owned();
+    if !working_dir.is_empty() {
+        let dir = quoted(working_dir);
+        script += &format!("mkdir -p -- {dir}\ncd -- {dir}\n");
+    }
+    for command in commands {
+        script += &format!("\necho + {}\n{command}\n", quoted(command));
+    }
+    script
+}
+
+/// The text as one word of the shell.
+fn quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_%+,-./:=@".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r#"'"'"'"#))
+}
