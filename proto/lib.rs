@@ -6,7 +6,12 @@
 use std::fmt;
 
 /// Protocol version 1 of the bidirectional stream.
-#[expect(missing_docs, clippy::all, reason = "generated code; the documentation stands in agent.proto")]
+#[expect(
+    missing_docs,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code; the documentation stands in agent.proto"
+)]
 pub mod v1 {
     tonic::include_proto!("piculet.v1");
 

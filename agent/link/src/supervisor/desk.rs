@@ -1,0 +1,147 @@
+//! Everything that the supervisor serves beside its link: runners, session, clock, and the wish to end.
+
+use std::future::pending;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::info;
+
+use super::Closed;
+use super::closer::Wish;
+use super::directive::Directive;
+use super::exchange::Exchange;
+use super::reporter::Delivery;
+use super::status::Status;
+use crate::link::Cause;
+use crate::message::{Incoming, Outgoing};
+
+/// How many reports are taken before the others get their turn.
+const DELIVERIES_AT_ONCE: usize = 64;
+
+/// The agent's side of the supervisor.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) exchange: Exchange,
+    pub(super) deliveries: mpsc::Receiver<Delivery>,
+    pub(super) directives: mpsc::Sender<Directive>,
+    pub(super) demand: watch::Receiver<u32>,
+    pub(super) wish: watch::Receiver<Wish>,
+    pub(super) status: watch::Sender<Status>,
+    /// A server has accepted a session before.
+    pub(super) was_welcome: bool,
+}
+
+impl Desk {
+    /// Takes from the agent and gives to it what can be taken and given now.
+    pub(super) fn serve_agent(&mut self, now: Instant) {
+        for _ in 0..DELIVERIES_AT_ONCE {
+            let Ok(delivery) = self.deliveries.try_recv() else { break };
+            self.exchange.deliver(delivery, now.into_std());
+        }
+        if self.demand.has_changed().unwrap_or(false) {
+            self.exchange.set_demand(*self.demand.borrow_and_update());
+        }
+        if self.wish.borrow_and_update().drain {
+            self.exchange.drain();
+        }
+        while self.exchange.has_directive() {
+            match self.directives.try_reserve() {
+                Ok(place) => {
+                    if let Some(directive) = self.exchange.next_directive() {
+                        place.send(directive);
+                    }
+                }
+                Err(mpsc::error::TrySendError::Full(())) => break,
+                Err(mpsc::error::TrySendError::Closed(())) => self.exchange.drop_directives(),
+            }
+        }
+    }
+
+    /// Gives the link all that it takes now. True if there may be more.
+    pub(super) fn serve_link(&mut self, outgoing: &mpsc::Sender<Outgoing>, now: Instant) -> bool {
+        loop {
+            match outgoing.try_reserve() {
+                Ok(place) => match self.exchange.next(now.into_std()) {
+                    Some(message) => place.send(message),
+                    None => return false,
+                },
+                Err(mpsc::error::TrySendError::Full(())) => return true,
+                Err(mpsc::error::TrySendError::Closed(())) => return false,
+            }
+        }
+    }
+
+    /// Takes what the server says.
+    pub(super) fn hear(&mut self, message: Incoming) -> Result<(), Cause> {
+        let now = Instant::now();
+        self.exchange.hear(message, now.into_std())?;
+        if let Some(server) = self.exchange.server().filter(|_| !self.status.borrow().is_connected()) {
+            info!(server = %server, "connected to the server");
+            self.status.send_modify(|status| status.connected(server.clone(), now));
+            self.was_welcome = true;
+        }
+        Ok(())
+    }
+
+    /// How long nothing was heard from the server, if that is too long.
+    pub(super) fn silence(&mut self, incoming: &mpsc::Receiver<Incoming>, now: Instant) -> Option<Duration> {
+        if !self.exchange.has_room() {
+            self.exchange.excuse_silence(now.into_std());
+        }
+        let (end, lease) = self.exchange.lease()?;
+        (end <= now.into_std() && incoming.is_empty()).then_some(lease)
+    }
+
+    /// When the supervisor has to look at the session again, if nothing else happens.
+    pub(super) fn due(&self, full: bool) -> Option<Instant> {
+        let lease = self.exchange.lease().filter(|_| self.exchange.has_room()).map(|(end, _)| end);
+        let next = self.exchange.next_due().filter(|_| !full);
+        lease.into_iter().chain(next).min().map(Instant::from_std)
+    }
+
+    /// Whether, and how, the wish to end is fulfilled.
+    pub(super) fn closed(&self, now: Instant) -> Option<Closed> {
+        let close_by = self.wish.borrow().close_by?;
+        if self.deliveries.is_empty() && self.exchange.flushed() {
+            Some(Closed::Flushed)
+        } else {
+            (now >= close_by).then_some(Closed::DeadlinePassed)
+        }
+    }
+
+    /// Waits until the agent has something, or wants something that is there, or the time has come.
+    pub(super) async fn something(&mut self, due: Option<Instant>) {
+        let close_by = self.wish.borrow().close_by;
+        let due = [due, close_by].into_iter().flatten().min();
+        let time = async {
+            match due {
+                Some(due) => sleep_until(due).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            Some(delivery) = self.deliveries.recv() => self.exchange.deliver(delivery, Instant::now().into_std()),
+            Ok(()) = self.demand.changed() => self.exchange.set_demand(*self.demand.borrow_and_update()),
+            Ok(()) = self.wish.changed() => {}
+            Ok(_) = self.directives.reserve(), if self.exchange.has_directive() => {}
+            () = time => {}
+        }
+    }
+
+    /// Serves the agent until `until`, without a link. What ends it earlier is the wish to end.
+    pub(super) async fn pause(&mut self, until: Instant) -> Option<Closed> {
+        loop {
+            let now = Instant::now();
+            self.serve_agent(now);
+            if let Some(closed) = self.closed(now) {
+                return Some(closed);
+            }
+            if now >= until {
+                return None;
+            }
+            self.something(Some(until)).await;
+        }
+    }
+}
