@@ -55,10 +55,10 @@ pub fn text(working_dir: &str, commands: &[String]) -> String {
     let mut script = PROLOGUE.to_owned();
     if !working_dir.is_empty() {
         let dir = quoted(working_dir);
-        script += &format!("mkdir -p -- {dir}\ncd -- {dir}\n");
+        script.extend(["mkdir -p -- ", &dir, "\ncd -- ", &dir, "\n"]);
     }
     for command in commands {
-        script += &format!("\necho + {}\n{command}\n", quoted(command));
+        script.extend(["\necho + ", &quoted(command), "\n", command, "\n"]);
     }
     script
 }

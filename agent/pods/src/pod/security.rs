@@ -33,6 +33,11 @@ pub(super) fn of_pod(draft: &mut Draft<'_>) -> Option<PodSecurityContext> {
     let run_as_user = allowed("securityContext.runAsUser", options.run_as_user, true).or(settings.run_as_user);
     let run_as_group = allowed("securityContext.runAsGroup", options.run_as_group, false).or(settings.run_as_group);
     let fs_group = allowed("securityContext.fsGroup", options.fs_group, false).or(settings.fs_group);
+    if run_as_group.is_some() && run_as_user.is_none() {
+        // Container runtimes refuse to start such a container.
+        draft.left_out("securityContext.runAsGroup", "a group needs a runAsUser beside it");
+    }
+    let run_as_group = run_as_group.filter(|_| run_as_user.is_some());
     let policy = options.fs_group_change_policy.or(settings.fs_group_change_policy);
     let context = PodSecurityContext {
         run_as_non_root: non_root,

@@ -26,7 +26,7 @@ fn run_by(shell: &str, commands: &[&str], input: &str, environment: &[(&str, &st
         .spawn()
         .expect("a shell");
     // A script that reads nothing may be over before this is written.
-    let _ = child.stdin.take().expect("it is piped").write_all(input.as_bytes());
+    child.stdin.take().expect("it is piped").write_all(input.as_bytes()).ok();
     let output = child.wait_with_output().expect("it ends");
     Ran {
         code: output.status.code(),

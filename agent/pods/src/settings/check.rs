@@ -130,6 +130,9 @@ impl Settings {
         check.identity("security.run_as_user", self.security.run_as_user);
         check.identity("security.run_as_group", self.security.run_as_group);
         check.identity("security.fs_group", self.security.fs_group);
+        if self.security.run_as_group.is_some() && self.security.run_as_user.is_none() {
+            check.problem("setting-group", "security.run_as_group", "container runtimes take a group only with a user");
+        }
         if self.security.run_as_non_root && self.security.run_as_user == Some(0) {
             check.problem("setting-root", "security.run_as_user", "0 is root, which run_as_non_root forbids");
         }

@@ -117,10 +117,14 @@ fn every_problem_is_told_at_once_with_its_field() {
 }
 
 #[test]
-fn more_name_servers_than_a_pod_takes_are_refused() {
+fn what_only_fails_in_a_pod_is_refused_at_start() {
     let value = json!({"dns_config": {"nameservers": ["10.0.0.1", "10.0.0.2", "10.0.0.3", "::1"]}});
     assert_eq!(problems(value), [("dns_config.nameservers".to_owned(), "setting-dns")]);
     assert_eq!(problems(json!({"dns_config": {"nameservers": ["dns"]}})).len(), 1);
+    assert_eq!(
+        problems(json!({"security": {"run_as_group": 5}})),
+        [("security.run_as_group".to_owned(), "setting-group")]
+    );
     assert_eq!(problems(json!({"volume_size": "0"})), [("volume_size".to_owned(), "setting-quantity")]);
 }
 

@@ -1,0 +1,6 @@
+//! The objects as users and the API server see them.
+
+mod fits;
+mod golden;
+mod legal;
+mod world;
