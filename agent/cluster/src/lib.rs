@@ -1,1 +1,39 @@
 //! The only crate that calls Kubernetes.
+//!
+//! Everything goes through a [`Cluster`]: one API server, one namespace. Its answers are values of this crate,
+//! `piculet-pods` and `k8s-openapi`; nothing of the client shows.
+//!
+//! ```text
+//! ensure_anchor ▸ ensure ──▶ API server ──▶ PodWatch ▸ Subscription ▸ PodNews      (what became of a pod)
+//!                                      └──▶ Tail ▸ Tailed                          (what it wrote)
+//! stop ▸ teardown          identity ▸ preflight                                    (at the end; at the start)
+//! ```
+//!
+//! What fails for a reason that may pass is tried again here, within [`Limits`]: a connection that breaks, a server that
+//! is overloaded or starts anew, an answer that is lost. What is left is either an answer, or
+//! [`CallError::Unreachable`].
+
+mod apply;
+mod attempts;
+mod client;
+mod cluster;
+mod identity;
+mod preflight;
+mod presence;
+mod refusal;
+mod stop;
+mod tail;
+mod teardown;
+mod watch;
+
+pub use apply::{Anchor, Applied, ApplyError};
+pub use attempts::CallError;
+pub use client::{ConnectError, KubeSource};
+pub use cluster::{Cluster, Limits};
+pub use identity::ClusterIdentity;
+pub use preflight::{Access, Need, Preflight, Right};
+pub use presence::Presence;
+pub use stop::Stopped;
+pub use tail::{Gap, Piece, Tail, TailEnd, TailTarget, Tailed};
+pub use teardown::{Leftover, Teardown};
+pub use watch::{PodNews, PodWatch, Subscription};

@@ -1,0 +1,251 @@
+//! Makes objects exist: once, whatever becomes of the answers.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use kube::api::PostParams;
+use piculet_core::id::PodUid;
+use piculet_core::outcome::NeverStarted;
+use piculet_core::retry::Verdict;
+use piculet_pods::Object;
+use piculet_pods::label::Identity;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::attempts::CallError;
+use crate::cluster::Cluster;
+use crate::refusal;
+
+/// An object that exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// The UID that the API server gave it.
+    pub uid: String,
+    /// The version that it had.
+    pub resource_version: String,
+    /// It was there already, and it is ours.
+    pub adopted: bool,
+}
+
+impl Applied {
+    /// The UID, of a pod.
+    pub fn pod_uid(&self) -> PodUid {
+        PodUid::new(self.uid.as_str())
+    }
+}
+
+/// The anchor of a workflow, as it exists: see [`piculet_pods::anchor`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Anchor {
+    /// Its name.
+    pub name: String,
+    /// Its UID: what makes an object ours.
+    pub uid: String,
+    /// The object as the API server has it. An adopted one has the data of whoever wrote it last.
+    pub object: ConfigMap,
+    /// It was there already.
+    pub adopted: bool,
+}
+
+/// Why an object does not exist.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// The API server refused it.
+    #[error("{error}")]
+    Refused {
+        /// The class.
+        reason: NeverStarted,
+        /// The answer.
+        #[source]
+        error: CallError,
+    },
+    /// Its name is taken by an object that isn't ours.
+    #[error("There is a {object} already, and it belongs to {owner}. Delete it if nobody needs it.")]
+    Occupied {
+        /// Kind, name and namespace.
+        object: String,
+        /// Whose it is.
+        owner: String,
+    },
+    /// An earlier object of its name is still on its way out.
+    #[error("An earlier {object} was still being deleted after {} s.", waited.as_secs())]
+    Terminating {
+        /// Kind, name and namespace.
+        object: String,
+        /// For how long that was waited for.
+        waited: Duration,
+    },
+    /// There was no answer of use. It may exist or not.
+    #[error("{error}")]
+    Unreachable {
+        /// The last failure.
+        #[source]
+        error: CallError,
+    },
+}
+
+impl ApplyError {
+    /// A stable name.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Refused { .. } => "object-refused",
+            Self::Occupied { .. } => "object-occupied",
+            Self::Terminating { .. } => "object-terminating",
+            Self::Unreachable { .. } => "cluster-unreachable",
+        }
+    }
+
+    /// What a step is called that has no pod because of this.
+    pub fn reason(&self) -> NeverStarted {
+        match self {
+            Self::Refused { reason, .. } => *reason,
+            Self::Occupied { .. } => NeverStarted::Config,
+            Self::Terminating { .. } | Self::Unreachable { .. } => NeverStarted::Cluster,
+        }
+    }
+
+    /// The words for a step's outcome: the cluster's own, where it has some.
+    pub fn message(&self) -> String {
+        match self {
+            Self::Refused { error: CallError::Refused { message, .. }, .. } => message.clone(),
+            _ => self.to_string(),
+        }
+    }
+}
+
+impl From<CallError> for ApplyError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Refused { .. } => Self::Refused { reason: refusal::class(&error), error },
+            CallError::Unreachable { .. } => Self::Unreachable { error },
+        }
+    }
+}
+
+impl Cluster {
+    /// Makes an object exist. Calling it again changes nothing.
+    ///
+    /// An object that is there already is taken for ours only if it has an owner in common with the one that is wanted
+    /// (our anchor, by UID) and isn't being deleted; one that is being deleted is waited for, since its name becomes
+    /// free.
+    ///
+    /// # Errors
+    /// If the API server refuses it, if its name stays taken, or if there was no answer within [`Limits::patience`].
+    ///
+    /// [`Limits::patience`]: crate::Limits::patience
+    pub async fn ensure(&self, object: &Object) -> Result<Applied, ApplyError> {
+        match object {
+            Object::ConfigMap(object) => self.ensure_owned(object).await,
+            Object::Secret(object) => self.ensure_owned(object).await,
+            Object::Service(object) => self.ensure_owned(object).await,
+            Object::PersistentVolumeClaim(object) => self.ensure_owned(object).await,
+            Object::Pod(object) => {
+                let (pod, adopted) = self.make::<Pod>(object, shares_owner).await?;
+                let applied = applied(&pod.metadata, adopted);
+                self.tell_watch(pod);
+                Ok(applied)
+            }
+        }
+    }
+
+    /// Makes the anchor of a workflow exist. One that is there already is taken for ours only if it was made for the
+    /// same workflow of the same server and isn't being deleted.
+    ///
+    /// # Errors
+    /// As [`Cluster::ensure`].
+    pub async fn ensure_anchor(&self, anchor: &ConfigMap) -> Result<Anchor, ApplyError> {
+        let (object, adopted) = self.make(anchor, same_workflow).await?;
+        Ok(Anchor {
+            name: object.metadata.name.clone().unwrap_or_default(),
+            uid: object.metadata.uid.clone().unwrap_or_default(),
+            object,
+            adopted,
+        })
+    }
+
+    async fn ensure_owned<K>(&self, wanted: &K) -> Result<Applied, ApplyError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
+    {
+        let (made, adopted) = self.make(wanted, shares_owner).await?;
+        Ok(applied(made.meta(), adopted))
+    }
+
+    /// Creates the object, or finds the one that is there and that `ours(wanted, found)` takes for ours.
+    async fn make<K>(&self, wanted: &K, ours: fn(&ObjectMeta, &ObjectMeta) -> bool) -> Result<(K, bool), ApplyError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
+    {
+        let api = self.api::<K>();
+        let name = wanted.meta().name.as_deref().unwrap_or_default();
+        let label = format!("{} '{name}'", K::kind(&()));
+        let place = self.here(&label);
+        let started = tokio::time::Instant::now();
+        let mut attempts = self.attempts(format!("create {place}"));
+        loop {
+            // After an answer that was lost the object may be there, and ours.
+            let created = attempts.once(async {
+                match api.create(&PostParams::default(), wanted).await {
+                    Ok(created) => Ok(Some(created)),
+                    Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(None),
+                    Err(error) => Err(error),
+                }
+            });
+            match created.await? {
+                Some(Some(created)) => return Ok((created, false)),
+                Some(None) => {}
+                None => continue,
+            }
+            let Some(found) = attempts.once(api.get_opt(name)).await? else { continue };
+            // It has gone meanwhile: its name is free.
+            let Some(found) = found else { continue };
+            if found.meta().deletion_timestamp.is_some() {
+                let busy = format!("an earlier {label} is still being deleted");
+                if attempts.pause(Verdict::RETRY, busy).await.is_err() {
+                    return Err(ApplyError::Terminating { object: place, waited: started.elapsed() });
+                }
+            } else if ours(wanted.meta(), found.meta()) {
+                tracing::debug!(object = label, "it exists already and is ours");
+                return Ok((found, true));
+            } else {
+                return Err(ApplyError::Occupied { object: place, owner: owner(found.meta()) });
+            }
+        }
+    }
+}
+
+fn applied(metadata: &ObjectMeta, adopted: bool) -> Applied {
+    Applied {
+        uid: metadata.uid.clone().unwrap_or_default(),
+        resource_version: metadata.resource_version.clone().unwrap_or_default(),
+        adopted,
+    }
+}
+
+fn shares_owner(wanted: &ObjectMeta, found: &ObjectMeta) -> bool {
+    let owners = |metadata: &ObjectMeta| metadata.owner_references.clone().unwrap_or_default();
+    let found = owners(found);
+    owners(wanted).iter().any(|wanted| found.iter().any(|found| found.uid == wanted.uid))
+}
+
+fn same_workflow(wanted: &ObjectMeta, found: &ObjectMeta) -> bool {
+    match (Identity::of(wanted), Identity::of(found)) {
+        (Some(wanted), Some(found)) => (wanted.server, wanted.workflow) == (found.server, found.workflow),
+        _ => false,
+    }
+}
+
+/// Whose an object is, for people.
+fn owner(metadata: &ObjectMeta) -> String {
+    if let Some(identity) = Identity::of(metadata) {
+        return format!("workflow '{}' of server '{}'", identity.workflow, identity.server);
+    }
+    match metadata.owner_references.as_deref() {
+        Some([owner, ..]) => format!("{} '{}'", owner.kind, owner.name),
+        _ => "nobody that piculet knows".to_owned(),
+    }
+}

@@ -1,0 +1,243 @@
+//! What the agent may do, asked before it is needed.
+
+use std::fmt;
+
+use futures_util::{StreamExt, stream};
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReviewStatus,
+};
+use kube::Api;
+use kube::api::PostParams;
+
+use crate::attempts::CallError;
+use crate::cluster::Cluster;
+
+/// How many rights are asked for at once.
+const AT_ONCE: usize = 16;
+
+/// Rights that no workflow runs without.
+const REQUIRED: &[(&str, &[&str])] = &[
+    ("pods", &["create", "get", "list", "watch", "delete"]),
+    ("pods/log", &["get"]),
+    ("configmaps", &["create", "get", "delete"]),
+    ("persistentvolumeclaims", &["create"]),
+    ("services", &["create"]),
+    ("secrets", &["create"]),
+];
+
+const RECOGNISE: &str =
+    "an object whose creation was answered by nobody can't be recognised as ours, and its workflow fails";
+const SWEEP: &str = "what a workflow leaves behind is only found by the cluster's garbage collector";
+const DELETE: &str = "what a workflow leaves behind waits for the cluster's garbage collector";
+const IDENTITY: &str = "the identity of the cluster is unknown to the server";
+const PLATFORMS: &str = "the platforms of the nodes are unknown, and no workflow that asks for one is placed here";
+
+/// Rights that something is lost without. `true`: in the whole cluster, not in a namespace.
+const OPTIONAL: &[(&str, &str, bool, &str)] = &[
+    ("persistentvolumeclaims", "get", false, RECOGNISE),
+    ("services", "get", false, RECOGNISE),
+    ("secrets", "get", false, RECOGNISE),
+    ("configmaps", "list", false, SWEEP),
+    ("persistentvolumeclaims", "list", false, SWEEP),
+    ("services", "list", false, SWEEP),
+    ("secrets", "list", false, SWEEP),
+    ("persistentvolumeclaims", "delete", false, DELETE),
+    ("services", "delete", false, DELETE),
+    ("secrets", "delete", false, DELETE),
+    ("namespaces", "get", true, IDENTITY),
+    ("nodes", "list", true, PLATFORMS),
+];
+
+/// What the agent may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preflight {
+    /// Every right that is used, the required ones first.
+    pub rights: Vec<Right>,
+}
+
+/// One right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Right {
+    /// For example `create`.
+    pub verb: &'static str,
+    /// For example `pods` or `pods/log`.
+    pub resource: &'static str,
+    /// The namespace that it holds in; `None`: the whole cluster.
+    pub namespace: Option<String>,
+    /// What it is needed for.
+    pub need: Need,
+    /// Whether the agent has it.
+    pub access: Access,
+}
+
+/// What a right is needed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// No workflow runs without it.
+    Required,
+    /// Something is lost without it.
+    Optional {
+        /// What: a sentence without its full stop.
+        lost: &'static str,
+    },
+}
+
+/// Whether the agent has a right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// It has.
+    Allowed,
+    /// It has not.
+    Denied,
+    /// The API server would not say.
+    Unknown {
+        /// Its words.
+        message: String,
+    },
+}
+
+impl Preflight {
+    /// The required rights that are denied.
+    pub fn missing(&self) -> impl Iterator<Item = &Right> {
+        self.rights.iter().filter(|right| right.need == Need::Required && right.access == Access::Denied)
+    }
+
+    /// The optional rights that are denied.
+    pub fn reduced(&self) -> impl Iterator<Item = &Right> {
+        self.rights.iter().filter(|right| right.need != Need::Required && right.access == Access::Denied)
+    }
+
+    /// Whether workflows can run.
+    pub fn is_sufficient(&self) -> bool {
+        self.missing().next().is_none()
+    }
+}
+
+impl fmt::Display for Right {
+    /// A sentence.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { verb, resource, namespace, need, access } = self;
+        let not = match access {
+            Access::Allowed => "may",
+            Access::Denied => "may not",
+            Access::Unknown { .. } => "perhaps may",
+        };
+        write!(f, "The agent {not} {verb} {resource} in ")?;
+        match namespace {
+            Some(namespace) => write!(f, "namespace '{namespace}'")?,
+            None => f.write_str("the whole cluster")?,
+        }
+        match (access, need) {
+            (Access::Allowed, _) => f.write_str("."),
+            (Access::Denied, Need::Required) => f.write_str(": no workflow can run. Extend its Role."),
+            (Access::Denied, Need::Optional { lost }) => write!(f, ": {lost}."),
+            (Access::Unknown { message }, _) => write!(f, ": the API server would not say ({message})."),
+        }
+    }
+}
+
+impl Cluster {
+    /// Asks the API server for every right that this crate uses, some at a time.
+    ///
+    /// # Errors
+    /// If there was no answer.
+    pub async fn preflight(&self) -> Result<Preflight, CallError> {
+        let namespace = || Some(self.namespace().to_owned());
+        let required = REQUIRED.iter().flat_map(|(resource, verbs)| verbs.iter().map(move |verb| (*resource, *verb)));
+        let required = required.map(|(resource, verb)| (resource, verb, namespace(), Need::Required));
+        let optional = OPTIONAL.iter().map(|(resource, verb, everywhere, lost)| {
+            (*resource, *verb, if *everywhere { None } else { namespace() }, Need::Optional { lost })
+        });
+        let mut answers = stream::iter(required.chain(optional))
+            .map(|(resource, verb, namespace, need)| async move {
+                let access = self.access(resource, verb, namespace.clone()).await?;
+                Ok(Right { verb, resource, namespace, need, access })
+            })
+            .buffered(AT_ONCE);
+        let mut rights = Vec::new();
+        while let Some(right) = answers.next().await {
+            rights.push(right?);
+        }
+        Ok(Preflight { rights })
+    }
+
+    async fn access(&self, resource: &str, verb: &str, namespace: Option<String>) -> Result<Access, CallError> {
+        let api = Api::<SelfSubjectAccessReview>::all(self.client().clone());
+        let (kind, subresource) = match resource.split_once('/') {
+            Some((kind, subresource)) => (kind, Some(subresource.to_owned())),
+            None => (resource, None),
+        };
+        let review = SelfSubjectAccessReview {
+            spec: SelfSubjectAccessReviewSpec {
+                resource_attributes: Some(ResourceAttributes {
+                    group: Some(String::new()),
+                    resource: Some(kind.to_owned()),
+                    subresource,
+                    verb: Some(verb.to_owned()),
+                    namespace,
+                    ..ResourceAttributes::default()
+                }),
+                ..SelfSubjectAccessReviewSpec::default()
+            },
+            ..SelfSubjectAccessReview::default()
+        };
+        let attempts = self.attempts(format!("say whether the agent may {verb} {resource}"));
+        let params = PostParams::default();
+        match attempts.ask(|| api.create(&params, &review)).await {
+            Ok(answer) => Ok(verdict(answer.status)),
+            Err(CallError::Refused { message, .. }) => Ok(Access::Unknown { message }),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn verdict(status: Option<SubjectAccessReviewStatus>) -> Access {
+    match status {
+        Some(SubjectAccessReviewStatus { allowed: true, .. }) => Access::Allowed,
+        Some(SubjectAccessReviewStatus { evaluation_error: Some(message), .. }) => Access::Unknown { message },
+        Some(_) => Access::Denied,
+        None => Access::Unknown { message: "an empty answer".to_owned() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Access, Need, Preflight, Right};
+
+    fn right(need: Need, access: Access) -> Right {
+        Right { verb: "list", resource: "pods", namespace: Some("ci".to_owned()), need, access }
+    }
+
+    #[test]
+    fn rights_are_sentences() {
+        let lost = "something is lost";
+        let unknown = Access::Unknown { message: "webhook down".to_owned() };
+        for (right, sentence) in [
+            (right(Need::Required, Access::Allowed), "The agent may list pods in namespace 'ci'."),
+            (
+                right(Need::Required, Access::Denied),
+                "The agent may not list pods in namespace 'ci': no workflow can run. Extend its Role.",
+            ),
+            (
+                Right { namespace: None, ..right(Need::Optional { lost }, Access::Denied) },
+                "The agent may not list pods in the whole cluster: something is lost.",
+            ),
+            (
+                right(Need::Required, unknown),
+                "The agent perhaps may list pods in namespace 'ci': the API server would not say (webhook down).",
+            ),
+        ] {
+            assert_eq!(right.to_string(), sentence);
+        }
+    }
+
+    #[test]
+    fn only_a_required_right_stops_the_agent() {
+        let lost = "something";
+        let mut preflight = Preflight { rights: vec![right(Need::Optional { lost }, Access::Denied)] };
+        assert!(preflight.is_sufficient());
+        assert_eq!(preflight.reduced().count(), 1);
+        preflight.rights.push(right(Need::Required, Access::Denied));
+        assert!(!preflight.is_sufficient());
+    }
+}
