@@ -6,16 +6,16 @@
 //! contains one.
 
 mod forms;
+mod patterns;
 
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use aho_corasick::Anchored;
-use aho_corasick::automaton::{Automaton, StateID};
-use aho_corasick::nfa::contiguous::NFA;
+use aho_corasick::automaton::StateID;
 
 use crate::secret::Secret;
+use patterns::Patterns;
 
 /// What stands in a log in the place of a secret.
 pub const REPLACEMENT: &[u8] = b"********";
@@ -34,20 +34,16 @@ const SLICE: usize = 16 * 1024;
 #[derive(Clone)]
 pub struct Mask {
     /// Without patterns there is nothing to search for.
-    patterns: Option<Arc<NFA>>,
+    patterns: Option<Arc<Patterns>>,
     unencoded: usize,
 }
 
 impl Mask {
-    /// Builds the mask. It takes some 12 bytes of memory for each byte of the values, and 100 to 200 for each byte that
-    /// is hidden in its encoded forms too.
+    /// Builds the mask. It takes 8 KiB of memory, some 12 bytes for each byte of the values, and 100 to 200 for each byte
+    /// that is hidden in its encoded forms too.
     pub fn new<'a>(values: impl IntoIterator<Item = &'a Secret>) -> Self {
         let forms = forms::of(values.into_iter().map(Secret::expose));
-        let patterns = (!forms.patterns.is_empty()).then(|| {
-            // No prefilter: it would be asked in vain, the search goes on from the state in which the last read ended.
-            let built = NFA::builder().prefilter(false).build(&forms.patterns);
-            Arc::new(built.expect("the automaton holds 2^31 states, and a workload has at most some MiB of secrets"))
-        });
+        let patterns = Patterns::new(&forms.patterns).map(Arc::new);
         Self { patterns, unencoded: forms.unencoded }
     }
 
@@ -76,7 +72,7 @@ impl Mask {
 impl fmt::Debug for Mask {
     /// The automaton's own `Debug` would spell out the secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let patterns = self.patterns.as_ref().map_or(0, |nfa| nfa.patterns_len());
+        let patterns = self.patterns.as_ref().map_or(0, |patterns| patterns.count());
         f.debug_struct("Mask").field("patterns", &patterns).field("unencoded", &self.unencoded).finish()
     }
 }
@@ -143,18 +139,21 @@ impl Masker {
         self.released
     }
 
-    fn read(&mut self, patterns: &NFA, bytes: &[u8], emit: &mut impl FnMut(u64, Masked<'_>)) {
-        let start = patterns.start_state(Anchored::No).expect("a search that is not anchored is always supported");
-        let end = self.search(patterns, self.state.unwrap_or(start), bytes);
-        self.state = Some(end);
+    fn read(&mut self, patterns: &Patterns, bytes: &[u8], emit: &mut impl FnMut(u64, Masked<'_>)) {
+        let held = self.held.len();
+        let before = self.state.unwrap_or_else(|| patterns.start());
+        let state = patterns.search(before, bytes, |end, length| {
+            note(&mut self.found, held + end - length..held + end);
+        });
+        self.state = Some(state);
 
-        let total = self.held.len() + bytes.len();
-        let decided = if end == start {
-            // No end of what was read is the beginning of a pattern.
+        let total = held + bytes.len();
+        let decided = if state == patterns.start() {
+            // The usual case, and nothing has to be copied.
             total
         } else {
-            let after_line_feed = memchr::memrchr(b'\n', bytes).map_or(0, |at| self.held.len() + at + 1);
-            after_line_feed.max((total + 1).saturating_sub(patterns.max_pattern_len()))
+            let after_line_feed = memchr::memrchr(b'\n', bytes).map_or(0, |at| held + at + 1);
+            after_line_feed.max((total + 1).saturating_sub(patterns.longest()))
         };
 
         if self.held.is_empty() {
@@ -167,31 +166,6 @@ impl Masker {
             held.drain(..decided);
             self.held = held;
         }
-    }
-
-    /// Notes every occurrence that ends in `bytes`, which follow what is held. Returns the state after the last byte.
-    fn search(&mut self, patterns: &NFA, mut state: StateID, bytes: &[u8]) -> StateID {
-        for (at, &byte) in bytes.iter().enumerate() {
-            state = patterns.next_state(Anchored::No, state, byte);
-            if patterns.is_special(state) && patterns.is_match(state) {
-                // Of the patterns that end here the longest covers the others.
-                let longest = (0..patterns.match_len(state))
-                    .map(|index| patterns.pattern_len(patterns.match_pattern(state, index)))
-                    .max()
-                    .unwrap_or(0);
-                let end = self.held.len() + at + 1;
-                self.note(end - longest..end);
-            }
-        }
-        state
-    }
-
-    /// Adds a stretch that ends where the last one does, or after it.
-    fn note(&mut self, mut stretch: Range<usize>) {
-        while let Some(last) = self.found.pop_if(|last| stretch.start <= last.end) {
-            stretch.start = stretch.start.min(last.start);
-        }
-        self.found.push(stretch);
     }
 
     /// Emits the first `decided` bytes of `text`, which begins with what is held.
@@ -218,6 +192,14 @@ impl Masker {
             stretch.start < stretch.end
         });
     }
+}
+
+/// Adds a stretch that ends where the last one does, or after it.
+fn note(found: &mut Vec<Range<usize>>, mut stretch: Range<usize>) {
+    while let Some(last) = found.pop_if(|last| stretch.start <= last.end) {
+        stretch.start = stretch.start.min(last.start);
+    }
+    found.push(stretch);
 }
 
 impl fmt::Debug for Masker {

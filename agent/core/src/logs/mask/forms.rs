@@ -21,7 +21,7 @@ const LINE_WIDTHS: [usize; 2] = [64, 76];
 
 /// What the secrets of a workflow look like in a log.
 pub(super) struct Forms {
-    /// None is empty, none contains a line feed.
+    /// Each has three bytes or more, and none is a line feed.
     pub(super) patterns: BTreeSet<Vec<u8>>,
     /// How many values have their plain forms only.
     pub(super) unencoded: usize,

@@ -124,6 +124,15 @@ fn encodings_have_a_budget_and_plain_texts_have_none() {
 }
 
 #[test]
+fn only_what_a_secret_may_begin_in_is_held() {
+    let mut masker = Masker::new(mask(&["hunter2"]));
+    for (text, held) in [("no beginning", ""), (" but hun", " but hun"), ("\nhun", "hun"), ("ter2;", "")] {
+        masker.push(text.as_bytes(), &mut |_, _| {});
+        assert_eq!(masker.held, held.as_bytes(), "after {text:?}");
+    }
+}
+
+#[test]
 fn debug_hides_secrets_and_what_is_held() {
     let mut masker = Masker::new(mask(&["hunter2"]));
     masker.push(b"hunter", &mut |_, _| {});
