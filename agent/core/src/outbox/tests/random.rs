@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::strategy::Union;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 
 use super::{LIMITS, begin, finished, line, state};
@@ -74,27 +76,53 @@ impl ReferenceStateMachine for Handed {
         Just(Self { connected: true, runs: BTreeMap::new() }).boxed()
     }
 
-    fn transitions(_: &Self) -> BoxedStrategy<Event> {
-        let (run, step) = (0..RUNS, 0..STEPS);
-        prop_oneof![
-            2 => run.clone().prop_map(Event::Open),
-            6 => run.clone().prop_map(Event::State),
-            10 => (run.clone(), step.clone(), prop::collection::vec(0usize..250, 1..12))
-                .prop_map(|(run, step, lengths)| Event::Log(run, step, lengths)),
-            2 => (run.clone(), step).prop_map(|(run, step)| Event::EndLog(run, step)),
-            1 => run.clone().prop_map(Event::Finish),
-            1 => run.clone().prop_map(Event::Abandon),
-            3 => (0u64..1500).prop_map(Event::Wait),
-            10 => (1usize..10).prop_map(Event::Send),
-            10 => (1usize..10).prop_map(Event::Arrive),
-            6 => (run.clone(), 0u64..3).prop_map(|(run, less)| Event::Acknowledge(run, less)),
-            1 => run.prop_map(Event::Nonsense),
-            2 => Just(Event::Break),
-            4 => Just(Event::Connect),
-        ]
-        .boxed()
+    fn transitions(handed: &Self) -> BoxedStrategy<Event> {
+        let runs = |wanted: fn(&Said) -> bool| -> Vec<usize> {
+            handed.runs.iter().filter(|(_, said)| wanted(said)).map(|(run, _)| *run).collect()
+        };
+        let new: Vec<usize> = (0..RUNS).filter(|run| !handed.runs.contains_key(run)).collect();
+        let kept = runs(|said| !said.abandoned);
+        let talking = runs(|said| !said.abandoned && !said.finished);
+        let logging: Vec<(usize, usize)> = talking
+            .iter()
+            .flat_map(|run| (0..STEPS).map(|step| (*run, step)))
+            .filter(|(run, step)| !handed.runs[run].logs[*step].ended)
+            .collect();
+
+        let mut events =
+            vec![(3, (0u64..1500).prop_map(Event::Wait).boxed()), (10, (1usize..10).prop_map(Event::Arrive).boxed())];
+        if handed.connected {
+            events.push((10, (1usize..10).prop_map(Event::Send).boxed()));
+            events.push((2, Just(Event::Break).boxed()));
+        } else {
+            events.push((6, Just(Event::Connect).boxed()));
+        }
+        if !new.is_empty() {
+            events.push((3, select(new).prop_map(Event::Open).boxed()));
+        }
+        if !kept.is_empty() {
+            events.push((
+                6,
+                (select(kept.clone()), 0u64..3).prop_map(|(run, less)| Event::Acknowledge(run, less)).boxed(),
+            ));
+            events.push((1, select(kept.clone()).prop_map(Event::Nonsense).boxed()));
+            events.push((1, select(kept).prop_map(Event::Abandon).boxed()));
+        }
+        if !talking.is_empty() {
+            events.push((6, select(talking.clone()).prop_map(Event::State).boxed()));
+            events.push((1, select(talking).prop_map(Event::Finish).boxed()));
+        }
+        if !logging.is_empty() {
+            let lengths = prop::collection::vec(0usize..250, 1..12);
+            let lines =
+                (select(logging.clone()), lengths).prop_map(|((run, step), lengths)| Event::Log(run, step, lengths));
+            events.push((10, lines.boxed()));
+            events.push((1, select(logging).prop_map(|(run, step)| Event::EndLog(run, step)).boxed()));
+        }
+        Union::new_weighted(events).boxed()
     }
 
+    /// Asked again when a failing sequence is made shorter.
     fn preconditions(handed: &Self, event: &Event) -> bool {
         let said = |run| handed.runs.get(run).filter(|said| !said.abandoned);
         match event {
