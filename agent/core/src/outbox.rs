@@ -54,7 +54,8 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Chunks of 32 KiB, 512 lines, each quarter of a second; 1 MiB of them unacknowledged; 64 MiB of spool; 1024 reports.
+    /// Chunks of 32 KiB or 512 lines, each quarter of a second; 1 MiB of them unacknowledged; 64 MiB of spool; 1024
+    /// reports.
     fn default() -> Self {
         let Batch { bytes, lines, period } = Batch::default();
         Self {

@@ -149,7 +149,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_growth_is_too_odd(
-            initial in any::<u64>(), factor in any::<f32>(), cap in any::<u64>(), seed in any::<u64>(), tries in 1usize..50,
+            initial: u64, factor: f32, cap: u64, seed: u64, tries in 1usize..50,
         ) {
             let cap = Duration::from_millis(cap);
             let mut backoff = Backoff::new(Growth { initial: Duration::from_millis(initial), factor, cap }, seed);

@@ -39,8 +39,8 @@ pub struct Mask {
 }
 
 impl Mask {
-    /// Builds the mask. It takes 8 KiB of memory, some 12 bytes for each byte of the values, and 100 to 200 for each byte
-    /// that is hidden in its encoded forms too.
+    /// Builds the mask. It takes 8 KiB of memory, some 12 bytes for each byte of the values, and 100 to 200 for each
+    /// byte that is hidden in its encoded forms too.
     pub fn new<'a>(values: impl IntoIterator<Item = &'a Secret>) -> Self {
         let forms = forms::of(values.into_iter().map(Secret::expose));
         let patterns = Patterns::new(&forms.patterns).map(Arc::new);

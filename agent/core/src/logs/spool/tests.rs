@@ -161,7 +161,10 @@ proptest! {
     #[test]
     fn nothing_is_lost_silently_and_nothing_doubled(
         batch_bytes in 1usize..200, batch_lines in 1usize..6,
-        steps in prop::collection::vec((0usize..60, prop_oneof![2 => Just(MIB), 1 => 0usize..400], 0u64..400, any::<bool>()), 0..80),
+        steps in prop::collection::vec(
+            (0usize..60, prop_oneof![2 => Just(MIB), 1 => 0usize..400], 0u64..400, any::<bool>()),
+            0..80,
+        ),
     ) {
         let batch = Batch { bytes: batch_bytes, lines: batch_lines, period: Duration::from_secs(1) };
         let mut spool = Spool::new(batch, MIB);
@@ -181,7 +184,8 @@ proptest! {
                 chunks.extend(chunk);
             }
         }
-        let total = LogTotal { lines: pushed.len() as u64, bytes: pushed.iter().map(|(text, _)| text.len() as u64).sum() };
+        let bytes = pushed.iter().map(|(text, _)| text.len() as u64).sum();
+        let total = LogTotal { lines: pushed.len() as u64, bytes };
         spool.end(total, now);
         chunks.extend(std::iter::from_fn(|| spool.take(now)));
         prop_assert!(spool.is_over() && spool.bytes() == 0 && spool.data == 0);
