@@ -1,1 +1,23 @@
-//! A Woodpecker-style server for piculet's stream.
+//! A Woodpecker-style server for piculet's stream: a queue, many agents, logs, and an HTTP API for people.
+//!
+//! [`server::Server`] is the whole of it; [`stub::Stub`] is the same server in the hands of a test. Decisions are made
+//! by values that know no connection and no clock: [`labels`], [`placement`], [`credit`], [`assignment`], [`ledger`],
+//! and [`dispatch::Dispatcher`], which owns them all. Everything is kept in memory, within [`dispatch::Limits`].
+
+pub mod assignment;
+pub mod clock;
+pub mod credit;
+pub mod dispatch;
+mod hello;
+pub mod labels;
+pub mod ledger;
+pub mod mailbox;
+pub mod placement;
+mod script;
+pub mod server;
+pub mod session;
+pub mod stub;
+mod token;
+pub mod view;
+
+pub use script::Heard;

@@ -1,0 +1,155 @@
+//! The one owner of the server's state: agents, sessions, workflows and the queue.
+//!
+//! Methods are named by what happened. Each takes the moment as a value, changes the state without waiting for
+//! anything, and leaves what has to be said in the mailboxes of the sessions; [`Dispatcher::touched`] tells whom to
+//! wake. Nothing here reads a clock, a socket or randomness.
+
+mod agents;
+mod placing;
+mod post;
+mod reports;
+mod submit;
+mod timing;
+mod workflow;
+
+pub use agents::{Agent, Session, SessionId};
+pub use post::Post;
+pub use reports::Effect;
+pub use submit::{CancelError, Submission, SubmitError};
+pub use timing::Timing;
+pub use workflow::{Condition, End, State, Workflow};
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use piculet_core::id::{InstanceId, WorkflowId};
+
+/// How the server behaves.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// The server's identity: object names of two servers never clash.
+    pub server_id: String,
+    /// The protocol version that is answered to agents.
+    pub protocol: u32,
+    /// Periods and deadlines.
+    pub timing: Timing,
+    /// Whether workflows are placed as soon as an agent can take them; tests that place by hand switch it off.
+    pub places: bool,
+    /// What is kept in memory at most.
+    pub limits: Limits,
+}
+
+/// What is kept in memory at most.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of log lines per step. What comes after is counted and not kept.
+    pub log_bytes: u64,
+    /// Workflows that are over; the oldest are forgotten first.
+    pub finished_workflows: usize,
+    /// Workflows that are not over; more are refused.
+    pub open_workflows: usize,
+    /// Bytes of one workload on the wire.
+    pub workload_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            log_bytes: 256 << 20,
+            finished_workflows: 1000,
+            open_workflows: 10_000,
+            // The rest of a message has room in 64 KiB.
+            workload_bytes: piculet_proto::v1::MAX_MESSAGE_BYTES - (64 << 10),
+        }
+    }
+}
+
+/// Whom a change concerns.
+#[derive(Debug, Default)]
+pub struct Touched {
+    /// Sessions with new letters.
+    pub sessions: BTreeSet<SessionId>,
+    /// Workflows that look different now.
+    pub workflows: BTreeSet<WorkflowId>,
+    /// A deadline may come earlier than before.
+    pub deadline: bool,
+}
+
+/// The state of the server.
+#[derive(Debug)]
+pub struct Dispatcher {
+    policy: Policy,
+    agents: BTreeMap<InstanceId, Agent>,
+    sessions: BTreeMap<SessionId, Session>,
+    workflows: BTreeMap<WorkflowId, Workflow>,
+    /// Workflows that wait for an agent, in the order in which they are served.
+    queue: VecDeque<WorkflowId>,
+    /// Workflows in the order in which they came, for lists.
+    order: Vec<WorkflowId>,
+    /// Workflows that are over, the oldest first.
+    over: VecDeque<WorkflowId>,
+    submitted: u64,
+    sessions_opened: u64,
+    agents_seen: u64,
+    touched: Touched,
+}
+
+impl Dispatcher {
+    /// A server that nobody has spoken to yet.
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            agents: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            workflows: BTreeMap::new(),
+            queue: VecDeque::new(),
+            order: Vec::new(),
+            over: VecDeque::new(),
+            submitted: 0,
+            sessions_opened: 0,
+            agents_seen: 0,
+            touched: Touched::default(),
+        }
+    }
+
+    /// How the server behaves.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Changes how it behaves.
+    pub fn policy_mut(&mut self) -> &mut Policy {
+        &mut self.policy
+    }
+
+    /// Whom the changes since the last call concern.
+    pub fn touched(&mut self) -> Touched {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// A workflow.
+    pub fn workflow(&self, id: &WorkflowId) -> Option<&Workflow> {
+        self.workflows.get(id)
+    }
+
+    /// All workflows, the oldest first.
+    pub fn workflows(&self) -> impl Iterator<Item = &Workflow> {
+        self.order.iter().filter_map(|id| self.workflows.get(id))
+    }
+
+    /// All agents that were heard of lately.
+    pub fn agents(&self) -> impl Iterator<Item = &Agent> {
+        self.agents.values()
+    }
+
+    /// A session, as long as its end was not fetched.
+    pub fn session(&self, id: SessionId) -> Option<&Session> {
+        self.sessions.get(&id)
+    }
+
+    /// The session that an agent speaks through, for changes; marks it as one to wake.
+    fn live_session(&mut self, instance: &InstanceId) -> Option<&mut Session> {
+        let id = self.agents.get(instance)?.session?;
+        self.touched.sessions.insert(id);
+        self.sessions.get_mut(&id)
+    }
+}

@@ -1,0 +1,290 @@
+//! Agents and their sessions: who comes, who goes, and what each still holds.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use piculet_core::id::{InstanceId, RunKey, Sequence, ServerId};
+use piculet_link::message::{Held, HeldDecision, Hello, Identity, Welcome};
+use tonic::Status;
+
+use super::Dispatcher;
+use crate::assignment::{Holder, Place};
+use crate::clock::Now;
+use crate::credit::Credit;
+use crate::labels::Offer;
+use crate::ledger::Ledger;
+use crate::mailbox::{Intake, Mailbox};
+use crate::placement::Presence;
+
+/// Names a session; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+/// An agent instance that was heard of lately.
+#[derive(Debug)]
+pub struct Agent {
+    /// The server's id of it.
+    pub id: String,
+    /// What it said about itself when it came last.
+    pub identity: Identity,
+    /// Its labels and platforms.
+    pub offer: Offer,
+    /// The session that it speaks through; `None` while it is away.
+    pub session: Option<SessionId>,
+    /// Since when it is away.
+    pub away_since: Option<Instant>,
+    /// It said that it takes no more work.
+    pub is_draining: bool,
+    /// An operator said that it shall take no more work.
+    pub is_drained: bool,
+    /// The runs that it has: assigned, accepted or bound.
+    pub runs: BTreeSet<RunKey>,
+}
+
+/// One call of an agent.
+#[derive(Debug)]
+pub struct Session {
+    /// Whose call it is.
+    pub instance: InstanceId,
+    /// False when it was ended and only its last letter waits.
+    pub(super) is_open: bool,
+    /// When the agent said something last.
+    pub(super) heard: Instant,
+    /// When something was said to the agent last.
+    pub(super) spoken: Instant,
+    pub(super) credit: Credit,
+    pub(super) mailbox: Mailbox,
+}
+
+impl Agent {
+    /// The identity by which the agent holds workflows.
+    pub fn holder(&self) -> Holder {
+        Holder { instance: self.identity.instance.clone(), cluster: self.identity.cluster.uid.clone() }
+    }
+
+    /// Its name, for people.
+    pub fn name(&self) -> &str {
+        &self.identity.name
+    }
+
+    /// Whether it can be given work.
+    pub fn presence(&self) -> Presence {
+        match self.session {
+            None => Presence::Away,
+            Some(_) if self.is_draining || self.is_drained => Presence::Draining,
+            Some(_) => Presence::Ready,
+        }
+    }
+
+    /// How many workflows it has.
+    pub fn load(&self) -> u32 {
+        u32::try_from(self.runs.len()).unwrap_or(u32::MAX)
+    }
+}
+
+impl Dispatcher {
+    /// An agent opened a call and said hello. The newest call of an instance wins.
+    pub fn open(&mut self, hello: Hello, now: Now) -> SessionId {
+        let Hello { identity, held } = hello;
+        let instance = identity.instance.clone();
+        self.sessions_opened += 1;
+        let session = SessionId(self.sessions_opened);
+        let former = self.agents.remove(&instance);
+        if let Some(older) = former.as_ref().and_then(|agent| agent.session) {
+            let message = format!("a newer session of the instance '{instance}' took the place of this one");
+            self.close(older, Some(Status::aborted(message)));
+        }
+        let agent = self.arrival(former, identity, session);
+        let (id, is_drained) = (agent.id.clone(), agent.is_drained);
+        self.agents.insert(instance.clone(), agent);
+        let held = self.decide_held(&instance, &held, now);
+        let mut mailbox = Mailbox::new(Welcome {
+            agent_id: id,
+            session_id: format!("session-{}", session.0),
+            server: ServerId::new(self.policy.server_id.as_str()),
+            heartbeat: self.policy.timing.heartbeat,
+            lease: self.policy.timing.lease,
+            held,
+        });
+        if is_drained {
+            mailbox.intake(Intake::Closed);
+        }
+        for run in self.agents.get(&instance).into_iter().flat_map(|agent| &agent.runs) {
+            if let Some(stop) = self.workflows.get(&run.workflow).and_then(|workflow| workflow.stop.clone()) {
+                mailbox.cancel(run.clone(), stop);
+            }
+        }
+        let (heard, spoken) = (now.instant, now.instant);
+        let credit = Credit::default();
+        self.sessions.insert(session, Session { instance, is_open: true, heard, spoken, credit, mailbox });
+        self.touched.sessions.insert(session);
+        self.touched.deadline = true;
+        self.place(now);
+        session
+    }
+
+    /// An agent as it is when it has just come: what it holds, and what an operator told it, stays.
+    fn arrival(&mut self, former: Option<Agent>, identity: Identity, session: SessionId) -> Agent {
+        let offer = Offer { labels: identity.labels.clone(), platforms: identity.platforms.clone() };
+        let (id, is_drained, runs) = match former {
+            Some(former) => (former.id, former.is_drained, former.runs),
+            None => {
+                self.agents_seen += 1;
+                (format!("agent-{}", self.agents_seen), false, BTreeSet::new())
+            }
+        };
+        Agent { id, identity, offer, session: Some(session), away_since: None, is_draining: false, is_drained, runs }
+    }
+
+    /// Decides about every workflow that an instance says it holds, and about those that it doesn't mention.
+    fn decide_held(&mut self, instance: &InstanceId, held: &[Held], now: Now) -> Vec<HeldDecision> {
+        let decisions = held.iter().map(|held| self.decide(instance, &held.key)).collect();
+        let named: BTreeSet<_> = held.iter().map(|held| held.key.clone()).collect();
+        let Some(agent) = self.agents.get(instance) else { return decisions };
+        let unnamed: Vec<_> = agent.runs.difference(&named).cloned().collect();
+        for run in unnamed {
+            self.release(instance, &run, now);
+        }
+        decisions
+    }
+
+    fn decide(&mut self, instance: &InstanceId, run: &RunKey) -> HeldDecision {
+        let keep = self.claim(instance, run);
+        let ledger = self.workflows.get(&run.workflow).filter(|_| keep).map(|workflow| &workflow.ledger);
+        HeldDecision {
+            key: run.clone(),
+            keep,
+            acknowledged: ledger.map(Ledger::stored).unwrap_or_default(),
+            log_lines: ledger.map(Ledger::whole_lines).unwrap_or_default(),
+        }
+    }
+
+    /// An instance says that it holds a workflow. True if that is so, or the server follows.
+    fn claim(&mut self, instance: &InstanceId, run: &RunKey) -> bool {
+        let Some(agent) = self.agents.get(instance) else { return false };
+        let Some(workflow) = self.workflows.get_mut(&run.workflow) else { return false };
+        let known = workflow.is_driven_by(instance, run.epoch);
+        match workflow.assignment.place() {
+            Place::Pending => return false,
+            // It ended by this very agent's report, and the agent missed the acknowledgement.
+            Place::Ended => return known && workflow.ledger.stored() > Sequence(0),
+            Place::Assigned(_) | Place::Accepted(_) if !known => return false,
+            // The decision tells the agent what is stored: that acknowledges `Accepted`.
+            Place::Assigned(_) | Place::Accepted(_) => workflow.assignment.acknowledged(),
+            Place::Bound(_) | Place::Orphaned { .. } => {
+                let last = workflow.run();
+                if !workflow.assignment.adopted(&agent.holder(), run.epoch) {
+                    return false;
+                }
+                if run.epoch != last.epoch {
+                    workflow.ledger.begin(run.epoch);
+                }
+                workflow.agent = Some(agent.name().to_owned());
+                let driver = workflow.driver.replace(instance.clone());
+                if let Some(former) = driver.and_then(|driver| self.agents.get_mut(&driver)) {
+                    former.runs.remove(&last);
+                }
+            }
+        }
+        if let Some(agent) = self.agents.get_mut(instance) {
+            agent.runs.insert(run.clone());
+        }
+        self.touched.workflows.insert(run.workflow.clone());
+        true
+    }
+
+    /// The instance says that it lives, and what it holds. It may have taken over from a sibling.
+    pub(super) fn heartbeat(&mut self, instance: &InstanceId, held: &[Held]) {
+        for Held { key, .. } in held {
+            let current = self.workflows.get(&key.workflow).map(|workflow| workflow.assignment.epoch());
+            if current.is_some_and(|current| current < key.epoch) {
+                self.claim(instance, key);
+            }
+        }
+    }
+
+    /// The instance doesn't drive this run any more: it goes elsewhere if it still may, else waits for its cluster.
+    pub(super) fn release(&mut self, instance: &InstanceId, run: &RunKey, now: Now) {
+        if let Some(agent) = self.agents.get_mut(instance) {
+            agent.runs.remove(run);
+        }
+        let Some(workflow) = self.workflows.get_mut(&run.workflow) else { return };
+        if !workflow.assignment.is_held_by(instance, run.epoch) {
+            return;
+        }
+        self.touched.workflows.insert(run.workflow.clone());
+        if workflow.assignment.withdrawn() {
+            self.requeue(&run.workflow, now);
+        } else {
+            workflow.assignment.left(now.instant);
+            self.touched.deadline = true;
+        }
+    }
+
+    /// A call ended, whoever ended it.
+    pub fn session_ended(&mut self, id: SessionId, now: Now) {
+        self.end_session(id, None, now);
+        self.sessions.remove(&id);
+    }
+
+    /// Ends a session: the agent is told `status`, and is away.
+    pub fn end_session(&mut self, id: SessionId, status: Option<Status>, now: Now) {
+        self.close(id, status);
+        let Some(session) = self.sessions.get(&id) else { return };
+        let instance = session.instance.clone();
+        let Some(agent) = self.agents.get_mut(&instance).filter(|agent| agent.session == Some(id)) else { return };
+        agent.session = None;
+        agent.away_since = Some(now.instant);
+        let runs: Vec<_> = agent.runs.iter().cloned().collect();
+        for run in runs {
+            self.release(&instance, &run, now);
+        }
+        self.touched.deadline = true;
+        self.place(now);
+    }
+
+    /// Says the last word of a session. Its agent is not looked at.
+    fn close(&mut self, id: SessionId, status: Option<Status>) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.is_open = false;
+            session.mailbox.close(status);
+            self.touched.sessions.insert(id);
+        }
+    }
+
+    /// Ends all sessions, because the server goes.
+    pub fn shut_down(&mut self, now: Now) {
+        let open: Vec<_> = self.sessions.iter().filter(|(_, session)| session.is_open).map(|(&id, _)| id).collect();
+        self.policy.places = false;
+        for id in open {
+            self.end_session(id, Some(Status::unavailable("the server is shutting down")), now);
+        }
+    }
+
+    /// Opens or closes the intake of the agent behind a session.
+    pub fn set_intake(&mut self, id: SessionId, intake: Intake, now: Now) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.mailbox.intake(intake);
+        self.touched.sessions.insert(id);
+        if let Some(agent) = self.agents.get_mut(&session.instance) {
+            agent.is_drained = intake == Intake::Closed;
+        }
+        self.place(now);
+    }
+
+    /// Asks the agent behind a session for a sign of life.
+    pub fn ping(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.mailbox.ping();
+            self.touched.sessions.insert(id);
+        }
+    }
+
+    /// Stops or starts the giving out of acknowledgements to a session.
+    pub fn set_acking(&mut self, id: SessionId, acking: bool) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.mailbox.set_acking(acking);
+            self.touched.sessions.insert(id);
+        }
+    }
+}

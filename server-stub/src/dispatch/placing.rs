@@ -1,0 +1,166 @@
+//! The queue: who is next, where it goes, and why it still waits.
+
+use piculet_core::id::{InstanceId, WorkflowId};
+
+use super::{Agent, Dispatcher, End, State, Workflow};
+use crate::assignment::Place;
+use crate::clock::Now;
+use crate::placement::{self, Candidate, Reason, Unfit};
+
+/// What keeps a workflow from an agent.
+enum Turn {
+    /// Nothing.
+    Ready,
+    /// Workflows that it waits for are not over.
+    Blocked,
+    /// They ended in another way than it asks for.
+    Skipped(String),
+}
+
+impl Dispatcher {
+    /// Gives waiting workflows to agents, in the order of the queue. One that nobody can take holds up no other.
+    pub(super) fn place(&mut self, now: Now) {
+        if !self.policy.places {
+            return;
+        }
+        let mut waiting = std::mem::take(&mut self.queue);
+        waiting.retain(|id| match self.workflows.get(id).map(|workflow| self.turn(workflow)) {
+            None => false,
+            Some(Turn::Blocked | Turn::Skipped(_)) => true,
+            Some(Turn::Ready) => {
+                let chosen = self.choose(id);
+                match chosen {
+                    Ok(instance) => !self.assign(id, &instance, now),
+                    Err(unfit) => {
+                        self.note_refusals(id, &unfit, now);
+                        true
+                    }
+                }
+            }
+        });
+        self.queue = waiting;
+        self.skip_what_can_not_run(now);
+    }
+
+    fn choose(&self, id: &WorkflowId) -> Result<InstanceId, Vec<Unfit>> {
+        let Some(workflow) = self.workflows.get(id) else { return Err(Vec::new()) };
+        let candidates = self.agents.values().map(|agent| self.candidate(agent, workflow));
+        placement::place(&workflow.labels, candidates).cloned()
+    }
+
+    fn candidate<'a>(&'a self, agent: &'a Agent, workflow: &'a Workflow) -> Candidate<'a> {
+        Candidate {
+            instance: &agent.identity.instance,
+            name: agent.name(),
+            offer: &agent.offer,
+            presence: agent.presence(),
+            free: self.free_slots(agent),
+            load: agent.load(),
+            capacity: agent.identity.capacity,
+            refused: workflow.refusals.get(&agent.identity.instance).map(String::as_str),
+        }
+    }
+
+    /// How many workflows an agent may be given now.
+    pub fn free_slots(&self, agent: &Agent) -> u32 {
+        let credit = agent.session.and_then(|id| self.sessions.get(&id)).map_or(0, |session| session.credit.left());
+        credit.min(agent.identity.capacity.saturating_sub(agent.load()))
+    }
+
+    /// Why a workflow waits, one reason for each agent; empty if it doesn't wait for an agent, or there is none.
+    pub fn why_waiting(&self, id: &WorkflowId) -> Vec<Unfit> {
+        let waits = self.workflows.get(id).is_some_and(|workflow| {
+            *workflow.assignment.place() == Place::Pending && matches!(self.turn(workflow), Turn::Ready)
+        });
+        if waits { self.choose(id).err().unwrap_or_default() } else { Vec::new() }
+    }
+
+    /// The names of the workflows that have to be over first.
+    pub fn waits_for(&self, workflow: &Workflow) -> Vec<String> {
+        let open = |id: &&WorkflowId| self.workflows.get(*id).is_some_and(|other| other.end.is_none());
+        let after = workflow.condition.after.iter().filter(open);
+        after.filter_map(|id| self.workflows.get(id)).map(|other| other.name.clone()).collect()
+    }
+
+    /// Gives a workflow to an agent. False if it is not waiting, or the agent has no session.
+    pub(super) fn assign(&mut self, id: &WorkflowId, instance: &InstanceId, now: Now) -> bool {
+        let Some(agent) = self.agents.get_mut(instance) else { return false };
+        let Some(session) = agent.session.and_then(|id| self.sessions.get_mut(&id)) else { return false };
+        let Some(workflow) = self.workflows.get_mut(id) else { return false };
+        if !workflow.assignment.assign(agent.holder()) {
+            return false;
+        }
+        let run = workflow.run();
+        workflow.ledger.begin(run.epoch);
+        workflow.driver = Some(instance.clone());
+        workflow.agent = Some(agent.name().to_owned());
+        workflow.refused_since = None;
+        agent.runs.insert(run.clone());
+        session.credit.spend();
+        session.spoken = now.instant;
+        session.mailbox.assign(run);
+        self.touched.sessions.extend(agent.session);
+        self.touched.workflows.insert(id.clone());
+        true
+    }
+
+    /// Puts a workflow that came back at the head of the queue, or ends it if somebody wants it stopped.
+    pub(super) fn requeue(&mut self, id: &WorkflowId, now: Now) {
+        let Some(workflow) = self.workflows.get_mut(id) else { return };
+        workflow.driver = None;
+        workflow.agent = None;
+        self.touched.workflows.insert(id.clone());
+        match workflow.stop.clone() {
+            Some(stop) => self.finish(id, End { state: State::Canceled, at: now.time, error: stop.reason }, now),
+            None => self.queue.push_front(id.clone()),
+        }
+    }
+
+    /// Starts or stops the clock of a workflow that every fitting agent refused.
+    fn note_refusals(&mut self, id: &WorkflowId, unfit: &[Unfit], now: Now) {
+        let refused = unfit.iter().any(|unfit| matches!(unfit.reason, Reason::Refused(_)))
+            && !unfit.iter().any(|unfit| unfit.reason.may_pass());
+        let Some(workflow) = self.workflows.get_mut(id) else { return };
+        if refused && workflow.refused_since.is_none() {
+            workflow.refused_since = Some(now.instant);
+            self.touched.deadline = true;
+        } else if !refused {
+            workflow.refused_since = None;
+        }
+    }
+
+    fn turn(&self, workflow: &Workflow) -> Turn {
+        let condition = &workflow.condition;
+        let mut failed = None;
+        for other in condition.after.iter().filter_map(|id| self.workflows.get(id)) {
+            match &other.end {
+                None => return Turn::Blocked,
+                Some(end) if end.state == State::Success => {}
+                Some(end) => failed = Some((other.name.clone(), end.state)),
+            }
+        }
+        match failed {
+            None if condition.on_success => Turn::Ready,
+            Some(_) if condition.on_failure => Turn::Ready,
+            None => Turn::Skipped("It runs only after a failure, and there was none.".to_owned()),
+            Some((name, state)) => Turn::Skipped(format!(
+                "It runs only after a success, and the workflow '{name}' ended as {}.",
+                state.as_str()
+            )),
+        }
+    }
+
+    fn skip_what_can_not_run(&mut self, now: Now) {
+        let skipped: Vec<_> = self
+            .queue
+            .iter()
+            .filter_map(|id| match self.turn(self.workflows.get(id)?) {
+                Turn::Skipped(error) => Some((id.clone(), error)),
+                Turn::Ready | Turn::Blocked => None,
+            })
+            .collect();
+        for (id, error) in skipped {
+            self.finish(&id, End { state: State::Skipped, at: now.time, error }, now);
+        }
+    }
+}

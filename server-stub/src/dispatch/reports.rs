@@ -1,0 +1,182 @@
+//! What agents say, once their session is open.
+
+use piculet_core::id::{InstanceId, RunKey, Sequence, WorkflowId};
+use piculet_core::logs::spool::Chunk;
+use piculet_link::wire::agent::{Received, ReceivedBody, Said};
+use piculet_proto::v1::MAX_LOG_CHUNK_BYTES;
+use tonic::Status;
+
+use super::{Dispatcher, End, SessionId, State};
+use crate::clock::Now;
+use crate::ledger::Receipt;
+use crate::placement::Presence;
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It is no report; it took effect.
+    Heard,
+    /// It is a report, and this became of it.
+    Report(Receipt),
+    /// It is a report of a workflow that the server doesn't know.
+    Unknown,
+}
+
+impl Dispatcher {
+    /// An agent said something.
+    ///
+    /// # Errors
+    /// If it breaks the protocol; the session is ended with that status then.
+    pub fn hear(&mut self, id: SessionId, said: Said, now: Now) -> Result<Effect, Status> {
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.is_open) else {
+            return Err(Status::aborted("the session is over"));
+        };
+        session.heard = now.instant;
+        let instance = session.instance.clone();
+        let effect = match said {
+            Said::Hello(_) => Err(Status::invalid_argument("Hello is the first message of a call, and only the first")),
+            Said::Report(received) => match check(&received.body) {
+                Ok(()) => self.report(id, &instance, received, now),
+                Err(status) => Err(status),
+            },
+            Said::Demand(demand) => {
+                session.credit.said(demand);
+                self.place(now);
+                Ok(Effect::Heard)
+            }
+            Said::Heartbeat(held) => {
+                self.heartbeat(&instance, &held);
+                Ok(Effect::Heard)
+            }
+            Said::Draining => {
+                session.credit.none();
+                if let Some(agent) = self.agents.get_mut(&instance) {
+                    agent.is_draining = true;
+                }
+                Ok(Effect::Heard)
+            }
+            Said::Released(held) => {
+                for held in &held {
+                    self.release(&instance, &held.key, now);
+                }
+                self.place(now);
+                Ok(Effect::Heard)
+            }
+        };
+        if let Err(status) = &effect {
+            self.end_session(id, Some(status.clone()), now);
+        }
+        effect
+    }
+
+    fn report(
+        &mut self,
+        session: SessionId,
+        instance: &InstanceId,
+        received: Received,
+        now: Now,
+    ) -> Result<Effect, Status> {
+        let Received { key: run, sequence, body } = received;
+        let Some(workflow) = self.workflows.get_mut(&run.workflow) else { return Ok(Effect::Unknown) };
+        if !workflow.is_driven_by(instance, run.epoch) {
+            let current = workflow.assignment.epoch();
+            tracing::debug!(workflow = %run.workflow, epoch = run.epoch.0, current = current.0, "dropped an old report");
+            return Ok(Effect::Report(Receipt::Stale { current }));
+        }
+        let consequence = Consequence::of(&body);
+        let receipt = workflow.ledger.apply(run.epoch, sequence, body);
+        let stored = workflow.ledger.stored();
+        match receipt {
+            Receipt::Stored => {
+                self.acknowledge(session, &run, stored, now);
+                self.touched.workflows.insert(run.workflow.clone());
+                self.follow(instance, &run, consequence, now);
+            }
+            Receipt::Known => self.acknowledge(session, &run, stored, now),
+            Receipt::Gap { expected } => {
+                return Err(Status::data_loss(format!(
+                    "report {} of the workflow '{}' came where {} was expected; connect again and send what is missing",
+                    sequence.0, run.workflow, expected.0
+                )));
+            }
+            Receipt::Stale { .. } => {}
+        }
+        Ok(Effect::Report(receipt))
+    }
+
+    fn acknowledge(&mut self, id: SessionId, run: &RunKey, stored: Sequence, now: Now) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.spoken = now.instant;
+        session.mailbox.ack(run.clone(), stored);
+        self.touched.sessions.insert(id);
+    }
+
+    /// What a stored report means for the assignment.
+    fn follow(&mut self, instance: &InstanceId, run: &RunKey, consequence: Consequence, now: Now) {
+        match consequence {
+            Consequence::Taken => {
+                if let Some(workflow) = self.workflows.get_mut(&run.workflow) {
+                    workflow.assignment.accepted();
+                }
+            }
+            Consequence::Refused { reason, is_final: true } => {
+                self.finish(&run.workflow, End { state: State::Failure, at: now.time, error: reason }, now);
+            }
+            Consequence::Refused { reason, is_final: false } => self.refused(instance, run, reason, now),
+            Consequence::Over => self.reported_over(&run.workflow, now),
+        }
+    }
+
+    fn refused(&mut self, instance: &InstanceId, run: &RunKey, reason: String, now: Now) {
+        // What an agent refuses because it goes away, its successor may take.
+        let is_leaving = self.agents.get(instance).is_none_or(|agent| agent.presence() != Presence::Ready);
+        if let Some(workflow) = self.workflows.get_mut(&run.workflow).filter(|_| !is_leaving) {
+            workflow.refusals.insert(instance.clone(), reason);
+        }
+        self.release(instance, run, now);
+        self.place(now);
+    }
+
+    fn reported_over(&mut self, id: &WorkflowId, now: Now) {
+        let Some(report) = self.workflows.get(id).and_then(|workflow| workflow.ledger.finished()) else { return };
+        let end = End { state: report.state.into(), at: report.finished, error: report.error.clone() };
+        self.finish(id, end, now);
+    }
+}
+
+/// What a report means beyond the ledger.
+enum Consequence {
+    /// The agent has the workflow.
+    Taken,
+    /// It doesn't want it.
+    Refused { reason: String, is_final: bool },
+    /// It is over.
+    Over,
+}
+
+impl Consequence {
+    fn of(body: &ReceivedBody) -> Self {
+        match body {
+            ReceivedBody::Refused { reason, is_final } => Self::Refused { reason: reason.clone(), is_final: *is_final },
+            ReceivedBody::Finished(_) => Self::Over,
+            ReceivedBody::Accepted | ReceivedBody::Step(_) | ReceivedBody::Chunk { .. } => Self::Taken,
+        }
+    }
+}
+
+/// What the protocol forbids beyond the form of a message.
+fn check(body: &ReceivedBody) -> Result<(), Status> {
+    match body {
+        ReceivedBody::Chunk { chunk, .. } if size(chunk) > MAX_LOG_CHUNK_BYTES => Err(Status::invalid_argument(
+            format!("a log chunk has {} bytes of lines, and may have {MAX_LOG_CHUNK_BYTES}", size(chunk)),
+        )),
+        ReceivedBody::Finished(report) if !report.state.is_final() => {
+            Err(Status::invalid_argument(format!("a workflow can't finish as '{}'", report.state)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn size(chunk: &Chunk) -> usize {
+    chunk.lines.iter().map(|piece| piece.bytes.len()).sum()
+}

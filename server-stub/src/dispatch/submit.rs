@@ -1,0 +1,187 @@
+//! Workflows come in, are stopped on request, and end.
+
+use std::sync::Arc;
+
+use piculet_core::id::WorkflowId;
+use piculet_core::report::WorkflowReport;
+use piculet_core::workload::WorkloadSpec;
+use piculet_link::message::TraceContext;
+use prost::Message as _;
+
+use super::{Condition, Dispatcher, End, SessionId, State, Workflow};
+use crate::assignment::{Assignment, Place};
+use crate::clock::Now;
+use crate::ledger::Ledger;
+use crate::mailbox::Stop;
+
+/// A workflow that somebody hands in.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// A new id.
+    pub id: WorkflowId,
+    /// What to run.
+    pub spec: WorkloadSpec,
+    /// What it waits for.
+    pub condition: Condition,
+    /// The trace that it belongs to.
+    pub trace: Option<TraceContext>,
+}
+
+/// Why a workflow is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// The queue is full.
+    #[error("{0} workflows wait or run already, and the server takes no more; try again when some are over")]
+    QueueFull(usize),
+    /// It doesn't fit into a message.
+    #[error(
+        "the workload has {size} bytes, and a message to an agent may have {limit}; move data out of the environment \
+         and the commands"
+    )]
+    TooLarge {
+        /// Its size.
+        size: usize,
+        /// The most that is taken.
+        limit: usize,
+    },
+}
+
+/// Why a workflow can't be stopped.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CancelError {
+    /// There is none of that name.
+    #[error("there is no workflow '{0}'")]
+    Unknown(WorkflowId),
+    /// It is too late.
+    #[error("the workflow '{id}' is over: {}", state.as_str())]
+    Over {
+        /// Which one.
+        id: WorkflowId,
+        /// How it ended.
+        state: State,
+    },
+}
+
+impl Dispatcher {
+    /// Takes a workflow into the queue.
+    ///
+    /// # Errors
+    /// If there is no room for it, or it is too large to be sent.
+    pub fn submit(&mut self, submission: Submission, now: Now) -> Result<(), SubmitError> {
+        let open = self.workflows.len() - self.over.len();
+        if open >= self.policy.limits.open_workflows {
+            return Err(SubmitError::QueueFull(open));
+        }
+        let size = piculet_link::wire::workload::encode(&submission.spec).encoded_len();
+        let limit = self.policy.limits.workload_bytes;
+        if size > limit {
+            return Err(SubmitError::TooLarge { size, limit });
+        }
+        let Submission { id, spec, condition, trace } = submission;
+        self.submitted += 1;
+        let workflow = Workflow {
+            id: id.clone(),
+            number: self.submitted,
+            name: spec.name.clone(),
+            labels: spec.labels.clone(),
+            created: now.time,
+            condition,
+            assignment: Assignment::default(),
+            ledger: Ledger::new(&spec, self.policy.limits.log_bytes),
+            stop: None,
+            end: None,
+            agent: None,
+            trace,
+            spec: Some(Arc::new(spec)),
+            driver: None,
+            refusals: std::collections::BTreeMap::new(),
+            refused_since: None,
+        };
+        self.workflows.insert(id.clone(), workflow);
+        self.order.push(id.clone());
+        self.queue.push_back(id.clone());
+        self.touched.workflows.insert(id);
+        self.place(now);
+        Ok(())
+    }
+
+    /// Gives a waiting workflow to the agent behind a session, whatever its labels and its credit. False if that can't
+    /// be done.
+    pub fn assign_to(&mut self, id: &WorkflowId, session: SessionId, now: Now) -> bool {
+        let Some(instance) = self.sessions.get(&session).map(|session| session.instance.clone()) else { return false };
+        let assigned = self.assign(id, &instance, now);
+        if assigned {
+            self.queue.retain(|waiting| waiting != id);
+        }
+        assigned
+    }
+
+    /// Stops a workflow. One that no agent knows of ends at once; else its agent is told, now or when it comes back.
+    ///
+    /// # Errors
+    /// If there is no such workflow, or it is over.
+    pub fn cancel(&mut self, id: &WorkflowId, stop: Stop, now: Now) -> Result<(), CancelError> {
+        let workflow = self.workflows.get_mut(id).ok_or_else(|| CancelError::Unknown(id.clone()))?;
+        if let Some(end) = &workflow.end {
+            return Err(CancelError::Over { id: id.clone(), state: end.state });
+        }
+        workflow.stop = Some(stop.clone());
+        self.touched.workflows.insert(id.clone());
+        let run = workflow.run();
+        let instance = match workflow.assignment.place() {
+            Place::Pending => {
+                self.finish(id, End { state: State::Canceled, at: now.time, error: stop.reason }, now);
+                return Ok(());
+            }
+            Place::Assigned(holder) | Place::Accepted(holder) | Place::Bound(holder) => holder.instance.clone(),
+            Place::Orphaned { .. } | Place::Ended => return Ok(()),
+        };
+        let Some(session) = self.live_session(&instance) else { return Ok(()) };
+        session.spoken = now.instant;
+        if !session.mailbox.cancel(run.clone(), stop.clone()) {
+            session.credit.undo();
+            self.finish(id, End { state: State::Canceled, at: now.time, error: stop.reason }, now);
+        }
+        Ok(())
+    }
+
+    /// Ends a workflow: nobody has it any more, and its payload is forgotten.
+    pub(super) fn finish(&mut self, id: &WorkflowId, end: End, now: Now) {
+        let Some(workflow) = self.workflows.get_mut(id) else { return };
+        if workflow.end.is_some() {
+            return;
+        }
+        let run = workflow.run();
+        if let Some(agent) = workflow.driver.as_ref().and_then(|driver| self.agents.get_mut(driver)) {
+            agent.runs.remove(&run);
+        }
+        if workflow.ledger.finished().is_none() {
+            let report = WorkflowReport {
+                state: end.state.as_reported(),
+                started: workflow.ledger.started().unwrap_or(end.at),
+                finished: end.at,
+                error: end.error.clone(),
+            };
+            workflow.ledger.abandon(report, &end.error);
+            // Whoever comes back with it is told to let it go.
+            workflow.driver = None;
+        }
+        workflow.assignment.ended();
+        workflow.spec = None;
+        workflow.end = Some(end);
+        self.queue.retain(|waiting| waiting != id);
+        self.over.push_back(id.clone());
+        self.touched.workflows.insert(id.clone());
+        self.forget_the_oldest();
+        self.place(now);
+    }
+
+    fn forget_the_oldest(&mut self) {
+        while self.over.len() > self.policy.limits.finished_workflows {
+            let Some(oldest) = self.over.pop_front() else { return };
+            self.workflows.remove(&oldest);
+            self.order.retain(|id| *id != oldest);
+            self.touched.workflows.insert(oldest);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! One workflow, from submission to its end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use piculet_core::id::{Epoch, InstanceId, RunKey, WorkflowId};
+use piculet_core::outcome::WorkflowState;
+use piculet_core::workload::WorkloadSpec;
+use piculet_link::message::TraceContext;
+use serde::{Deserialize, Serialize};
+
+use crate::assignment::Assignment;
+use crate::ledger::Ledger;
+use crate::mailbox::Stop;
+
+/// The state of a workflow, in Woodpecker's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Waits for an agent, or for other workflows.
+    Pending,
+    /// An agent has it.
+    Running,
+    /// No step failed that counts.
+    Success,
+    /// A step failed that counts, or it could not be run.
+    Failure,
+    /// Stopped while it ran.
+    Killed,
+    /// The workflows that it waited for didn't end as it asks.
+    Skipped,
+    /// Stopped before anything ran.
+    Canceled,
+}
+
+/// The workflows that another one waits for, and how they have to end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// All of these have to be over.
+    pub after: Vec<WorkflowId>,
+    /// Run if all of them succeeded.
+    pub on_success: bool,
+    /// Run if one of them didn't.
+    pub on_failure: bool,
+}
+
+impl Default for Condition {
+    /// Waits for nothing.
+    fn default() -> Self {
+        Self { after: Vec::new(), on_success: true, on_failure: false }
+    }
+}
+
+/// How a workflow ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// A final state.
+    pub state: State,
+    /// When.
+    pub at: Timestamp,
+    /// What went wrong apart from the steps; empty if nothing did.
+    pub error: String,
+}
+
+/// A workflow.
+#[derive(Debug)]
+pub struct Workflow {
+    /// The server's id of it.
+    pub id: WorkflowId,
+    /// Counts the workflows of this server from 1: an id that people can type.
+    pub number: u64,
+    /// Its name, for people.
+    pub name: String,
+    /// What placement looks at.
+    pub labels: BTreeMap<String, String>,
+    /// When it was submitted.
+    pub created: Timestamp,
+    /// What it waits for.
+    pub condition: Condition,
+    /// Who has it.
+    pub assignment: Assignment,
+    /// What was reported of it.
+    pub ledger: Ledger,
+    /// Somebody wants it stopped.
+    pub stop: Option<Stop>,
+    /// How it ended, if it has.
+    pub end: Option<End>,
+    /// The name of the agent that has or had it last.
+    pub agent: Option<String>,
+    /// The trace that it belongs to.
+    pub(super) trace: Option<TraceContext>,
+    /// The payload; forgotten at the end, since it carries secrets.
+    pub(super) spec: Option<Arc<WorkloadSpec>>,
+    /// The only instance whose reports count.
+    pub(super) driver: Option<InstanceId>,
+    /// Who refused it, with their words.
+    pub(super) refusals: BTreeMap<InstanceId, String>,
+    /// Since when every agent that fits has refused it.
+    pub(super) refused_since: Option<Instant>,
+}
+
+impl Workflow {
+    /// Its state.
+    pub fn state(&self) -> State {
+        match (&self.end, self.assignment.place()) {
+            (Some(end), _) => end.state,
+            (None, crate::assignment::Place::Pending) => State::Pending,
+            (None, _) => State::Running,
+        }
+    }
+
+    /// The current or next run.
+    pub fn run(&self) -> RunKey {
+        RunKey { workflow: self.id.clone(), epoch: self.assignment.epoch() }
+    }
+
+    /// Whether the reports of this instance under this epoch count.
+    pub(super) fn is_driven_by(&self, instance: &InstanceId, epoch: Epoch) -> bool {
+        self.driver.as_ref() == Some(instance) && self.assignment.epoch() == epoch
+    }
+}
+
+impl State {
+    /// Whether nothing follows it.
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Pending | Self::Running)
+    }
+
+    /// Woodpecker's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Killed => "killed",
+            Self::Skipped => "skipped",
+            Self::Canceled => "canceled",
+        }
+    }
+
+    /// The state that agents know for it.
+    pub(super) fn as_reported(self) -> WorkflowState {
+        match self {
+            Self::Pending => WorkflowState::Pending,
+            Self::Running => WorkflowState::Running,
+            Self::Success => WorkflowState::Success,
+            Self::Failure => WorkflowState::Failure,
+            Self::Killed | Self::Skipped | Self::Canceled => WorkflowState::Killed,
+        }
+    }
+}
+
+impl From<WorkflowState> for State {
+    fn from(state: WorkflowState) -> Self {
+        match state {
+            WorkflowState::Pending => Self::Pending,
+            WorkflowState::Running => Self::Running,
+            WorkflowState::Success => Self::Success,
+            WorkflowState::Failure => Self::Failure,
+            WorkflowState::Killed => Self::Killed,
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The log of one step: every line once, by number, and no silent hole.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+use jiff::Timestamp;
+use piculet_core::logs::spool::{Chunk, Piece};
+use piculet_core::report::{LogLine, LogTotal};
+
+/// The longest line that is kept; agents cut longer ones at the same length.
+const MAX_LINE_BYTES: usize = 1024 * 1024;
+
+/// Some lines in a row, and what follows them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPage {
+    /// In the order of their numbers; a number that lacks is missing.
+    pub lines: Vec<LogLine>,
+    /// The number to ask for next.
+    pub next: u64,
+    /// There are no lines after these, and none will come.
+    pub is_last: bool,
+}
+
+/// The log of one step.
+#[derive(Debug)]
+pub struct StepLog {
+    lines: BTreeMap<u64, (Timestamp, Bytes)>,
+    stored_bytes: u64,
+    limit_bytes: u64,
+    /// Lines that came when the log was full.
+    unstored_lines: u64,
+    /// One more than the highest number that came.
+    next: u64,
+    /// Numbers below `next` that never came.
+    holes: Vec<Range<u64>>,
+    part: Option<Part>,
+    end: Option<LogTotal>,
+}
+
+/// The beginning of a line of which the rest has not come yet.
+#[derive(Debug)]
+struct Part {
+    number: u64,
+    time: Timestamp,
+    bytes: BytesMut,
+}
+
+impl StepLog {
+    pub(super) fn new(limit_bytes: u64) -> Self {
+        Self {
+            lines: BTreeMap::new(),
+            stored_bytes: 0,
+            limit_bytes,
+            unstored_lines: 0,
+            next: 0,
+            holes: Vec::new(),
+            part: None,
+            end: None,
+        }
+    }
+
+    /// Takes a chunk. Lines that are there already stay as they are.
+    pub(super) fn append(&mut self, chunk: Chunk) {
+        let mut number = chunk.first_line;
+        for piece in chunk.lines {
+            if self.part.as_ref().is_some_and(|part| part.number != number) {
+                // The rest of that line was lost. What came of it is better than nothing.
+                self.complete_part();
+            }
+            number = self.add(number, piece);
+        }
+        if let Some(total) = chunk.end {
+            self.complete_part();
+            self.end = Some(total);
+        }
+    }
+
+    /// Adds a piece to the line with this number; returns the number of the next piece's line.
+    fn add(&mut self, number: u64, piece: Piece) -> u64 {
+        let part = match self.part.take() {
+            None if !piece.continues => {
+                self.store(number, piece.time, piece.bytes);
+                return number.saturating_add(1);
+            }
+            None => Part { number, time: piece.time, bytes: BytesMut::from(&*piece.bytes) },
+            Some(mut part) => {
+                let room = MAX_LINE_BYTES.saturating_sub(part.bytes.len());
+                part.bytes.extend_from_slice(&piece.bytes[..piece.bytes.len().min(room)]);
+                part
+            }
+        };
+        self.part = Some(part);
+        if piece.continues {
+            return number;
+        }
+        self.complete_part();
+        number.saturating_add(1)
+    }
+
+    fn complete_part(&mut self) {
+        if let Some(Part { number, time, bytes }) = self.part.take() {
+            self.store(number, time, bytes.freeze());
+        }
+    }
+
+    /// Drops a line of which only a part has come: whoever reads the log anew sends it whole.
+    pub(super) fn forget_part(&mut self) {
+        self.part = None;
+    }
+
+    fn store(&mut self, number: u64, time: Timestamp, bytes: Bytes) {
+        if !self.take_number(number) {
+            return;
+        }
+        let length = bytes.len() as u64;
+        if self.unstored_lines > 0 || self.stored_bytes + length > self.limit_bytes {
+            self.unstored_lines += 1;
+            return;
+        }
+        self.stored_bytes += length;
+        self.lines.insert(number, (time, bytes));
+    }
+
+    /// Marks a number as come. False if it had come before.
+    fn take_number(&mut self, number: u64) -> bool {
+        if number >= self.next {
+            if number > self.next {
+                self.holes.push(self.next..number);
+            }
+            self.next = number.saturating_add(1);
+            return true;
+        }
+        let Some(at) = self.holes.iter().position(|hole| hole.contains(&number)) else { return false };
+        let hole = self.holes[at].clone();
+        let rest = [hole.start..number, number + 1..hole.end];
+        self.holes.splice(at..=at, rest.into_iter().filter(|part| !part.is_empty()));
+        true
+    }
+
+    /// How many whole lines have come without a hole before them.
+    pub fn whole_lines(&self) -> u64 {
+        self.holes.first().map_or(self.next, |hole| hole.start)
+    }
+
+    /// How many lines are kept.
+    pub fn line_count(&self) -> u64 {
+        self.lines.len() as u64
+    }
+
+    /// What the agent said about the whole; `None` as long as more may come.
+    pub fn end(&self) -> Option<LogTotal> {
+        self.end
+    }
+
+    /// How many lines never came, as far as that is known.
+    pub fn missing_lines(&self) -> u64 {
+        let holes: u64 = self.holes.iter().map(|hole| hole.end - hole.start).sum();
+        let tail = self.end.map_or(0, |end| end.lines.saturating_sub(self.next));
+        holes + tail
+    }
+
+    /// How many lines came when the log was full and were not kept.
+    pub fn unstored_lines(&self) -> u64 {
+        self.unstored_lines
+    }
+
+    /// What is wrong with the log, as a sentence. `is_over`: nothing can come any more.
+    pub fn complaint(&self, is_over: bool) -> Option<String> {
+        let missing = self.missing_lines();
+        if missing > 0 {
+            return Some(format!("{missing} lines of this log never came from the agent."));
+        }
+        if self.unstored_lines > 0 {
+            return Some(format!(
+                "{} more lines came and were not kept: a step's log may have {} bytes here.",
+                self.unstored_lines, self.limit_bytes
+            ));
+        }
+        let Some(end) = self.end else {
+            return (is_over && self.next > 0).then(|| "The agent never said that this log is complete.".to_owned());
+        };
+        if end.lines < self.next {
+            return Some(format!("The agent counted {} lines and sent {}.", end.lines, self.next));
+        }
+        (end.bytes != self.stored_bytes)
+            .then(|| format!("The agent counted {} bytes in this log and sent {}.", end.bytes, self.stored_bytes))
+    }
+
+    /// At most `count` lines from a number on.
+    pub fn page(&self, from: u64, count: usize) -> LogPage {
+        let lines: Vec<_> = self
+            .lines
+            .range(from..)
+            .take(count)
+            .map(|(&number, (time, bytes))| LogLine { number, time: *time, bytes: bytes.clone() })
+            .collect();
+        let next = lines.last().map_or(from, |line| line.number + 1);
+        let is_last = self.end.is_some() && self.lines.range(next..).next().is_none();
+        LogPage { lines, next, is_last }
+    }
+}

@@ -1,0 +1,222 @@
+//! The gRPC service: a call becomes a session of the dispatcher.
+//!
+//! One task reads the agent's messages; what is said to the agent is pulled from its mailbox when the connection has
+//! room. So an agent that doesn't read holds up nobody, and no queue grows.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{Stream, stream};
+use piculet_core::secret::Secret;
+use piculet_link::wire::agent::decode;
+use piculet_proto::v1 as pb;
+use piculet_proto::v1::agent_service_server::{AgentService, AgentServiceServer};
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::dispatch::{Post, SessionId};
+use crate::hello;
+use crate::server::Server;
+
+/// How long a call may be open without a `Hello`.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The stream's service.
+#[derive(Debug)]
+pub struct Sessions {
+    server: Server,
+}
+
+type Outgoing = Pin<Box<dyn Stream<Item = Result<pb::ServerMessage, Status>> + Send>>;
+
+/// A session that was just opened.
+struct Opened {
+    id: SessionId,
+    waker: Arc<Notify>,
+    /// Cancelled when its outgoing half is gone: nobody could be told what its messages bring.
+    gone: CancellationToken,
+}
+
+impl Server {
+    /// The gRPC service that agents connect to.
+    pub fn agent_service(&self) -> AgentServiceServer<Sessions> {
+        AgentServiceServer::new(Sessions { server: self.clone() })
+            .max_decoding_message_size(pb::MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(pb::MAX_MESSAGE_BYTES)
+    }
+}
+
+#[tonic::async_trait]
+impl AgentService for Sessions {
+    type ConnectStream = Outgoing;
+
+    async fn connect(&self, request: Request<Streaming<pb::AgentMessage>>) -> Result<Response<Outgoing>, Status> {
+        let server = self.server.clone();
+        let (refusal, delays_headers) = server.change(|state, _| (state.script.refusal(), state.script.delays_headers));
+        if let Some(status) = refusal {
+            return Err(status);
+        }
+        authorize(&request, server.config().agent_token.as_ref())?;
+        if server.going().is_cancelled() {
+            return Err(Status::unavailable("the server is shutting down"));
+        }
+        let (opened, mut open) = oneshot::channel();
+        let reader = server.clone();
+        server.tasks().spawn(async move { listen(reader, request.into_inner(), opened).await });
+        let first = if delays_headers {
+            Talk::Opened((&mut open).await.unwrap_or_else(|_| Err(Status::unavailable("the call ended"))), server)
+        } else {
+            Talk::Opening(open, server)
+        };
+        Ok(Response::new(Box::pin(stream::unfold(first, Talk::next))))
+    }
+}
+
+fn authorize<T>(request: &Request<T>, token: Option<&Secret>) -> Result<(), Status> {
+    let Some(token) = token else { return Ok(()) };
+    let header = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
+    crate::token::check(header, token).map_err(|problem| Status::unauthenticated(problem.to_string()))
+}
+
+/// Reads a call from its first message to its end.
+async fn listen(
+    server: Server,
+    mut inbound: Streaming<pb::AgentMessage>,
+    opened: oneshot::Sender<Result<Opened, Status>>,
+) {
+    let first = tokio::select! {
+        () = server.going().cancelled() => Err(Status::unavailable("the server is shutting down")),
+        first = tokio::time::timeout(HELLO_TIMEOUT, inbound.message()) => match first {
+            Ok(message) => message,
+            Err(_) => Err(Status::deadline_exceeded(format!("no Hello came within {} s", HELLO_TIMEOUT.as_secs()))),
+        },
+    };
+    let hello = match first.and_then(hello::read) {
+        Ok(hello) => hello,
+        Err(status) => {
+            tracing::info!(code = ?status.code(), reason = status.message(), "refused a call");
+            // Nobody listens if the agent is gone already.
+            opened.send(Err(status)).ok();
+            return;
+        }
+    };
+    let (name, instance) = (hello.identity.name.clone(), hello.identity.instance.to_string());
+    let (id, waker) = server.change(|state, now| {
+        let id = state.dispatcher.open(hello.clone(), now);
+        state.script.session_opened(id, hello);
+        (id, Server::attach(state, id))
+    });
+    tracing::info!(agent = name, instance, session = id.0, "session opened");
+    let gone = CancellationToken::new();
+    if opened.send(Ok(Opened { id, waker, gone: gone.clone() })).is_err() {
+        server.detach(id);
+        return;
+    }
+    let reason = tokio::select! {
+        () = gone.cancelled() => "the call is over".to_owned(),
+        reason = read_messages(&server, id, &mut inbound) => reason,
+    };
+    tracing::info!(agent = name, instance, session = id.0, reason, "session ended");
+}
+
+/// Hands each message to the dispatcher; returns why there are no more.
+async fn read_messages(server: &Server, id: SessionId, inbound: &mut Streaming<pb::AgentMessage>) -> String {
+    let end = |status| server.change(|state, now| state.dispatcher.end_session(id, status, now));
+    loop {
+        let message = match inbound.message().await {
+            Ok(Some(message)) => message,
+            Ok(None) => {
+                end(None);
+                return "the agent ended the call".to_owned();
+            }
+            Err(status) => {
+                end(None);
+                return format!("the connection broke: {}", status.message());
+            }
+        };
+        let said = match decode(message) {
+            Ok(Some(said)) => said,
+            Ok(None) => {
+                tracing::warn!(
+                    session = id.0,
+                    "the agent said something that this version does not know; it is skipped"
+                );
+                continue;
+            }
+            Err(fault) => {
+                end(Some(Status::invalid_argument(fault.to_string())));
+                return fault.to_string();
+            }
+        };
+        let heard = server.change(|state, now| {
+            let copy = state.script.records().then(|| said.clone());
+            let effect = state.dispatcher.hear(id, said, now)?;
+            if let Some(said) = copy {
+                state.script.heard(id, said, effect);
+            }
+            Ok::<_, Status>(())
+        });
+        if let Err(status) = heard {
+            return status.message().to_owned();
+        }
+    }
+}
+
+/// What a call says, step by step.
+enum Talk {
+    /// `Hello` has not been read yet.
+    Opening(oneshot::Receiver<Result<Opened, Status>>, Server),
+    /// It has, and nothing was said yet.
+    Opened(Result<Opened, Status>, Server),
+    /// The session is open.
+    Open(Line),
+    /// All was said.
+    Over,
+}
+
+/// The outgoing half of a session. Its end is the session's end: whoever drops it, the agent hears no more.
+struct Line {
+    server: Server,
+    opened: Opened,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.opened.gone.cancel();
+        self.server.detach(self.opened.id);
+    }
+}
+
+impl Talk {
+    async fn next(self) -> Option<(Result<pb::ServerMessage, Status>, Self)> {
+        let opened = match self {
+            Self::Opening(open, server) => {
+                (open.await.unwrap_or_else(|_| Err(Status::unavailable("the call ended"))), server)
+            }
+            Self::Opened(opened, server) => (opened, server),
+            Self::Open(line) => return line.next().await,
+            Self::Over => return None,
+        };
+        match opened {
+            (Ok(opened), server) => Line { server, opened }.next().await,
+            (Err(status), _) => Some((Err(status), Self::Over)),
+        }
+    }
+}
+
+impl Line {
+    async fn next(self) -> Option<(Result<pb::ServerMessage, Status>, Talk)> {
+        loop {
+            match self.server.change(|state, _| state.dispatcher.post(self.opened.id)) {
+                Post::Message(message) => {
+                    return Some((Ok(message), Talk::Open(self)));
+                }
+                Post::End(Some(status)) => return Some((Err(status), Talk::Over)),
+                Post::End(None) => return None,
+                Post::Nothing => self.opened.waker.notified().await,
+            }
+        }
+    }
+}

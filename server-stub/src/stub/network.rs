@@ -1,0 +1,122 @@
+//! A network in memory between agents and a server, that can break.
+
+use std::io;
+use std::time::Duration;
+
+use futures_util::stream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
+use tokio::sync::watch;
+use tonic::transport::Server as Transport;
+
+use crate::server::Server;
+
+/// Bytes under way in each direction.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// A network that leads to one server. Clones are the same network.
+#[derive(Debug, Clone)]
+pub struct Network {
+    server: Server,
+    weather: watch::Sender<Weather>,
+}
+
+/// The network can't be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the network is cut")]
+pub struct NetworkError;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Weather {
+    sky: Sky,
+    /// How often connections were broken: a connection lives as long as this stays the same.
+    cuts: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Sky {
+    /// Bytes arrive.
+    #[default]
+    Fair,
+    /// Bytes go nowhere, and nobody is told.
+    Frozen,
+    /// No connection can be made.
+    Cut,
+}
+
+impl Network {
+    pub(super) fn to(server: Server) -> Self {
+        Self { server, weather: watch::Sender::new(Weather::default()) }
+    }
+
+    /// Opens a connection: the client's end of it.
+    ///
+    /// # Errors
+    /// While the network is cut.
+    pub fn dial(&self) -> Result<DuplexStream, NetworkError> {
+        if self.weather.borrow().sky == Sky::Cut {
+            return Err(NetworkError);
+        }
+        let (client, near) = tokio::io::duplex(BUFFER_BYTES);
+        let (far, server) = tokio::io::duplex(BUFFER_BYTES);
+        let service = self.server.agent_service();
+        self.server.tasks().spawn(async move {
+            let incoming = stream::iter([Ok::<_, io::Error>(server)]);
+            if let Err(error) = Transport::builder().add_service(service).serve_with_incoming(incoming).await {
+                tracing::debug!(%error, "a connection in memory ended");
+            }
+        });
+        let (near_read, near_write) = tokio::io::split(near);
+        let (far_read, far_write) = tokio::io::split(far);
+        self.server.tasks().spawn(carry(near_read, far_write, self.weather.clone()));
+        self.server.tasks().spawn(carry(far_read, near_write, self.weather.clone()));
+        Ok(client)
+    }
+
+    /// Breaks all connections; new ones can't be made. Both sides see it.
+    pub fn cut(&self) {
+        self.weather.send_modify(|weather| *weather = Weather { sky: Sky::Cut, cuts: weather.cuts + 1 });
+    }
+
+    /// Stops all bytes. Neither side is told.
+    pub fn freeze(&self) {
+        self.weather.send_modify(|weather| weather.sky = Sky::Frozen);
+    }
+
+    /// Ends what [`Network::cut`] or [`Network::freeze`] began. Connections that were cut stay broken.
+    pub fn mend(&self) {
+        self.weather.send_modify(|weather| weather.sky = Sky::Fair);
+    }
+
+    /// Breaks all connections, and allows new ones after this time.
+    pub async fn cut_for(&self, duration: Duration) {
+        self.cut();
+        tokio::time::sleep(duration).await;
+        self.mend();
+    }
+}
+
+/// Carries bytes one way, as the weather allows. Returning drops both halves: the connection is broken when both
+/// directions have returned.
+async fn carry(mut from: ReadHalf<DuplexStream>, mut to: WriteHalf<DuplexStream>, weather: watch::Sender<Weather>) {
+    let cuts = weather.borrow().cuts;
+    let mut until_cut = weather.subscribe();
+    let broken = until_cut.wait_for(|weather| weather.cuts != cuts);
+    let mut until_fair = weather.subscribe();
+    let carried = async {
+        let mut buffer = vec![0; BUFFER_BYTES];
+        while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            // The sender is alive as long as this function runs, so the wait can't fail.
+            if until_fair.wait_for(|weather| weather.sky == Sky::Fair).await.is_err()
+                || to.write_all(&buffer[..count]).await.is_err()
+            {
+                return;
+            }
+        }
+        // The peer may be gone too.
+        to.shutdown().await.ok();
+    };
+    tokio::select! {
+        _ = broken => {}
+        () = carried => {}
+    }
+}

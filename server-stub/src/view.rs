@@ -1,0 +1,293 @@
+//! What people and programs are shown. Nothing in here comes from a workload but names and labels: no command, no
+//! variable, no secret.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use piculet_core::id::WorkflowId;
+use piculet_core::outcome::StepState;
+use serde::{Deserialize, Serialize};
+
+use crate::assignment::Place;
+use crate::dispatch::{Agent, Dispatcher, State, Workflow};
+use crate::ledger::StepRecord;
+use crate::placement::Presence;
+use crate::server::Server;
+
+/// The shortest beginning of an id that names a workflow.
+const MIN_PREFIX: usize = 4;
+
+/// A workflow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkflowView {
+    /// The server's id of it.
+    pub id: String,
+    /// Counts the workflows of this server from 1: an id that people can type.
+    pub number: u64,
+    /// Its name, for people.
+    pub name: String,
+    /// In Woodpecker's words.
+    pub state: State,
+    /// Where it is.
+    pub place: PlaceView,
+    /// Grows with each assignment; the first is 1.
+    pub epoch: u64,
+    /// The name of the agent that has or had it.
+    pub agent: Option<String>,
+    /// What placement looks at.
+    pub labels: BTreeMap<String, String>,
+    /// When it was submitted.
+    pub created: Timestamp,
+    /// When its first step started, by the node's clock.
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub finished: Option<Timestamp>,
+    /// What went wrong apart from the steps; empty if nothing did.
+    pub error: String,
+    /// Why it waits: one sentence for each agent, or the names of workflows that have to be over first.
+    pub waiting: Vec<String>,
+    /// Its steps, in the order of the file.
+    pub steps: Vec<StepView>,
+}
+
+/// Where a workflow is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PlaceView {
+    /// In the queue.
+    Pending,
+    /// Offered to an agent that has not answered.
+    Assigned,
+    /// Accepted by an agent.
+    Accepted,
+    /// An agent runs it.
+    Running,
+    /// Its agent went away with it, and may come back.
+    Away,
+    /// Over.
+    Finished,
+}
+
+/// A step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepView {
+    /// The step's id.
+    pub id: String,
+    /// Its name, for people.
+    pub name: String,
+    /// In Woodpecker's words.
+    pub state: StepState,
+    /// Which attempt; the first is 1.
+    pub attempt: u32,
+    /// The exit code, if one was observed.
+    pub exit_code: Option<i32>,
+    /// The class of its outcome, for example `oom-killed`; `None` as long as it has no end.
+    pub outcome: Option<String>,
+    /// A sentence; empty where the exit code says it all.
+    pub error: String,
+    /// By the node's clock.
+    pub started: Option<Timestamp>,
+    /// By the node's clock.
+    pub finished: Option<Timestamp>,
+    /// How many lines of its log are kept.
+    pub log_lines: u64,
+    /// What is wrong with its log, if something is.
+    pub log_complaint: Option<String>,
+}
+
+/// An agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentView {
+    /// The server's id of it.
+    pub id: String,
+    /// Its name, for people.
+    pub name: String,
+    /// The identity of its process.
+    pub instance: String,
+    /// Its version.
+    pub version: String,
+    /// Whether it can be given work.
+    pub state: AgentState,
+    /// The name of its cluster.
+    pub cluster: String,
+    /// The version of its cluster's API server.
+    pub cluster_version: String,
+    /// What it offers to workflows.
+    pub labels: BTreeMap<String, String>,
+    /// Platforms of its nodes.
+    pub platforms: Vec<String>,
+    /// How many workflows it runs at most.
+    pub capacity: u32,
+    /// How many more it may be given now.
+    pub free_slots: u32,
+    /// The ids of the workflows that it has.
+    pub workflows: Vec<String>,
+}
+
+/// Whether an agent can be given work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AgentState {
+    /// It is there and takes work.
+    Connected,
+    /// It is there and takes no more work.
+    Draining,
+    /// It is not there.
+    Away,
+}
+
+/// Why a name leads to no workflow, step or agent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LookupError {
+    /// No workflow has it.
+    #[error("there is no workflow '{0}'; workflows that were over long ago are forgotten")]
+    NoWorkflow(String),
+    /// Several workflows have it.
+    #[error("'{0}' could be more than one workflow; say more of its id")]
+    Ambiguous(String),
+    /// The workflow has no such step.
+    #[error("the workflow '{workflow}' has no step '{step}'")]
+    NoStep {
+        /// The workflow's name.
+        workflow: String,
+        /// What was asked for.
+        step: String,
+    },
+    /// No agent has it.
+    #[error("there is no agent '{0}'; agents that were away for long are forgotten")]
+    NoAgent(String),
+}
+
+impl Server {
+    /// A workflow, by its number, its id, a beginning of it that no other shares, or its name; of several with the same
+    /// name the newest.
+    ///
+    /// # Errors
+    /// If there is none, or more than one.
+    pub fn workflow(&self, text: &str) -> Result<WorkflowView, LookupError> {
+        self.look(|dispatcher| find(dispatcher, text).map(|workflow| WorkflowView::of(dispatcher, workflow)))
+    }
+
+    /// All workflows, the oldest first.
+    pub fn workflows(&self) -> Vec<WorkflowView> {
+        self.look(|dispatcher| dispatcher.workflows().map(|workflow| WorkflowView::of(dispatcher, workflow)).collect())
+    }
+
+    /// All agents that were heard of lately, by name.
+    pub fn agents(&self) -> Vec<AgentView> {
+        let mut agents: Vec<_> =
+            self.look(|dispatcher| dispatcher.agents().map(|agent| AgentView::of(dispatcher, agent)).collect());
+        agents.sort_by(|a: &AgentView, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        agents
+    }
+}
+
+/// Finds a workflow as [`Server::workflow`] does.
+pub(crate) fn find<'d>(dispatcher: &'d Dispatcher, text: &str) -> Result<&'d Workflow, LookupError> {
+    if let Some(workflow) = dispatcher.workflow(&WorkflowId::new(text)) {
+        return Ok(workflow);
+    }
+    let number = text.parse().ok();
+    if let Some(workflow) = dispatcher.workflows().find(|workflow| Some(workflow.number) == number) {
+        return Ok(workflow);
+    }
+    if text.len() >= MIN_PREFIX {
+        let mut matching = dispatcher.workflows().filter(|workflow| workflow.id.as_str().starts_with(text));
+        match (matching.next(), matching.next()) {
+            (Some(workflow), None) => return Ok(workflow),
+            (Some(_), Some(_)) => return Err(LookupError::Ambiguous(text.to_owned())),
+            (None, _) => {}
+        }
+    }
+    let named = dispatcher.workflows().filter(|workflow| workflow.name == text);
+    named.last().ok_or_else(|| LookupError::NoWorkflow(text.to_owned()))
+}
+
+impl WorkflowView {
+    pub(crate) fn of(dispatcher: &Dispatcher, workflow: &Workflow) -> Self {
+        let after = dispatcher.waits_for(workflow);
+        let waiting = if after.is_empty() {
+            dispatcher.why_waiting(&workflow.id).iter().map(ToString::to_string).collect()
+        } else {
+            after.iter().map(|name| format!("the workflow '{name}' has to be over first")).collect()
+        };
+        let is_over = workflow.end.is_some();
+        Self {
+            id: workflow.id.to_string(),
+            number: workflow.number,
+            name: workflow.name.clone(),
+            state: workflow.state(),
+            place: workflow.assignment.place().into(),
+            epoch: workflow.assignment.epoch().0,
+            agent: workflow.agent.clone(),
+            labels: workflow.labels.clone(),
+            created: workflow.created,
+            started: workflow.ledger.started(),
+            finished: workflow.end.as_ref().map(|end| end.at),
+            error: workflow.end.as_ref().map(|end| end.error.clone()).unwrap_or_default(),
+            waiting,
+            steps: workflow.ledger.steps().iter().map(|step| StepView::of(step, is_over)).collect(),
+        }
+    }
+}
+
+impl StepView {
+    fn of(step: &StepRecord, is_over: bool) -> Self {
+        Self {
+            id: step.id.to_string(),
+            name: step.name.clone(),
+            state: step.state,
+            attempt: step.attempt.0,
+            exit_code: step.exit_code,
+            outcome: step.outcome.map(|class| class.to_string()),
+            error: step.error.clone(),
+            started: step.started,
+            finished: step.finished,
+            log_lines: step.log.line_count(),
+            log_complaint: step.log.complaint(is_over),
+        }
+    }
+}
+
+impl AgentView {
+    fn of(dispatcher: &Dispatcher, agent: &Agent) -> Self {
+        let identity = &agent.identity;
+        Self {
+            id: agent.id.clone(),
+            name: identity.name.clone(),
+            instance: identity.instance.to_string(),
+            version: identity.version.clone(),
+            state: agent.presence().into(),
+            cluster: identity.cluster.name.clone(),
+            cluster_version: identity.cluster.version.clone(),
+            labels: identity.labels.clone(),
+            platforms: identity.platforms.clone(),
+            capacity: identity.capacity,
+            free_slots: dispatcher.free_slots(agent),
+            workflows: agent.runs.iter().map(|run| run.workflow.to_string()).collect(),
+        }
+    }
+}
+
+impl From<&Place> for PlaceView {
+    fn from(place: &Place) -> Self {
+        match place {
+            Place::Pending => Self::Pending,
+            Place::Assigned(_) => Self::Assigned,
+            Place::Accepted(_) => Self::Accepted,
+            Place::Bound(_) => Self::Running,
+            Place::Orphaned { .. } => Self::Away,
+            Place::Ended => Self::Finished,
+        }
+    }
+}
+
+impl From<Presence> for AgentState {
+    fn from(presence: Presence) -> Self {
+        match presence {
+            Presence::Ready => Self::Connected,
+            Presence::Draining => Self::Draining,
+            Presence::Away => Self::Away,
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Calls that never become a session, and sessions that break the protocol.
+
+use piculet_core::secret::Secret;
+use piculet_proto::v1 as pb;
+use piculet_proto::v1::agent_message::Message as Said;
+use server_stub::server::Config;
+use server_stub::stub::Stub;
+use tonic::Code;
+
+use crate::agent::{RawAgent, call, hello, step, workload};
+
+#[tokio::test(start_paused = true)]
+async fn only_a_hello_of_this_protocol_opens_a_session() {
+    let network = Stub::by_hand().network();
+    let newer = pb::Hello { protocol: 2, ..hello("agent") };
+    for (first, code, words) in [
+        (vec![Said::Demand(pb::Demand::default())], Code::InvalidArgument, "has to be Hello"),
+        (
+            vec![Said::Hello(newer)],
+            Code::FailedPrecondition,
+            "speaks version 2 of the protocol, and this server version 1",
+        ),
+        (vec![Said::Hello(hello(""))], Code::InvalidArgument, "instance_id"),
+        (vec![], Code::DeadlineExceeded, "no Hello came within 10 s"),
+    ] {
+        let status = call(&network, None, first).await.err().expect(words);
+        assert_eq!(status.code(), code, "{status}");
+        assert!(status.message().contains(words), "{status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_needed_where_one_is_set() {
+    let config = Config { agent_token: Some(Secret::new("right")), ..Config::default() };
+    let stub = Stub::start(config);
+    let network = stub.network();
+    for token in [None, Some("wrong"), Some("righ")] {
+        let status = call(&network, token, vec![Said::Hello(hello("agent"))]).await.err().expect("it is refused");
+        assert_eq!(status.code(), Code::Unauthenticated, "{token:?}: {status}");
+        assert!(!status.message().contains("right"), "{status}");
+    }
+    assert!(call(&network, Some("right"), vec![Said::Hello(hello("agent"))]).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_breaks_the_protocol_ends_the_session() {
+    let stub = Stub::start(Config::default());
+    let network = stub.network();
+    let second_hello = Said::Hello(hello("agent"));
+    let no_stamp = Said::Accepted(pb::Accepted { stamp: None });
+    let no_state = Said::StepUpdate(pb::StepUpdate {
+        stamp: Some(pb::Stamp { workflow_id: "w".into(), epoch: 1, sequence: 1 }),
+        step_id: "build".into(),
+        attempt: 1,
+        ..pb::StepUpdate::default()
+    });
+    let too_large = Said::LogChunk(pb::LogChunk {
+        stamp: Some(pb::Stamp { workflow_id: "w".into(), epoch: 1, sequence: 1 }),
+        step_id: "build".into(),
+        lines: vec![pb::LogLine { data: vec![0; pb::MAX_LOG_CHUNK_BYTES + 1].into(), ..pb::LogLine::default() }],
+        ..pb::LogChunk::default()
+    });
+    for (message, words) in [
+        (second_hello, "only the first"),
+        (no_stamp, "'stamp' of a message is missing"),
+        (no_state, "'step_update.state' of a message is missing"),
+        (too_large, "a log chunk has 32769 bytes of lines, and may have 32768"),
+    ] {
+        let mut agent = RawAgent::connect(&network, hello("agent")).await;
+        agent.say(message).await;
+        let status = agent.end().await;
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().contains(words), "{status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_is_not_acknowledged_and_the_agent_has_to_come_again() {
+    let stub = Stub::start(Config::default());
+    let network = stub.network();
+    let mut agent = RawAgent::ready(&network, hello("agent"), 1).await;
+    stub.submit(workload("w"));
+    let assign = agent.assign().await;
+    agent.accept(&assign).await;
+    agent.say(step(&assign, 3, pb::StepState::Success, Some(0))).await;
+    let status = agent.end().await;
+    assert_eq!(status.code(), Code::DataLoss, "{status}");
+    assert!(status.message().contains("came where 2 was expected"), "{status}");
+    let again = pb::Hello { held: vec![crate::agent::held(&assign, 1)], ..hello("agent") };
+    let agent = RawAgent::connect(&network, again).await;
+    assert_eq!((agent.welcome.held[0].keep, agent.welcome.held[0].acknowledged), (true, 1));
+}
