@@ -1,10 +1,12 @@
 //! What runs containers on behalf of the fake cluster's kubelet.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{mpsc, watch};
 
@@ -13,7 +15,12 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// Runs the container named `container` of `pod` until it ends.
     ///
     /// The kubelet calls this once per container, after the pod was bound. `Err` means that the container could not be
-    /// created; the kubelet shows it as waiting with that reason.
+    /// created; the kubelet shows it as waiting with that reason, and calls again after a back-off.
+    ///
+    /// In `pod` the environment is resolved as the container is to see it: `env` of every container has plain values
+    /// only (from `envFrom`, secrets, config maps and fields), and `$(NAME)` is expanded in `env`, `command` and `args`.
+    ///
+    /// All output must have been sent when the future ends.
     fn run(self: Arc<Self>, pod: Arc<Pod>, container: String, io: ContainerIo) -> RunFuture;
 
     /// Called once when the pod's object is gone: whatever the runtime keeps for it can go too.
@@ -29,11 +36,16 @@ pub struct ContainerIo {
     /// Told once, when the container's process really runs.
     pub started: tokio::sync::oneshot::Sender<()>,
     /// Standard output and standard error, in the order in which they were written. Bounded: a full one slows the process.
-    pub output: mpsc::Sender<bytes::Bytes>,
+    pub output: mpsc::Sender<Bytes>,
     /// What the kubelet wants of the container. Moves from `Run` to `Terminate` to `Kill`, never back.
     pub wish: watch::Receiver<Wish>,
+    /// What is in the pod's volumes that are made of objects.
+    pub volumes: VolumeFiles,
 }
 
+/// The files of those volumes that are made of secrets, config maps, tokens and fields of the pod: by the volume's
+/// name, then by the path within the volume.
+pub type VolumeFiles = BTreeMap<String, BTreeMap<String, Bytes>>;
 /// What the kubelet wants of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wish {

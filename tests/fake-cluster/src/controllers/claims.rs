@@ -1,0 +1,97 @@
+//! Persistent volume claims: bound when a pod first needs them, kept while a pod uses them.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::admission::{DEFAULT_CLASS, PROTECTION};
+use crate::kind::Kind;
+use crate::object::{Key, Object, list};
+use crate::store::Store;
+
+/// Lets claims go that are to go and that no pod uses any more, for ever.
+pub(crate) async fn run(store: Arc<Store>) {
+    let mut written = store.subscribe();
+    loop {
+        written.borrow_and_update();
+        for claim in store.list(Kind::PersistentVolumeClaim, None) {
+            let held = claim.finalizers().any(|one| one == PROTECTION);
+            if claim.is_terminating() && held && !in_use(&store, &claim) {
+                release(&store, &claim.key());
+            }
+        }
+        if written.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn release(store: &Store, key: &Key) {
+    let released = store.update(key, false, |claim| {
+        let mut next = claim.value().clone();
+        if let Some(finalizers) = next["metadata"]["finalizers"].as_array_mut() {
+            finalizers.retain(|one| one != PROTECTION);
+        }
+        Ok(next)
+    });
+    if let Err(failure) = released {
+        tracing::debug!(%failure, "the claim is gone already");
+    }
+}
+
+/// Whether a pod on some node, that has not ended, mounts the claim.
+fn in_use(store: &Store, claim: &Object) -> bool {
+    store.list(Kind::Pod, Some(claim.namespace())).iter().any(|pod| {
+        let ended = matches!(pod.text(&["status", "phase"]), "Succeeded" | "Failed");
+        !ended && !pod.text(&["spec", "nodeName"]).is_empty() && names(pod).any(|name| name == claim.name())
+    })
+}
+
+/// The claims that a pod mounts.
+fn names(pod: &Object) -> impl Iterator<Item = &str> {
+    list(&pod.value()["spec"]["volumes"]).filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str())
+}
+
+/// Why a pod's claims keep it from being scheduled, in the scheduler's words.
+pub(crate) fn check_all(store: &Store, pod: &Object) -> Result<(), String> {
+    for name in names(pod) {
+        let Some(claim) = store.get(&Key::new(Kind::PersistentVolumeClaim, pod.namespace(), name)) else {
+            return Err(format!("persistentvolumeclaim {name:?} not found"));
+        };
+        if claim.is_terminating() {
+            return Err(format!("persistentvolumeclaim {name:?} is being deleted"));
+        }
+        let bound = claim.text(&["status", "phase"]) == "Bound";
+        if !bound && claim.text(&["spec", "storageClassName"]) != DEFAULT_CLASS {
+            return Err("pod has unbound immediate PersistentVolumeClaims".into());
+        }
+    }
+    Ok(())
+}
+
+/// Binds the claims of a pod that goes to `node`.
+pub(crate) fn bind_all(store: &Store, pod: &Object, node: &str) {
+    for name in names(pod) {
+        let key = Key::new(Kind::PersistentVolumeClaim, pod.namespace(), name);
+        let bound = store.update(&key, false, |claim| {
+            let mut next = claim.value().clone();
+            if claim.text(&["status", "phase"]) != "Bound" {
+                let annotations = &mut next["metadata"]["annotations"];
+                if !annotations.is_object() {
+                    *annotations = json!({});
+                }
+                annotations["volume.kubernetes.io/selected-node"] = node.into();
+                annotations["pv.kubernetes.io/bind-completed"] = "yes".into();
+                annotations["pv.kubernetes.io/bound-by-controller"] = "yes".into();
+                next["spec"]["volumeName"] = format!("pvc-{}", claim.uid()).into();
+                let capacity: Value = claim.value()["spec"]["resources"]["requests"].clone();
+                let modes: Value = claim.value()["spec"]["accessModes"].clone();
+                next["status"] = json!({"phase": "Bound", "accessModes": modes, "capacity": capacity});
+            }
+            Ok(next)
+        });
+        if let Err(failure) = bound {
+            tracing::debug!(%failure, claim = name, "the claim went while its pod was scheduled");
+        }
+    }
+}

@@ -1,0 +1,551 @@
+//! The worker of one pod: starts its containers in order, keeps its status, ends it when it is to end.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, Pod};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::container::{Happened, Run};
+use super::record::{ContainerRecord, Ended, PodEnd, PodRecord, State, Verdict, digest};
+use super::{Kubelets, environment};
+use crate::events::{Mood, Recorder};
+use crate::kind::Kind;
+use crate::object::{Key, Object};
+use crate::runtime::{CreateError, Exit, Wish};
+use crate::store::DeleteOptions;
+
+/// A pod whose object was removed by force still gets a moment to end.
+const FORCED_GRACE: Duration = Duration::from_secs(1);
+const SIGKILLED: i32 = 137;
+
+pub(super) struct Worker {
+    kubelets: Arc<Kubelets>,
+    recorder: Recorder,
+    key: Key,
+    uid: String,
+    pod: Arc<Pod>,
+    object: Arc<Object>,
+    record: PodRecord,
+    slots: Vec<Slot>,
+    restart: Restart,
+    seen: watch::Receiver<Option<Arc<Object>>>,
+    up: watch::Receiver<bool>,
+    verdicts: watch::Receiver<HashMap<String, Verdict>>,
+    happened: mpsc::Receiver<(usize, Happened)>,
+    tell: mpsc::Sender<(usize, Happened)>,
+    runs: JoinSet<()>,
+    stop: Option<Stop>,
+    deadline: Option<Instant>,
+    /// When the pod's last phase may be said.
+    end_at: Option<Instant>,
+    gone: bool,
+}
+
+/// What the worker needs beside a container's record.
+struct Slot {
+    spec: Container,
+    wish: Option<watch::Sender<Wish>>,
+    /// Whether a run of it is under way.
+    busy: bool,
+    retry_at: Option<Instant>,
+    backoff: Duration,
+    launched: Instant,
+    started: Option<Timestamp>,
+}
+
+impl Slot {
+    fn new(spec: Container) -> Self {
+        let launched = Instant::now();
+        Self { spec, wish: None, busy: false, retry_at: None, backoff: Duration::ZERO, launched, started: None }
+    }
+}
+
+/// The pod is being ended.
+struct Stop {
+    kill_at: Instant,
+    killed: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Restart {
+    Never,
+    OnFailure,
+    Always,
+}
+
+impl Worker {
+    pub(super) fn new(
+        kubelets: Arc<Kubelets>,
+        pod: Arc<Pod>,
+        object: &Arc<Object>,
+        seen: watch::Receiver<Option<Arc<Object>>>,
+    ) -> Self {
+        let spec = pod.spec.clone().unwrap_or_default();
+        let node = spec.node_name.clone().unwrap_or_default();
+        let store = Arc::clone(&kubelets.store);
+        let inits = spec.init_containers.clone().unwrap_or_default();
+        let restart = match spec.restart_policy.as_deref() {
+            Some("Never") => Restart::Never,
+            Some("OnFailure") => Restart::OnFailure,
+            _ => Restart::Always,
+        };
+        let reason = if inits.is_empty() { "ContainerCreating" } else { "PodInitializing" };
+        let mut containers = Vec::new();
+        let mut slots = Vec::new();
+        let all = inits.into_iter().map(|one| (true, one)).chain(spec.containers.into_iter().map(|one| (false, one)));
+        for (init, container) in all {
+            containers.push(ContainerRecord {
+                name: container.name.clone(),
+                image: container.image.clone().unwrap_or_default(),
+                init,
+                state: State::waiting(reason),
+                last: None,
+                restarts: 0,
+            });
+            slots.push(Slot::new(container));
+        }
+        let host_ip = store.get(&Key::new(Kind::Node, "", node.as_str())).map_or_else(String::new, |node| {
+            node.value()["status"]["addresses"][0]["address"].as_str().unwrap_or_default().to_owned()
+        });
+        let started = store.clock().now();
+        let deadline = spec.active_deadline_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+        let (tell, happened) = mpsc::channel(64);
+        Self {
+            recorder: Recorder::new(store, "kubelet", &node),
+            key: object.key(),
+            uid: object.uid().to_owned(),
+            object: Arc::clone(object),
+            record: PodRecord {
+                containers,
+                started,
+                host_ip,
+                pod_ip: pod_ip(object.uid()),
+                sandbox: false,
+                end: None,
+                verdict: None,
+            },
+            slots,
+            restart,
+            seen,
+            up: kubelets.machines.watch(&node),
+            verdicts: kubelets.verdicts.subscribe(),
+            happened,
+            tell,
+            runs: JoinSet::new(),
+            stop: None,
+            deadline: deadline.map(|seconds| Instant::now() + Duration::from_secs(seconds)),
+            end_at: None,
+            gone: false,
+            kubelets,
+            pod,
+        }
+    }
+
+    /// Lives as long as the pod's object does, and as long as one of its containers.
+    pub(super) async fn run(mut self) {
+        loop {
+            // On a node that is down nothing happens; not even time passes for a kubelet.
+            if self.up.wait_for(|up| *up).await.is_err() {
+                return;
+            }
+            self.look();
+            self.advance();
+            self.publish();
+            if self.gone && self.slots.iter().all(|slot| !slot.busy) {
+                break;
+            }
+            let next = self.next_moment();
+            let timer = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                Some((index, happened)) = self.happened.recv() => self.on_container(index, happened),
+                seen = self.seen.changed(), if !self.gone => if seen.is_err() { self.gone = true },
+                _ = self.up.changed() => {}
+                Ok(()) = self.verdicts.changed() => {}
+                () = timer => {}
+            }
+        }
+        self.kubelets.containers.remove(&self.uid);
+        self.kubelets.runtime.removed(&self.pod);
+    }
+
+    /// Takes in what became of the pod's object.
+    fn look(&mut self) {
+        let seen = self.seen.borrow_and_update().clone();
+        match seen {
+            Some(object) => {
+                if object.is_terminating() {
+                    self.on_deletion(&object);
+                }
+                self.object = object;
+            }
+            None => self.gone = true,
+        }
+        if self.gone {
+            self.stop_within(FORCED_GRACE);
+        }
+        let overdue = self.deadline.is_some_and(|deadline| deadline <= Instant::now());
+        let verdict = self.kubelets.take_verdict(&self.uid).or_else(|| {
+            overdue.then(|| Verdict {
+                reason: "DeadlineExceeded",
+                message: "Pod was active on the node longer than the specified deadline".into(),
+                disrupted: false,
+            })
+        });
+        if let Some(verdict) = verdict.filter(|_| self.record.end.is_none() && self.record.verdict.is_none()) {
+            self.deadline = None;
+            self.recorder.record(&self.object, "", Mood::Warning, verdict.reason, &verdict.message);
+            // A node in need gives no grace.
+            let grace = if verdict.disrupted { Duration::ZERO } else { self.own_grace() };
+            self.record.verdict = Some(verdict);
+            self.stop_within(grace);
+        }
+    }
+
+    /// A kubelet counts the grace from when it saw the deletion: the time of the object has whole seconds only.
+    fn on_deletion(&mut self, object: &Object) {
+        let seconds = object.value()["metadata"]["deletionGracePeriodSeconds"].as_u64().unwrap_or_default();
+        self.stop_within(Duration::from_secs(seconds));
+    }
+
+    fn own_grace(&self) -> Duration {
+        let seconds = self.pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
+        Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
+    }
+
+    /// Ends the pod: asks the containers to end, and kills them after `grace`. A later call may only shorten it.
+    fn stop_within(&mut self, grace: Duration) {
+        let kill_at = Instant::now() + grace;
+        if let Some(stop) = &mut self.stop {
+            stop.kill_at = stop.kill_at.min(kill_at);
+            return;
+        }
+        self.stop = Some(Stop { kill_at, killed: false });
+        for (slot, record) in self.slots.iter().zip(&self.record.containers) {
+            if let Some(wish) = &slot.wish {
+                if record.state.is_running() {
+                    let message = format!("Stopping container {}", record.name);
+                    self.recorder.record(&self.object, &field(record), Mood::Normal, "Killing", &message);
+                }
+                wish.send_replace(Wish::Terminate);
+            }
+        }
+    }
+
+    /// Does whatever is due.
+    fn advance(&mut self) {
+        let now = Instant::now();
+        if let Some(stop) = &mut self.stop {
+            if now >= stop.kill_at && !stop.killed {
+                stop.killed = true;
+                self.slots.iter().filter_map(|slot| slot.wish.as_ref()).for_each(|wish| {
+                    wish.send_replace(Wish::Kill);
+                });
+            }
+            if self.slots.iter().all(|slot| !slot.busy) {
+                self.finish_stopped();
+            }
+            return;
+        }
+        if self.record.end.is_some() {
+            return;
+        }
+        if let Some(end) = self.natural_end() {
+            match self.end_at {
+                None => self.end_at = Some(now + self.kubelets.timing.phase_lag),
+                Some(at) if at <= now => self.record.end = Some(end),
+                Some(_) => {}
+            }
+            return;
+        }
+        let next_init = self.record.containers.iter().position(|one| one.init && !one.succeeded());
+        match next_init {
+            Some(index) => self.launch_if_due(index, now),
+            None => {
+                for index in 0..self.slots.len() {
+                    if !self.record.containers[index].init {
+                        self.launch_if_due(index, now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// How the pod ends by itself, if all that it was to do is done.
+    fn natural_end(&self) -> Option<PodEnd> {
+        let failed_init = |one: &ContainerRecord| one.init && one.state.exit_code().is_some_and(|code| code != 0);
+        if self.restart == Restart::Never && self.record.containers.iter().any(failed_init) {
+            return Some(PodEnd::Failed);
+        }
+        let mut codes = self.record.containers.iter().filter(|one| !one.init).map(|one| one.state.exit_code());
+        let all_zero = codes.clone().all(|code| code == Some(0));
+        match self.restart {
+            Restart::Always => None,
+            Restart::OnFailure => all_zero.then_some(PodEnd::Succeeded),
+            Restart::Never if all_zero => Some(PodEnd::Succeeded),
+            Restart::Never => codes.all(|code| code.is_some()).then_some(PodEnd::Failed),
+        }
+    }
+
+    /// All containers of a pod that was to end have ended.
+    fn finish_stopped(&mut self) {
+        if self.record.end.is_none() {
+            let natural = self.natural_end().filter(|_| self.record.verdict.is_none());
+            if natural.is_none() && self.record.initialized() {
+                let unseen = |one: &&mut ContainerRecord| !one.init && one.state.exit_code().is_none();
+                for container in self.record.containers.iter_mut().filter(unseen) {
+                    container.state = State::Ended(Ended::unknown());
+                }
+            }
+            // The last status of the containers is seen before the last phase.
+            self.publish();
+            self.record.end = Some(natural.unwrap_or(PodEnd::Failed));
+        }
+        let deleted = self.object.is_terminating();
+        if !deleted && self.record.verdict.as_ref().is_none_or(|verdict| !verdict.disrupted) {
+            return;
+        }
+        self.publish();
+        self.kubelets.containers.remove(&self.uid);
+        let uncontested = self.object.value()["metadata"]["deletionGracePeriodSeconds"] != 0;
+        if deleted && uncontested && !self.gone {
+            let options = DeleteOptions { grace: Some(0), uid: Some(self.uid.clone()), ..DeleteOptions::default() };
+            if let Err(failure) = self.kubelets.store.delete(&self.key, &options) {
+                tracing::debug!(%failure, "the pod's object is gone already");
+            }
+        }
+    }
+
+    fn launch_if_due(&mut self, index: usize, now: Instant) {
+        let slot = &self.slots[index];
+        let state = &self.record.containers[index].state;
+        let waits = matches!(state, State::Waiting { .. });
+        if slot.busy || !waits || slot.retry_at.is_some_and(|at| at > now) {
+            return;
+        }
+        if let State::Waiting { reason, message } = state
+            && reason == "ErrImagePull"
+        {
+            let error = message.clone();
+            return self.back_off_from_pull(index, &error);
+        }
+        let mut pod = (*self.pod).clone();
+        let volumes = match environment::volume_files(&self.kubelets.store, &pod) {
+            Ok(volumes) => volumes,
+            Err((volume, why)) => {
+                let message = format!("MountVolume.SetUp failed for volume {volume:?} : {why}");
+                self.recorder.record(&self.object, "", Mood::Warning, "FailedMount", &message);
+                self.slots[index].retry_at = Some(now + self.kubelets.timing.setup_retry);
+                return;
+            }
+        };
+        let mut container = self.slots[index].spec.clone();
+        if let Err(why) = environment::resolve(&self.kubelets.store, &pod, &mut container) {
+            self.refuse(index, &CreateError { reason: "CreateContainerConfigError".into(), message: why });
+            return;
+        }
+        if let Some(spec) = &mut pod.spec {
+            let all = spec.init_containers.iter_mut().flatten().chain(&mut spec.containers);
+            for one in all.filter(|one| one.name == container.name) {
+                *one = container.clone();
+            }
+        }
+        self.launch(index, pod, volumes);
+    }
+
+    fn launch(&mut self, index: usize, pod: Pod, volumes: crate::runtime::VolumeFiles) {
+        let record = &self.record.containers[index];
+        let message = format!("Pulling image {:?}", record.image);
+        self.recorder.record(&self.object, &field(record), Mood::Normal, "Pulling", &message);
+        self.record.sandbox = true;
+        let (wish, wishes) = watch::channel(Wish::Run);
+        let run = Run {
+            runtime: Arc::clone(&self.kubelets.runtime),
+            pod: Arc::new(pod),
+            name: record.name.clone(),
+            volumes,
+            log: self.kubelets.containers.begin(&self.uid, &record.name),
+            wish: wishes,
+        };
+        let slot = &mut self.slots[index];
+        slot.wish = Some(wish);
+        slot.busy = true;
+        slot.retry_at = None;
+        slot.launched = Instant::now();
+        slot.started = None;
+        self.runs.spawn(run.live(index, self.tell.clone()));
+    }
+
+    fn on_container(&mut self, index: usize, happened: Happened) {
+        let now = self.kubelets.store.clock().now();
+        match happened {
+            Happened::Started => {
+                let id = self.id_of(index);
+                let record = &mut self.record.containers[index];
+                record.state = State::Running { since: now, id };
+                self.slots[index].started = Some(now);
+                let (image, name) = (&record.image, &record.name);
+                let took = self.slots[index].launched.elapsed();
+                for (reason, message) in [
+                    ("Pulled", format!("Successfully pulled image {image:?} in {took:?} ({took:?} including waiting)")),
+                    ("Created", format!("Created container: {name}")),
+                    ("Started", format!("Started container {name}")),
+                ] {
+                    self.recorder.record(&self.object, &field(record), Mood::Normal, reason, &message);
+                }
+                self.publish();
+            }
+            Happened::Ended(Ok(exit)) => {
+                self.slots[index].busy = false;
+                self.slots[index].wish = None;
+                self.on_exit(index, exit, now);
+            }
+            Happened::Ended(Err(error)) => {
+                self.slots[index].busy = false;
+                self.slots[index].wish = None;
+                if self.stop.is_none() {
+                    self.refuse(index, &error);
+                }
+            }
+        }
+    }
+
+    fn on_exit(&mut self, index: usize, exit: Exit, now: Timestamp) {
+        let (code, reason) = match exit {
+            Exit::Code(0) => (0, "Completed"),
+            Exit::Code(code) => (code, "Error"),
+            Exit::Signal(signal) => (128 + signal, "Error"),
+            Exit::OutOfMemory => (SIGKILLED, "OOMKilled"),
+        };
+        let ended = Ended {
+            code,
+            reason: reason.into(),
+            message: String::new(),
+            started: Some(self.slots[index].started.unwrap_or(now)),
+            finished: Some(now),
+            id: self.id_of(index),
+        };
+        self.record.containers[index].state = State::Ended(ended.clone());
+        self.publish();
+        let again = match self.restart {
+            Restart::Never => false,
+            Restart::OnFailure => code != 0,
+            Restart::Always => !self.record.containers[index].init || code != 0,
+        };
+        if again && self.stop.is_none() {
+            self.back_off_from_restart(index, ended);
+        }
+    }
+
+    /// The container runs again after a while that doubles each time.
+    fn back_off_from_restart(&mut self, index: usize, ended: Ended) {
+        let wait = self.grow_backoff(index);
+        let record = &mut self.record.containers[index];
+        let (name, pod, namespace) = (&record.name, &self.key.name, &self.key.namespace);
+        let uid = &self.uid;
+        let message =
+            format!("back-off {}s restarting failed container={name} pod={pod}_{namespace}({uid})", wait.as_secs());
+        let said = format!("Back-off restarting failed container {name} in pod {pod}_{namespace}({uid})");
+        self.recorder.record(&self.object, &field(record), Mood::Warning, "BackOff", &said);
+        record.state = State::Waiting { reason: "CrashLoopBackOff".into(), message };
+        record.last = Some(ended);
+        record.restarts += 1;
+        self.slots[index].retry_at = Some(Instant::now() + wait);
+    }
+
+    /// The container could not be created: says why, and tries again later.
+    fn refuse(&mut self, index: usize, error: &CreateError) {
+        let record = &self.record.containers[index];
+        let at = field(record);
+        let image = record.image.clone();
+        let failed = |message: &str| self.recorder.record(&self.object, &at, Mood::Warning, "Failed", message);
+        let waiting = |reason: &str, message: &str| State::Waiting { reason: reason.into(), message: message.into() };
+        if error.reason != "ErrImagePull" {
+            failed(&format!("Error: {}", error.message));
+            self.record.containers[index].state = waiting(&error.reason, &error.message);
+            self.slots[index].retry_at = Some(Instant::now() + self.kubelets.timing.setup_retry);
+            self.publish();
+            return;
+        }
+        failed(&format!("Failed to pull image {image:?}: {}", error.message));
+        failed("Error: ErrImagePull");
+        self.record.containers[index].state = waiting("ErrImagePull", &error.message);
+        self.slots[index].retry_at = Some(Instant::now() + self.kubelets.timing.pull_backoff);
+    }
+
+    /// The kubelet finds, when it looks at the pod again, that it is too early for another pull.
+    fn back_off_from_pull(&mut self, index: usize, error: &str) {
+        let wait = self.grow_backoff(index);
+        let record = &mut self.record.containers[index];
+        let message = format!("Back-off pulling image {:?}", record.image);
+        self.recorder.record(&self.object, &field(record), Mood::Normal, "BackOff", &message);
+        let message = format!("{message}: ErrImagePull: {error}");
+        record.state = State::Waiting { reason: "ImagePullBackOff".into(), message };
+        self.slots[index].retry_at = Some(Instant::now() + wait);
+    }
+
+    fn grow_backoff(&mut self, index: usize) -> Duration {
+        let timing = &self.kubelets.timing;
+        let slot = &mut self.slots[index];
+        slot.backoff = (slot.backoff * 2).clamp(timing.pull_backoff, timing.longest_backoff);
+        slot.backoff
+    }
+
+    fn id_of(&self, index: usize) -> String {
+        let record = &self.record.containers[index];
+        format!("containerd://{}", digest(&format!("{}/{}/{}", self.uid, record.name, record.restarts)))
+    }
+
+    /// Writes the status, if it says anything new.
+    fn publish(&mut self) {
+        if self.gone {
+            return;
+        }
+        let now = self.kubelets.store.clock().now();
+        let written = self.kubelets.store.update(&self.key, false, |pod| {
+            let mut next = pod.value().clone();
+            if pod.uid() == self.uid {
+                self.record.write(&mut next["status"], now);
+            }
+            Ok(next)
+        });
+        match written {
+            Ok(object) if object.uid() == self.uid => self.object = object,
+            _ => self.gone = true,
+        }
+    }
+
+    /// When the worker has to look again although nothing happened.
+    fn next_moment(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let retries = self.slots.iter().filter(|slot| !slot.busy).filter_map(|slot| slot.retry_at);
+        let kill = self.stop.as_ref().filter(|stop| !stop.killed).map(|stop| stop.kill_at);
+        let ends = self.end_at.filter(|_| self.record.end.is_none() && self.stop.is_none());
+        let deadline = self.deadline.filter(|_| self.record.end.is_none());
+        let retries = retries.filter(|at| *at > now && self.stop.is_none());
+        retries.chain(kill).chain(ends).chain(deadline).min()
+    }
+}
+
+/// How an event names a container.
+fn field(record: &ContainerRecord) -> String {
+    let kind = if record.init { "initContainers" } else { "containers" };
+    format!("spec.{kind}{{{}}}", record.name)
+}
+
+/// An address that depends on the pod's uid alone.
+fn pod_ip(uid: &str) -> String {
+    let digits = digest(uid);
+    let byte = |at: usize| digits.get(at..at + 2).and_then(|two| u8::from_str_radix(two, 16).ok()).unwrap_or(1);
+    format!("10.244.{}.{}", byte(0), byte(2).clamp(2, 254))
+}
