@@ -1,5 +1,6 @@
 //! The link over piculet's own stream: one bidirectional gRPC call, as `proto/agent.proto` describes it.
 
+mod address;
 mod classify;
 mod credentials;
 mod endpoint;
@@ -17,10 +18,11 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::AsciiMetadataValue;
-use tonic::transport::{Channel, Uri};
+use tonic::transport::Channel;
 use tonic::{Request, Streaming};
 use tracing::warn;
 
+pub use address::{Address, BadAddress};
 pub use classify::classify;
 pub use credentials::{ClientCertificate, Tls, Token};
 pub use endpoint::{Connect, MIN_KEEP_ALIVE, Network};
@@ -32,8 +34,8 @@ use crate::wire::{self, Fault};
 /// How to reach a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// `https://host:port`, or `http://host:port` without encryption.
-    pub server: Uri,
+    /// Where it is.
+    pub server: Address,
     /// What the agent shows to the server; `None`: nothing, or its client certificate alone.
     pub token: Option<Token>,
     /// Looked at for `https` only.
@@ -41,7 +43,7 @@ pub struct Settings {
     /// Time between two HTTP/2 pings. Servers end connections that ping more often than they like, so less than
     /// [`MIN_KEEP_ALIVE`] becomes that.
     pub keep_alive: Duration,
-    /// How long a connection may take to come about.
+    /// How long a connection may take to come about, and then its TLS handshake.
     pub connect_timeout: Duration,
     /// How long the server may take from the connection to its welcome.
     pub welcome_timeout: Duration,
@@ -49,7 +51,7 @@ pub struct Settings {
 
 impl Settings {
     /// The usual times, no token, and the roots of the machine.
-    pub fn new(server: Uri) -> Self {
+    pub fn new(server: Address) -> Self {
         Self {
             server,
             token: None,

@@ -22,7 +22,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
-use piculet_core::outbox::Limits;
+use piculet_core::outbox::{Limits, Usage};
 use piculet_core::retry::{Backoff, Growth, Verdict};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
@@ -71,8 +71,10 @@ pub struct Handles {
     pub reporter: Reporter,
     /// For the agent's session. If it is dropped, directives are too, and reports still go out.
     pub directives: mpsc::Receiver<Directive>,
-    /// For whoever wants to know.
+    /// How it stands with the server.
     pub status: watch::Receiver<Status>,
+    /// What is kept that no server has acknowledged.
+    pub usage: watch::Receiver<Usage>,
     /// For the end.
     pub closer: Closer,
 }
@@ -112,6 +114,7 @@ pub fn supervise<L: Link>(link: L, settings: Settings, demand: watch::Receiver<u
     let (deliver, deliveries) = mpsc::channel(DELIVERIES);
     let (direct, directives) = mpsc::channel(DIRECTIVES);
     let (tell_status, status) = watch::channel(Status::new(Instant::now()));
+    let (tell_usage, usage) = watch::channel(Usage::default());
     let (closer, wish) = Closer::new();
     let mut exchange = Exchange::new(settings.limits);
     exchange.set_demand(*demand.borrow());
@@ -120,9 +123,18 @@ pub fn supervise<L: Link>(link: L, settings: Settings, demand: watch::Receiver<u
         identity: settings.identity,
         backoff: Backoff::new(settings.backoff, settings.seed),
         stable_after: settings.stable_after,
-        desk: Desk { exchange, deliveries, directives: direct, demand, wish, status: tell_status, was_welcome: false },
+        desk: Desk {
+            exchange,
+            deliveries,
+            directives: direct,
+            demand,
+            wish,
+            status: tell_status,
+            usage: tell_usage,
+            was_welcome: false,
+        },
     };
-    (supervisor, Handles { reporter: Reporter::new(deliver), directives, status, closer })
+    (supervisor, Handles { reporter: Reporter::new(deliver), directives, status, usage, closer })
 }
 
 impl<L: Link> Supervisor<L> {
@@ -207,6 +219,7 @@ impl<L: Link> Supervisor<L> {
             }
         };
         if hopeless {
+            self.desk.serve_agent(now);
             return Err(GivenUp { cause });
         }
         let delay = verdict.delay(&mut self.backoff).unwrap_or_else(|| self.backoff.next());

@@ -21,6 +21,7 @@ const MAX_PUSHBACK: Duration = Duration::from_secs(300);
 /// | any, with an error of the transport as its source | this side | the connection broke: again |
 /// | `UNAUTHENTICATED`, `PERMISSION_DENIED` | server | other credentials |
 /// | `FAILED_PRECONDITION` | server | another protocol: fatal |
+/// | `UNIMPLEMENTED` | server or a proxy | it is no piculet server, or is not there yet: again |
 /// | `ABORTED` | server | a newer session of this instance: fatal |
 /// | `UNAVAILABLE`, `CANCELLED`, `UNKNOWN` | server or a proxy | it goes away, or broke on its way: again |
 /// | all others | server | it is refused: again, for want of anything better |
@@ -37,6 +38,11 @@ pub fn classify(status: &Status) -> Ended {
         Code::FailedPrecondition => {
             let reason = format!("the server said '{reason}'");
             (Cause::Protocol { agent: PROTOCOL, reason }, Verdict::Fatal)
+        }
+        // A proxy says so too, of a path that it doesn't know at the moment.
+        Code::Unimplemented => {
+            let reason = format!("the server does not know piculet's stream ('{reason}')");
+            (Cause::Protocol { agent: PROTOCOL, reason }, retry(status))
         }
         Code::Aborted => (Cause::Replaced { reason }, Verdict::Fatal),
         Code::Unavailable | Code::Cancelled | Code::Unknown => (Cause::Broken { reason }, retry(status)),
@@ -98,7 +104,7 @@ mod tests {
             (Code::FailedPrecondition, "link-protocol", Verdict::Fatal),
             (Code::Aborted, "link-replaced", Verdict::Fatal),
             (Code::OutOfRange, "link-refused", again),
-            (Code::Unimplemented, "link-refused", again),
+            (Code::Unimplemented, "link-protocol", again),
             (Code::Internal, "link-refused", again),
             (Code::Unavailable, "link-broken", again),
             (Code::DataLoss, "link-refused", again),

@@ -43,16 +43,17 @@ where
 
 /// The endpoint of the settings. Credentials are read each time: files in a cluster are rotated.
 pub(super) async fn build(settings: &Settings) -> Result<Endpoint, Ended> {
-    let endpoint = Endpoint::from(settings.server.clone())
+    let endpoint = Endpoint::from(settings.server.uri().clone())
         .connect_timeout(settings.connect_timeout)
         .http2_keep_alive_interval(settings.keep_alive.max(MIN_KEEP_ALIVE))
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         // The one call is always open, but between two messages of it hours may pass.
         .keep_alive_while_idle(true);
-    if settings.server.scheme_str() != Some("https") {
+    if !settings.server.is_encrypted() {
         return Ok(endpoint);
     }
-    let tls = settings.tls.client_config().await?;
+    // The library's connect timeout ends with TCP; a server that never shakes hands would be waited for without end.
+    let tls = settings.tls.client_config().await?.timeout(settings.connect_timeout);
     endpoint
         .tls_config(tls)
         .map_err(|error| credentials::unusable("TLS configuration", &super::classify::chain(&error)))

@@ -3,6 +3,7 @@
 use std::future::pending;
 use std::time::Duration;
 
+use piculet_core::outbox::Usage;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::info;
@@ -28,6 +29,7 @@ pub(super) struct Desk {
     pub(super) demand: watch::Receiver<u32>,
     pub(super) wish: watch::Receiver<Wish>,
     pub(super) status: watch::Sender<Status>,
+    pub(super) usage: watch::Sender<Usage>,
     /// A server has accepted a session before.
     pub(super) was_welcome: bool,
 }
@@ -39,6 +41,8 @@ impl Desk {
             let Ok(delivery) = self.deliveries.try_recv() else { break };
             self.exchange.deliver(delivery, now.into_std());
         }
+        let usage = self.exchange.usage();
+        self.usage.send_if_modified(|known| std::mem::replace(known, usage) != usage);
         if self.demand.has_changed().unwrap_or(false) {
             self.exchange.set_demand(*self.demand.borrow_and_update());
         }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use piculet_core::id::{RunKey, ServerId};
-use piculet_core::outbox::{Acknowledged, Limits, Outbox};
+use piculet_core::outbox::{Acknowledged, Limits, Outbox, Usage};
 use tracing::{debug, warn};
 
 use super::directive::{Assignment, Directive};
@@ -61,6 +61,11 @@ impl Exchange {
     /// Whether the server knows all that it has to know.
     pub(super) fn flushed(&self) -> bool {
         self.outbox.flushed() && !self.session.as_ref().is_some_and(|session| session.owes_draining)
+    }
+
+    /// What is kept for the server.
+    pub(super) fn usage(&self) -> Usage {
+        self.outbox.usage()
     }
 
     /// Takes what a runner has to say.
