@@ -114,15 +114,21 @@ fn an_exit_code_that_somebody_made_up_is_none() {
         let Outcome::Unknown { message } = outcome(status) else { panic!("{reason} is unknown") };
         assert!(message.starts_with(start) && message.ends_with("The container is gone"), "{message}");
     }
+    let epoch = "1970-01-01T00:00:00Z";
+    let state = json!({"terminated": {"exitCode": 255, "reason": "Unknown", "startedAt": epoch, "finishedAt": epoch}});
+    let Seen::Ended(ended) = look(json!({"phase": "Failed", "containerStatuses": beside(state)})).seen else {
+        panic!("it is over");
+    };
+    assert_eq!((ended.started, ended.finished), (None, None), "the epoch is no time");
     let state = json!({"terminated": {
         "exitCode": 128, "reason": "StartError", "message": "exec: \"x\": not found",
-        "startedAt": "1970-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:30Z"
+        "startedAt": epoch, "finishedAt": "2026-01-01T00:00:30Z"
     }});
     let Seen::Ended(ended) = look(json!({"phase": "Failed", "containerStatuses": beside(state)})).seen else {
         panic!("it is over");
     };
     assert_eq!(ended.outcome, never(NeverStarted::Config, "exec: \"x\": not found"));
-    assert_eq!(ended.started, None, "the epoch is no time");
+    assert_eq!(ended.started, None, "it never ran");
 }
 
 #[test]

@@ -312,6 +312,7 @@ fn an_init_container_makes_the_directory_for_another_user() {
     let inits = |spec| alone(spec).pod.spec.and_then(|pod| pod.init_containers);
     assert_yaml_snapshot!("init_container", inits(spec(1001, "/woodpecker/src/shop")));
     assert_eq!(inits(spec(1001, "/woodpecker")), None, "it is the mount itself");
+    assert_eq!(inits(spec(1001, "/woodpecker/")), None, "so is this");
     assert_eq!(inits(spec(1001, "/elsewhere")), None);
     assert_eq!(inits(spec(1001, "/woodpeckers/x")), None);
     assert_eq!(inits(StepSpec { privileged: true, ..spec(0, "/woodpecker/src") }), None, "root needs no help");
@@ -325,6 +326,18 @@ fn steps_with_one_host_name_are_told() {
     let workload = workload(vec![service("db"), second]);
     let plan = plan(&workload, &Settings::default(), &context()).expect("it can be planned");
     assert_yaml_snapshot!("twin_notes", plan.notes.into_values().collect::<Vec<_>>());
+}
+
+#[test]
+fn nobody_takes_a_label_that_the_agent_reads() {
+    // Settings that nobody checked.
+    let settings = Settings {
+        pod_labels: map(&[("piculet.dev/workflow", "another"), ("step", "another")]),
+        ..Settings::default()
+    };
+    let labels = first(&workload(vec![minimal()]), &settings).pod.metadata.labels.expect("labels");
+    assert_ne!(labels["piculet.dev/workflow"], "another");
+    assert_eq!(labels["step"], "build");
 }
 
 #[test]
