@@ -1,1 +1,88 @@
-fn main() {}
+//! `piculet`: see [`piculet::cli`].
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use piculet::cli::{Cli, Command, Settings};
+use piculet::commands;
+use piculet::config::{Config, Host, pod_settings, resolve};
+use piculet::exit::Failure;
+
+/// The exit code for a wrong command line, as `sysexits.h` has it.
+const USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way, too; they are no failures.
+            let code = if error.use_stderr() { USAGE } else { 0 };
+            let _nobody_reads = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            report(&failure);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    let environment = environment();
+    let host = host(&environment);
+    let read = |settings: &Settings| -> Result<Config, Failure> {
+        let variables = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        resolve(settings.layers(variables)?, &host).map_err(Failure::Config)
+    };
+    let mut out = std::io::stdout().lock();
+    match command {
+        Command::Agent(settings) => runtime()?.block_on(commands::run(read(&settings)?, host.name.clone())),
+        Command::Check { cluster, settings } => {
+            runtime()?.block_on(commands::check(&read(&settings)?, cluster, &mut out))
+        }
+        Command::Plan { file, context, settings } => {
+            let variables = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+            let pods = pod_settings(settings.layers(variables)?).map_err(Failure::Config)?;
+            commands::plan(&file, &context, &pods, &mut out)
+        }
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    // The one crypto provider of the process. It fails only if there is one already.
+    let _first = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| Failure::Internal(error.to_string()))
+}
+
+/// The environment, read once. Variables that aren't text can't be settings.
+fn environment() -> Vec<(String, String)> {
+    let variables = std::env::vars_os();
+    variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+}
+
+fn host(environment: &[(String, String)]) -> Host {
+    let get = |wanted: &str| environment.iter().find_map(|(name, value)| (name == wanted).then(|| value.clone()));
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned());
+    let own = get("HOME").map(|home| PathBuf::from(home).join(".kube/config")).filter(|path| path.exists());
+    Host {
+        name: name.ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "piculet".to_owned()),
+        in_cluster: get("KUBERNETES_SERVICE_HOST").is_some_and(|host| !host.is_empty()),
+        kubeconfig: get("KUBECONFIG").filter(|path| !path.is_empty()).map(PathBuf::from).or(own),
+    }
+}
+
+/// Tells a person what went wrong.
+fn report(failure: &Failure) {
+    let mut err = std::io::stderr().lock();
+    // If standard error is gone there is nobody to tell.
+    let _nobody_reads = writeln!(err, "error[{}]: {failure}", failure.code());
+    if !failure.hint().is_empty() {
+        let _nobody_reads = writeln!(err, "  hint: {}", failure.hint());
+    }
+}

@@ -1,1 +1,8 @@
-//! Agent, server stub and fake cluster together, in one process.
+//! Agent, server stub and fake cluster together, in one process, in virtual time: only the wires between them are real.
+
+mod cluster_light;
+mod faults;
+mod flows;
+mod logs;
+mod refusals;
+mod world;

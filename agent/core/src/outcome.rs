@@ -188,6 +188,23 @@ impl fmt::Display for WorkflowState {
 }
 
 impl Outcome {
+    /// The class's name, for metrics and programs. Stable over releases.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Exited { .. } => "exited",
+            Self::Signaled { .. } => "signaled",
+            Self::OomKilled { .. } => "oom_killed",
+            Self::Evicted { .. } => "evicted",
+            Self::Preempted { .. } => "preempted",
+            Self::NodeLost { .. } => "node_lost",
+            Self::PodDeleted { .. } => "pod_deleted",
+            Self::NeverStarted { .. } => "never_started",
+            Self::DeadlineExceeded { .. } => "deadline_exceeded",
+            Self::Cancelled { .. } => "cancelled",
+            Self::Unknown { .. } => "unknown",
+        }
+    }
+
     /// Whether it is a success: exit code 0 of the process itself.
     pub fn is_success(&self) -> bool {
         matches!(self, Self::Exited { code: 0 })

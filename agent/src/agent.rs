@@ -1,0 +1,188 @@
+//! The running agent: link, session, admin and cluster, put together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use piculet_cluster::Cluster;
+use piculet_core::id::InstanceId;
+use piculet_core::outbox;
+use piculet_core::retry::Growth;
+use piculet_core::slots::Slots;
+use piculet_link::link::{Cause, Link};
+use piculet_link::message::{self, Identity};
+use piculet_link::supervisor::{self, Closed, GivenUp, supervise};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use crate::admin::{self, Heartbeat, Readiness};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::exit::Failure;
+use crate::runner::Shop;
+use crate::session::{Session, SessionEnd};
+use crate::shutdown::Shutdown;
+use crate::site::{Site, own_platform};
+use crate::telemetry::Metrics;
+
+/// How long the last reports may take to reach the server once nothing runs any more.
+const FLUSH: Duration = Duration::from_secs(30);
+/// A session that lasted as long starts the delays between sessions anew.
+const STABLE: Duration = Duration::from_secs(60);
+
+/// An agent that is ready to run.
+#[derive(Debug)]
+pub struct Agent {
+    config: Config,
+    cluster: Cluster,
+    instance: InstanceId,
+    machine: String,
+    metrics: Metrics,
+}
+
+impl Agent {
+    /// Puts an agent together. `instance` names this process; `machine` its host.
+    pub fn new(config: Config, cluster: Cluster, instance: InstanceId, machine: String) -> Self {
+        Self { config, cluster, instance, machine, metrics: Metrics::default() }
+    }
+
+    /// Its metrics.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Runs until it was drained, aborted, or can't work with its server.
+    ///
+    /// # Errors
+    /// Everything but a clean drain.
+    pub async fn run<L: Link>(self, link: L, shutdown: Shutdown) -> Result<(), Failure> {
+        let (tell_readiness, readiness) = watch::channel(Readiness::default());
+        if let Some(address) = self.config.admin.address {
+            let heartbeat = Heartbeat::default();
+            let bound = admin::serve(address, readiness, self.metrics.registry(), heartbeat.clone())?;
+            tracing::info!(address = %bound, "serving health and metrics");
+            tokio::spawn(heartbeat.beat());
+        }
+        let identity = self.identity().await?;
+        let (slots, demand) = demanding(self.config.agent.max_workflows);
+        self.metrics.slots.set(i64::from(slots.capacity()));
+
+        let settings = supervisor::Settings {
+            identity,
+            limits: self.outbox_limits(),
+            backoff: Growth { initial: Duration::from_millis(200), factor: 1.6, cap: Duration::from_secs(20) },
+            seed: seed(&self.instance),
+            stable_after: STABLE,
+        };
+        let (supervisor, mut handles) = supervise(link, settings, demand);
+        let supervisor = tokio::spawn(supervisor.run());
+        let watch_pods = self.cluster.watch();
+        let synced = tell_readiness.clone();
+        let watching = watch_pods.clone();
+        tokio::spawn(async move {
+            watching.synced().await;
+            synced.send_modify(|readiness| readiness.synced = true);
+        });
+
+        let shop = Shop {
+            cluster: self.cluster,
+            reporter: handles.reporter.clone(),
+            pods: Arc::new(self.config.pods),
+            limits: self.config.limits,
+            metrics: self.metrics,
+            clock: Clock::start(),
+        };
+        let site = Arc::new(Site { instance: self.instance, machine: self.machine, platform: own_platform() });
+        let mut session = Session::new(shop, site, slots, tell_readiness);
+        let drain_timeout = self.config.shutdown.drain_timeout;
+        let end = {
+            let serve = session.serve(&mut handles.directives, &shutdown);
+            let drained_too_late = async {
+                shutdown.drain.cancelled().await;
+                handles.closer.drain();
+                tokio::time::sleep(drain_timeout).await;
+            };
+            tokio::select! {
+                end = serve => Some(end),
+                () = drained_too_late => None,
+            }
+        };
+        match end {
+            Some(SessionEnd::Drained) => {
+                handles.closer.close(Instant::now() + FLUSH);
+                ended(supervisor.await)
+            }
+            Some(SessionEnd::LinkEnded) => ended(supervisor.await),
+            Some(SessionEnd::Aborted) => Err(Failure::Aborted),
+            None => Err(Failure::Unfinished(session.running())),
+        }
+    }
+
+    async fn identity(&self) -> Result<Identity, Failure> {
+        let cluster = self.cluster.identity().await.map_err(|error| Failure::Cluster(error.to_string()))?;
+        let platforms = match self.config.kubernetes.platforms.as_slice() {
+            [] => cluster.platforms.into_iter().collect(),
+            configured => configured.to_vec(),
+        };
+        Ok(Identity {
+            name: self.config.agent.name.clone(),
+            instance: self.instance.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            cluster: message::Cluster {
+                name: self.config.kubernetes.cluster_name.clone(),
+                uid: cluster.uid.unwrap_or_default(),
+                version: cluster.version.unwrap_or_default(),
+            },
+            labels: self.config.agent.labels.clone(),
+            platforms,
+            capacity: self.config.agent.max_workflows,
+        })
+    }
+
+    fn outbox_limits(&self) -> outbox::Limits {
+        outbox::Limits {
+            batch_period: self.config.logs.batch_period,
+            unacknowledged_log_bytes: self.config.logs.in_flight,
+            spool_bytes: self.config.logs.memory,
+            ..outbox::Limits::default()
+        }
+    }
+}
+
+/// Slots whose number of free ones is told to the link whenever it changes.
+fn demanding(capacity: u32) -> (Slots, watch::Receiver<u32>) {
+    let changed = Arc::new(Notify::new());
+    let wake = Arc::clone(&changed);
+    let slots = Slots::with_notifier(capacity, move || wake.notify_one());
+    let (demand, free) = watch::channel(slots.free());
+    let counted = slots.clone();
+    tokio::spawn(async move {
+        while !demand.is_closed() {
+            changed.notified().await;
+            demand.send_replace(counted.free());
+        }
+    });
+    (slots, free)
+}
+
+/// Spreads replicas that lost their server at the same moment.
+fn seed(instance: &InstanceId) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    instance.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn ended(supervisor: Result<Result<Closed, GivenUp>, tokio::task::JoinError>) -> Result<(), Failure> {
+    match supervisor {
+        Ok(Ok(Closed::Flushed)) => Ok(()),
+        Ok(Ok(Closed::DeadlinePassed)) => {
+            tracing::error!("the server did not take the last reports in time; they are lost");
+            Err(Failure::Unfinished(0))
+        }
+        Ok(Err(GivenUp { cause })) => Err(match cause {
+            Cause::Unauthenticated { .. } | Cause::Credentials { .. } => Failure::Unauthorised(cause.to_string()),
+            _ => Failure::Protocol(cause.to_string()),
+        }),
+        Err(error) => Err(Failure::Internal(error.to_string())),
+    }
+}

@@ -1,0 +1,29 @@
+//! `piculet check`.
+
+use std::io::Write;
+
+use crate::config::Config;
+use crate::exit::Failure;
+
+/// Says that the configuration is right, and with `cluster` which rights are there.
+///
+/// # Errors
+/// If the cluster can't be asked, or if a right is missing that piculet can't do without.
+pub async fn check(config: &Config, cluster: bool, out: &mut impl Write) -> Result<(), Failure> {
+    let gone = |error: std::io::Error| Failure::Internal(format!("can't write: {error}"));
+    writeln!(out, "The configuration is right.").map_err(gone)?;
+    if !cluster {
+        return Ok(());
+    }
+    let cluster = super::run::connect(config).await?;
+    let preflight = cluster.preflight().await.map_err(|error| Failure::Cluster(error.to_string()))?;
+    for right in &preflight.rights {
+        writeln!(out, "{right}").map_err(gone)?;
+    }
+    if preflight.is_sufficient() {
+        Ok(())
+    } else {
+        let missing = preflight.missing().count();
+        Err(Failure::Rights(format!("{missing} rights are missing that piculet can't do without; see the list above")))
+    }
+}

@@ -1,0 +1,53 @@
+//! `piculet agent`.
+
+use piculet_cluster::{Cluster, KubeSource};
+use piculet_core::id::InstanceId;
+
+use crate::agent::Agent;
+use crate::config::{Config, Kubernetes};
+use crate::exit::Failure;
+use crate::shutdown::Shutdown;
+use crate::{link, telemetry};
+
+/// Runs the agent until it is told to stop.
+///
+/// # Errors
+/// Everything but a clean end.
+pub async fn run(config: Config, machine: String) -> Result<(), Failure> {
+    telemetry::start_log(&config.log).map_err(Failure::Internal)?;
+    let link = link::stream(&config.server);
+    let cluster = connect(&config).await?;
+    let shutdown = Shutdown::default();
+    let signals = tokio::spawn(shutdown.clone().on_signals());
+    let instance = instance();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        instance = instance.as_str(),
+        server = %config.server.address,
+        namespace = cluster.namespace(),
+        "starting"
+    );
+    let result = Agent::new(config, cluster, instance, machine).run(link, shutdown).await;
+    signals.abort();
+    result
+}
+
+/// The cluster of the configuration.
+pub(super) async fn connect(config: &Config) -> Result<Cluster, Failure> {
+    let source = source(&config.kubernetes);
+    let namespace = Some(config.pods.namespace.as_str());
+    let limits = piculet_cluster::Limits::default();
+    Cluster::connect(&source, namespace, limits).await.map_err(|error| Failure::Cluster(error.to_string()))
+}
+
+fn source(kubernetes: &Kubernetes) -> KubeSource {
+    match &kubernetes.kubeconfig {
+        Some(path) => KubeSource::Kubeconfig { path: path.clone(), context: kubernetes.context.clone() },
+        None => KubeSource::InCluster,
+    }
+}
+
+/// A name for this process that no other has. Adoption by a restarted container needs the pod's UID instead.
+fn instance() -> InstanceId {
+    InstanceId::new(uuid::Uuid::new_v4().to_string())
+}

@@ -1,0 +1,165 @@
+//! Where a value comes from: the file, the environment, a flag. Later ones win.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::Value;
+
+use super::settings::{Place, SETTINGS, Setting};
+
+/// Something that is wrong with the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The setting, or the key that is none.
+    pub key: String,
+    /// Where it stands.
+    pub source: Source,
+    /// What is wrong with it, as a sentence; never holds a secret.
+    pub message: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.key.as_str(), &self.source) {
+            ("", Source::Nowhere) => f.write_str(&self.message),
+            ("", source) => write!(f, "{source}: {}", self.message),
+            (key, Source::Nowhere) => write!(f, "{key}: {}", self.message),
+            (key, source) => write!(f, "{key} ({source}): {}", self.message),
+        }
+    }
+}
+
+/// Where a value was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The configuration file.
+    File(String),
+    /// An environment variable.
+    Variable(String),
+    /// A flag.
+    Flag(String),
+    /// Nobody gave it.
+    Nowhere,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(name) => write!(f, "in {name}"),
+            Self::Variable(name) => write!(f, "from {name}"),
+            Self::Flag(name) => write!(f, "from {name}"),
+            Self::Nowhere => f.write_str("not given"),
+        }
+    }
+}
+
+/// Values by key, each with its source; and what was wrong on the way.
+#[derive(Debug, Default)]
+pub struct Layers {
+    pub(super) values: BTreeMap<String, (Value, Source)>,
+    pub(super) errors: Vec<ConfigError>,
+}
+
+/// The block of the file that `piculet-pods` reads.
+pub(super) const PODS: &str = "pods";
+
+impl Layers {
+    /// Adds a configuration file.
+    pub fn file(&mut self, name: &str, text: &str) {
+        let source = Source::File(name.to_owned());
+        match serde_saphyr::from_str::<Value>(text) {
+            Ok(Value::Null) => {}
+            Ok(Value::Object(map)) => self.block("", map, &source),
+            Ok(_) => self.error("", &source, "the file must be a map of settings"),
+            // Without the lines around it: one of them may hold a secret that should not be there.
+            Err(error) => self.error("", &source, &error.without_snippet().to_string()),
+        }
+    }
+
+    /// Adds the environment. Variables that don't start with `PICULET_` are left alone, and so are those that
+    /// Kubernetes sets for a Service named `piculet`.
+    pub fn environment<'a>(&mut self, variables: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        for (name, text) in variables {
+            let Some(rest) = name.strip_prefix("PICULET_") else { continue };
+            let source = Source::Variable(name.to_owned());
+            if let Some(setting) = SETTINGS.iter().find(|setting| setting.variable() == name) {
+                self.put(setting, Value::String(text.to_owned()), source);
+            } else if let Some(field) = rest.strip_prefix("PODS_") {
+                self.pod_field(&field.to_lowercase(), text, source);
+            } else if !is_service_link(rest) {
+                self.error("", &source, "there is no such setting");
+            }
+        }
+    }
+
+    /// Adds a flag: `key` as in the file.
+    pub fn flag(&mut self, flag: &str, key: &str, text: &str) {
+        let source = Source::Flag(flag.to_owned());
+        if let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) {
+            self.put(setting, Value::String(text.to_owned()), source);
+        } else if let Some(field) = key.strip_prefix("pods.") {
+            self.pod_field(field, text, source);
+        } else {
+            self.error(key, &source, &unknown(key));
+        }
+    }
+
+    fn block(&mut self, prefix: &str, map: serde_json::Map<String, Value>, source: &Source) {
+        for (name, value) in map {
+            let key = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
+            let inner = format!("{key}.");
+            match (SETTINGS.iter().find(|setting| setting.key == key), value) {
+                (Some(setting), value) => self.put(setting, value, source.clone()),
+                (None, Value::Object(map)) if key == PODS => {
+                    for (field, value) in map {
+                        self.values.insert(format!("{PODS}.{field}"), (value, source.clone()));
+                    }
+                }
+                (None, Value::Object(map)) if SETTINGS.iter().any(|setting| setting.key.starts_with(&inner)) => {
+                    self.block(&key, map, source);
+                }
+                (None, Value::Null) if SETTINGS.iter().any(|setting| setting.key.starts_with(&inner)) => {}
+                (None, _) => self.error(&key, source, &unknown(&key)),
+            }
+        }
+    }
+
+    fn put(&mut self, setting: &Setting, value: Value, source: Source) {
+        if setting.place == Place::Environment && !matches!(source, Source::Variable(_)) {
+            let message = format!("a secret has no place here; use {} or {}_file", setting.variable(), setting.key);
+            self.error(setting.key, &source, &message);
+            return;
+        }
+        if value.is_null() {
+            return;
+        }
+        self.values.insert(setting.key.to_owned(), (value, source));
+    }
+
+    fn pod_field(&mut self, field: &str, text: &str, source: Source) {
+        let value = serde_saphyr::from_str::<Value>(text).unwrap_or_else(|_| Value::String(text.to_owned()));
+        self.values.insert(format!("{PODS}.{field}"), (value, source));
+    }
+
+    fn error(&mut self, key: &str, source: &Source, message: &str) {
+        self.errors.push(ConfigError { key: key.to_owned(), source: source.clone(), message: message.to_owned() });
+    }
+}
+
+/// What the kubelet sets for a Service named `piculet`, or one whose name begins so.
+fn is_service_link(rest: &str) -> bool {
+    rest.ends_with("SERVICE_HOST")
+        || rest.contains("SERVICE_PORT")
+        || rest == "PORT"
+        || rest.starts_with("PORT_")
+        || rest.contains("_PORT_")
+        || rest.ends_with("_PORT")
+}
+
+fn unknown(key: &str) -> String {
+    let known = SETTINGS.iter().map(|setting| (strsim::levenshtein(setting.key, key), setting.key));
+    match known.min() {
+        Some((distance, near)) if distance <= 3 => format!("there is no such setting; did you mean {near}?"),
+        _ => "there is no such setting".to_owned(),
+    }
+}

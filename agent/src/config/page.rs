@@ -1,0 +1,63 @@
+//! The page of all settings, made from the registry and from what `piculet-pods` says of itself.
+
+use std::fmt::Write as _;
+
+use super::settings::{Place, SETTINGS};
+
+const HEAD: &str = "# Settings
+
+piculet reads a YAML file (`--config FILE`, or `PICULET_CONFIG`), then variables, then flags; later ones win. Every setting
+can be given with `--set key=value`. Unknown keys and unknown `PICULET_*` variables are refused. `piculet check` tells
+everything that is wrong at once.
+
+Durations are written `90s`, `10m` or `1h 30m`, sizes `512Ki` or `64Mi`.
+
+| key | variable | default | meaning |
+|---|---|---|---|
+";
+
+const PODS: &str = "
+## `pods`
+
+What the pods look like. The variable of `pods.x` is `PICULET_PODS_X`; what is not a plain text is written there as YAML.
+
+| key | default |
+|---|---|
+";
+
+/// The page, as Markdown.
+pub(super) fn settings_page() -> String {
+    let mut page = HEAD.to_owned();
+    for setting in SETTINGS {
+        let key = match setting.place {
+            Place::Anywhere => format!("`{}`", setting.key),
+            Place::Environment => "(variable only)".to_owned(),
+        };
+        let default = match setting.default {
+            "" => String::new(),
+            words if words.contains(' ') => words.to_owned(),
+            value => format!("`{value}`"),
+        };
+        // Writing to a String can't fail.
+        let _always = writeln!(page, "| {key} | `{}` | {default} | {} |", setting.variable(), setting.help);
+    }
+    page.push_str(PODS);
+    if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(piculet_pods::Settings::default()) {
+        rows(&mut page, "pods", &fields);
+    }
+    page
+}
+
+fn rows(page: &mut String, prefix: &str, fields: &serde_json::Map<String, serde_json::Value>) {
+    for (name, value) in fields {
+        match value {
+            serde_json::Value::Object(inner) if !inner.is_empty() => rows(page, &format!("{prefix}.{name}"), inner),
+            serde_json::Value::Null => {
+                let _always = writeln!(page, "| `{prefix}.{name}` | |");
+            }
+            value => {
+                let _always = writeln!(page, "| `{prefix}.{name}` | `{value}` |");
+            }
+        }
+    }
+}

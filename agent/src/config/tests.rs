@@ -1,0 +1,125 @@
+use std::time::Duration;
+
+use super::{Config, Host, Layers, LogFormat, SETTINGS, resolve};
+
+const MINIMAL: &str = "server: {address: 'https://ci:9443', token_file: /token}\n";
+
+fn host() -> Host {
+    Host { name: "node-1".to_owned(), in_cluster: true, kubeconfig: Some("/home/u/.kube/config".into()) }
+}
+
+fn layers(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Layers {
+    let mut layers = Layers::default();
+    layers.file("agent.yaml", file);
+    layers.environment(environment.iter().copied());
+    for (key, value) in flags {
+        layers.flag("--set", key, value);
+    }
+    layers
+}
+
+fn good(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Config {
+    resolve(layers(file, environment, flags), &host()).unwrap()
+}
+
+fn errors(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Vec<String> {
+    let errors = resolve(layers(file, environment, flags), &host()).unwrap_err();
+    errors.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_minimal_file_has_the_documented_defaults() {
+    let config = good(MINIMAL, &[], &[]);
+    assert_eq!(config.agent.name, "node-1");
+    assert_eq!(config.agent.max_workflows, 4);
+    assert_eq!(config.kubernetes.kubeconfig, None, "inside a cluster the service account goes first");
+    assert_eq!(config.log.format, LogFormat::Human);
+}
+
+#[test]
+fn later_layers_win() {
+    let file = format!("{MINIMAL}agent: {{max_workflows: 2, name: file}}\nlimits: {{pull: 3m}}\n");
+    let environment = [("PICULET_AGENT_MAX_WORKFLOWS", "3"), ("PICULET_AGENT_NAME", "007"), ("HOME", "/root")];
+    let config = good(&file, &environment, &[("agent.max_workflows", "5")]);
+    assert_eq!(config.agent.max_workflows, 5);
+    assert_eq!(config.limits.pull, Duration::from_secs(180));
+    assert_eq!(config.agent.name, "007", "a name of digits is a name");
+}
+
+#[test]
+fn what_pods_look_like_can_stand_in_every_layer() {
+    let file = format!("{MINIMAL}pods: {{namespace: ci, storage_class: slow}}\n");
+    let environment = [("PICULET_PODS_STORAGE_CLASS", "fast"), ("PICULET_PODS_NODE_SELECTOR", "{pool: ci}")];
+    let config = good(&file, &environment, &[("pods.stop_timeout_seconds", "7")]);
+    assert_eq!(config.pods.namespace, "ci");
+    assert_eq!(config.pods.storage_class.as_deref(), Some("fast"));
+    assert_eq!(config.pods.node_selector["pool"], "ci");
+    assert_eq!(config.limits.grace, Duration::from_secs(7), "the machine's grace is that of the pods");
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_at_once() {
+    let file =
+        "server: {adress: x, token: abc}\nagent: {max_workflows: 0}\nlimits: {pull: soon}\npods: {volume_siz: 1G}\n";
+    let environment = [("PICULET_LOGS_MEMORY", "lots"), ("PICULET_NONSENSE", "1")];
+    let errors = errors(file, &environment, &[("agent.nam", "x")]);
+    insta::assert_snapshot!(errors.join("\n"));
+}
+
+#[test]
+fn a_broken_file_is_shown_with_its_place() {
+    insta::assert_snapshot!(errors("server: {address: 'https://ci'\nagent: [", &[], &[]).join("\n"));
+}
+
+#[test]
+fn what_kubernetes_sets_for_a_service_named_piculet_is_left_alone() {
+    let links = [
+        ("PICULET_SERVICE_HOST", "10.0.0.1"),
+        ("PICULET_SERVICE_PORT", "3000"),
+        ("PICULET_SERVICE_PORT_ADMIN", "3000"),
+        ("PICULET_PORT", "tcp://10.0.0.1:3000"),
+        ("PICULET_PORT_3000_TCP_ADDR", "10.0.0.1"),
+        ("PICULET_SERVER_SERVICE_HOST", "10.0.0.2"),
+        ("PICULET_SERVER_PORT_9443_TCP", "tcp://10.0.0.2:9443"),
+    ];
+    good(MINIMAL, &links, &[]);
+}
+
+#[test]
+fn a_token_may_come_from_the_environment_and_is_not_shown() {
+    let config = good("server: {address: 'http://ci:9443'}", &[("PICULET_SERVER_TOKEN", "{hunter2}")], &[]);
+    assert_eq!(config.server.token.as_ref().unwrap().expose(), "{hunter2}", "a secret is taken to the letter");
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let twice = errors(MINIMAL, &[("PICULET_SERVER_TOKEN", "hunter2")], &[]);
+    assert_eq!(twice.len(), 1, "{twice:?}");
+}
+
+#[test]
+fn outside_a_cluster_the_users_kubeconfig_is_used() {
+    let outside = Host { in_cluster: false, ..host() };
+    let config = resolve(layers(MINIMAL, &[], &[]), &outside).unwrap();
+    assert_eq!(config.kubernetes.kubeconfig, outside.kubeconfig);
+}
+
+#[test]
+fn the_registry_says_the_defaults_that_are_used() {
+    // A default that is written as a value must be that value.
+    let mut written = Layers::default();
+    for setting in SETTINGS.iter().filter(|setting| !setting.default.is_empty() && !setting.default.contains(' ')) {
+        written.flag("--set", setting.key, setting.default);
+    }
+    written.file("agent.yaml", MINIMAL);
+    assert_eq!(resolve(written, &host()).unwrap(), good(MINIMAL, &[], &[]));
+}
+
+/// `docs/settings.md` is made from the registry. To make it anew: `PICULET_BLESS=1 cargo test -p piculet settings_page`.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a switch of this test, not of the program")]
+fn the_settings_page_is_made_from_the_registry() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md");
+    let page = super::page::settings_page();
+    if std::env::var("PICULET_BLESS").is_ok() {
+        std::fs::write(path, &page).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(path).unwrap(), page);
+}

@@ -1,0 +1,111 @@
+//! How the process ends: every expected failure has a sentence, a stable code and an exit code.
+
+use std::path::PathBuf;
+
+use crate::config::ConfigError;
+
+/// Something that went wrong in a way that is not our fault, or that a person can mend.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The configuration can't be used.
+    #[error("{}", list(.0))]
+    Config(Vec<ConfigError>),
+    /// A file that was named on the command line can't be read.
+    #[error("can't read {}: {error}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A file that was named on the command line is wrong.
+    #[error("{0}")]
+    BadInput(String),
+    /// The cluster can't be reached, or there is none configured.
+    #[error("the Kubernetes API can't be used: {0}")]
+    Cluster(String),
+    /// `check --cluster` found a right missing that piculet can't do without.
+    #[error("{0}")]
+    Rights(String),
+    /// The server refused the agent's token.
+    #[error("the server refused this agent: {0}")]
+    Unauthorised(String),
+    /// Server and agent can't talk to each other.
+    #[error("the server can't be used: {0}")]
+    Protocol(String),
+    /// The admin endpoint can't listen.
+    #[error("can't listen on {address} for health and metrics: {error}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The agent was told to stop and had to leave workflows unfinished.
+    #[error("stopped with {0} unfinished workflows: the time to drain was over")]
+    Unfinished(usize),
+    /// A second signal ended the agent at once.
+    #[error("stopped at once by a second signal; running workflows were left as they were")]
+    Aborted,
+    /// A fault of piculet itself.
+    #[error("piculet failed, and that is a fault of its own: {0}")]
+    Internal(String),
+}
+
+impl Failure {
+    /// The process's exit code. Documented in `docs/exit-codes.md`; follows `sysexits.h` where that has a word for it.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::BadInput(_) => 65,
+            Self::Unreadable { .. } => 66,
+            Self::Cluster(_) | Self::Listen { .. } => 69,
+            Self::Internal(_) => 70,
+            Self::Unfinished(_) => 75,
+            Self::Protocol(_) => 76,
+            Self::Unauthorised(_) | Self::Rights(_) => 77,
+            Self::Config(_) => 78,
+            Self::Aborted => 130,
+        }
+    }
+
+    /// The stable code, for people who search and programs that branch.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Config(_) => "config",
+            Self::Unreadable { .. } => "unreadable",
+            Self::BadInput(_) => "bad-input",
+            Self::Cluster(_) => "cluster",
+            Self::Rights(_) => "rights",
+            Self::Unauthorised(_) => "unauthorised",
+            Self::Protocol(_) => "protocol",
+            Self::Listen { .. } => "listen",
+            Self::Unfinished(_) => "unfinished",
+            Self::Aborted => "aborted",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    /// What to do about it; empty where the sentence says it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Config(_) => "`piculet check` tells all errors of a configuration without starting anything",
+            Self::Cluster(_) => {
+                "inside a cluster piculet uses its service account; outside, give --kubeconfig or set KUBECONFIG"
+            }
+            Self::Unauthorised(_) => "check server.token_file, and that the server knows this token",
+            Self::Protocol(_) => "use releases of agent and server that speak the same protocol version",
+            Self::Unfinished(_) => "raise shutdown.drain_timeout and the pod's terminationGracePeriodSeconds together",
+            Self::Unreadable { .. }
+            | Self::BadInput(_)
+            | Self::Rights(_)
+            | Self::Listen { .. }
+            | Self::Aborted
+            | Self::Internal(_) => "",
+        }
+    }
+}
+
+fn list(errors: &[ConfigError]) -> String {
+    let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}

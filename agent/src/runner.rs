@@ -1,0 +1,267 @@
+//! One workflow: a loop around the pure run machine. Events in, actions out; one runner per workflow.
+
+mod step_log;
+mod work;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use piculet_cluster::{Anchor, Cluster, PodNews, PodWatch, Subscription, TailTarget};
+use piculet_core::id::{PodUid, RunKey, StepIndex};
+use piculet_core::logs::mask::Mask;
+use piculet_core::outcome::Outcome;
+use piculet_core::report::{Report, WorkflowReport};
+use piculet_core::run::{Action, Event, Limits, Run};
+use piculet_core::workload::Workload;
+use piculet_link::supervisor::Reporter;
+use piculet_pods::names::WorkflowNames;
+use piculet_pods::{Context, Plan, Settings};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::telemetry::{Metrics, OutcomeLabels, StateLabels};
+use step_log::{Destination, Order, StepLog};
+use work::Answer;
+
+/// What the session tells a runner.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// The server acknowledged that the workflow is ours.
+    Confirmed,
+    /// Stop it, and report.
+    Cancel { by: String, grace: Option<Duration> },
+    /// The server doesn't want it any more. Nothing more is reported: the outbox has forgotten it.
+    Abandon,
+}
+
+/// What every runner of an agent has in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Shop {
+    pub(crate) cluster: Cluster,
+    pub(crate) reporter: Reporter,
+    pub(crate) pods: Arc<Settings>,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Metrics,
+    pub(crate) clock: Clock,
+}
+
+/// One workflow's runner.
+pub(crate) struct Runner {
+    shop: Shop,
+    key: RunKey,
+    workload: Arc<Workload>,
+    context: Context,
+    plan: Plan,
+    /// The value of [`piculet_pods::label::WORKFLOW`] on all objects of this workflow.
+    label: String,
+    run: Run,
+    mask: Mask,
+    anchor: Option<Anchor>,
+    watch: PodWatch,
+    news: Subscription,
+    /// The newest of each pod of this workflow: it may come before the answer to the pod's creation.
+    looks: HashMap<PodUid, PodNews>,
+    /// The pods that the run knows of.
+    pods: HashMap<PodUid, StepPod>,
+    logs: HashMap<StepIndex, mpsc::Sender<Order>>,
+    tasks: JoinSet<()>,
+    answers: mpsc::Sender<Answer>,
+    inbox: mpsc::Receiver<Answer>,
+    started: jiff::Timestamp,
+}
+
+/// The pod of one attempt at a step.
+#[derive(Debug, Clone)]
+pub(crate) struct StepPod {
+    step: StepIndex,
+    name: String,
+    container: String,
+}
+
+impl Runner {
+    /// A runner that waits for [`Message::Confirmed`]. `plan` is that of this workload in this context.
+    pub(crate) fn new(shop: Shop, key: RunKey, workload: Workload, context: Context, plan: Plan) -> Self {
+        let workload = Arc::new(workload);
+        let names = WorkflowNames::new(&context.server, &workload);
+        let watch = shop.cluster.watch();
+        // One answer for each task at most; a task that finds no room waits.
+        let (answers, inbox) = mpsc::channel(64);
+        Self {
+            run: Run::new(Arc::clone(&workload), shop.limits.clone()),
+            mask: Mask::new(workload.masked_values()),
+            anchor: None,
+            news: watch.subscribe(&names.key),
+            watch,
+            looks: HashMap::new(),
+            pods: HashMap::new(),
+            logs: HashMap::new(),
+            tasks: JoinSet::new(),
+            answers,
+            inbox,
+            started: shop.clock.now(),
+            shop,
+            key,
+            workload,
+            context,
+            plan,
+            label: names.key,
+        }
+    }
+
+    /// Runs the workflow to its end, the removal of its objects included.
+    pub(crate) async fn drive(mut self, mut mailbox: mpsc::Receiver<Message>) {
+        while !self.run.is_over() {
+            let due = self.run.due();
+            tokio::select! {
+                // What happened goes before what is asked for, and both before time: a step that ended in time is not
+                // a step that took too long.
+                biased;
+                Some(answer) = self.inbox.recv() => self.answer(answer).await,
+                news = self.news.next() => self.heard(news).await,
+                Some(message) = mailbox.recv() => self.message(message).await,
+                () = until(due) => self.on(Event::Tick).await,
+                // Tasks answer for themselves; one that panicked can't.
+                Some(joined) = self.tasks.join_next() => {
+                    if let Err(error) = joined && error.is_panic() {
+                        tracing::error!(workflow = %self.key.workflow, %error, "a task of the workflow panicked");
+                        std::panic::resume_unwind(error.into_panic());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets the machine take an event, and does what it wants done.
+    async fn on(&mut self, event: Event) {
+        for action in self.run.on(event, Instant::now().into_std()) {
+            self.perform(action).await;
+        }
+    }
+
+    async fn message(&mut self, message: Message) {
+        let event = match message {
+            Message::Confirmed => {
+                self.started = self.shop.clock.now();
+                Event::Confirmed
+            }
+            Message::Cancel { by, grace } => Event::Cancel { by, grace },
+            Message::Abandon => {
+                let by = "the server does not want this workflow from this agent any more".to_owned();
+                Event::Cancel { by, grace: None }
+            }
+        };
+        self.on(event).await;
+    }
+
+    async fn answer(&mut self, answer: Answer) {
+        match answer {
+            Answer::Prepared(anchor) => {
+                self.anchor = Some(anchor);
+                self.on(Event::Prepared).await;
+            }
+            Answer::Created { attempt, uid, pod } => {
+                let step = pod.step;
+                self.pods.insert(uid.clone(), pod);
+                self.on(Event::Created { step, attempt, uid: uid.clone() }).await;
+                if let Some(news) = self.looks.remove(&uid) {
+                    self.heard(news).await;
+                }
+            }
+            Answer::Found(pod) => self.heard(PodNews::Present(pod)).await,
+            Answer::Happened(event) => self.on(event).await,
+        }
+    }
+
+    /// News of one pod of this workflow.
+    async fn heard(&mut self, news: PodNews) {
+        let uid = news.uid();
+        let Some(pod) = self.pods.get(&uid).cloned() else {
+            self.looks.insert(uid, news);
+            return;
+        };
+        let observation = piculet_pods::observe(news.pod(), &pod.container);
+        self.on(Event::Observed { step: pod.step, observation }).await;
+        if matches!(news, PodNews::Absent { .. }) {
+            self.confirm_absence(pod, uid);
+        }
+    }
+
+    async fn perform(&mut self, action: Action) {
+        match action {
+            Action::Prepare => self.prepare(),
+            Action::Create { step, attempt, after_failure } => self.create(step, attempt, after_failure).await,
+            Action::Tail { step, attempt, uid } => {
+                if let Some(pod) = self.pods.get(&uid) {
+                    let (name, container) = (pod.name.clone(), pod.container.clone());
+                    tracing::debug!(workflow = %self.key.workflow, pod = name, attempt = attempt.0, "reading the log");
+                    self.log(step, Order::Follow(TailTarget { pod: name, uid, container })).await;
+                }
+            }
+            Action::Stop { uid, grace, .. } => self.stop(uid, grace),
+            Action::Say { step, text } => self.log(step, Order::Say(text)).await,
+            Action::CloseLog { step } => self.close_log(step).await,
+            Action::Report(report) => {
+                if report.state.is_final() {
+                    let class = report.outcome.as_ref().map_or("", Outcome::class);
+                    let labels = OutcomeLabels { state: report.state.as_str(), class };
+                    self.shop.metrics.steps.get_or_create(&labels).inc();
+                }
+                self.report(Report::Step(report)).await;
+            }
+            Action::Finish { state, error } => {
+                tracing::info!(workflow = %self.key.workflow, %state, error, "workflow finished");
+                self.shop.metrics.workflows.get_or_create(&StateLabels { state: state.as_str() }).inc();
+                let (started, finished) = (self.started, self.shop.clock.now());
+                self.report(Report::Finished(WorkflowReport { state, started, finished, error })).await;
+            }
+            Action::Teardown => self.teardown(),
+        }
+    }
+
+    async fn report(&self, report: Report) {
+        if self.shop.reporter.report(&self.key, report).await.is_err() {
+            tracing::error!(workflow = %self.key.workflow, "nobody takes reports any more");
+        }
+    }
+
+    /// Hands an order to the owner of the step's log, who is made with the first one.
+    async fn log(&mut self, index: StepIndex, order: Order) {
+        let owner = self.logs.entry(index).or_insert_with(|| {
+            let (orders, inbox) = mpsc::channel(16);
+            let destination = Destination {
+                key: self.key.clone(),
+                index,
+                step: self.workload.step(index).id.clone(),
+                reporter: self.shop.reporter.clone(),
+                answers: self.answers.clone(),
+            };
+            let shop = &self.shop;
+            let (cluster, metrics) = (shop.cluster.clone(), shop.metrics.clone());
+            let log = StepLog::new(destination, cluster, self.watch.clone(), shop.clock, metrics, self.mask.clone());
+            self.tasks.spawn(log.keep(inbox));
+            orders
+        });
+        if owner.send(order).await.is_err() {
+            tracing::error!(workflow = %self.key.workflow, step = index.0, "the owner of a step's log is gone");
+        }
+    }
+
+    /// Waits until everything of the step's log was handed on: what is reported next comes after it.
+    async fn close_log(&mut self, step: StepIndex) {
+        let (done, closed) = oneshot::channel();
+        self.log(step, Order::Close(done)).await;
+        // An owner that panicked doesn't answer; its lines are lost, and the panic was logged.
+        let _answer = closed.await;
+        self.logs.remove(&step);
+    }
+}
+
+async fn until(due: Option<std::time::Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(Instant::from_std(due)).await,
+        None => std::future::pending().await,
+    }
+}

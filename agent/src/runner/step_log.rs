@@ -1,0 +1,177 @@
+//! One step's log: its only owner numbers the lines, whoever they come from.
+//!
+//! Lines come from the pods of the step's attempts, one after the other, and from the agent itself (why the step
+//! waits, what went wrong). The owner ends when it was told to close, or when the runner is gone.
+
+use jiff::Timestamp;
+use piculet_cluster::{Cluster, Gap, PodWatch, TailEnd, TailTarget, Tailed};
+use piculet_core::id::{RunKey, StepId, StepIndex};
+use piculet_core::logs::lines::LineReader;
+use piculet_core::logs::mask::Mask;
+use piculet_core::report::{LogLine, LogTotal};
+use piculet_core::run::Event;
+use piculet_link::supervisor::Reporter;
+use tokio::sync::{mpsc, oneshot};
+
+use super::work::Answer;
+use crate::clock::Clock;
+use crate::telemetry::Metrics;
+
+/// What the log's owner is told.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Read a pod's log from its start to its end, then say [`Event::LogEnded`].
+    Follow(TailTarget),
+    /// Put a line of the agent's own into the log.
+    Say(String),
+    /// No more lines come. Answered when everything was handed to the reporter.
+    Close(oneshot::Sender<()>),
+}
+
+/// Where a step's lines go.
+#[derive(Debug)]
+pub(super) struct Destination {
+    pub(super) key: RunKey,
+    pub(super) index: StepIndex,
+    pub(super) step: StepId,
+    pub(super) reporter: Reporter,
+    pub(super) answers: mpsc::Sender<Answer>,
+}
+
+/// The owner of a step's log.
+#[derive(Debug)]
+pub(super) struct StepLog {
+    destination: Destination,
+    cluster: Cluster,
+    watch: PodWatch,
+    clock: Clock,
+    metrics: Metrics,
+    reader: LineReader,
+    lines: Vec<LogLine>,
+}
+
+impl StepLog {
+    pub(super) fn new(
+        destination: Destination,
+        cluster: Cluster,
+        watch: PodWatch,
+        clock: Clock,
+        metrics: Metrics,
+        mask: Mask,
+    ) -> Self {
+        Self { destination, cluster, watch, clock, metrics, reader: LineReader::new(mask), lines: Vec::new() }
+    }
+
+    /// Serves orders until the log is closed.
+    pub(super) async fn keep(mut self, mut orders: mpsc::Receiver<Order>) {
+        while let Some(order) = orders.recv().await {
+            let closed = match order {
+                Order::Follow(target) => self.follow(target, &mut orders).await,
+                Order::Say(text) => {
+                    self.say(&text).await;
+                    None
+                }
+                Order::Close(done) => Some(done),
+            };
+            if let Some(done) = closed {
+                self.close().await;
+                // A runner that is gone needs no answer.
+                let _gone = done.send(());
+                return;
+            }
+        }
+    }
+
+    /// Reads one pod's log. An order to close ends it early, and is given back.
+    async fn follow(&mut self, target: TailTarget, orders: &mut mpsc::Receiver<Order>) -> Option<oneshot::Sender<()>> {
+        let uid = target.uid.clone();
+        let mut tail = self.cluster.tail(target, &self.watch);
+        let end = loop {
+            tokio::select! {
+                biased;
+                order = orders.recv() => match order {
+                    Some(Order::Say(text)) => self.say(&text).await,
+                    Some(Order::Close(done)) => return Some(done),
+                    Some(Order::Follow(other)) => {
+                        tracing::error!(pod = other.pod, "a step's next pod runs before its last one's log was read");
+                    }
+                    None => return None,
+                },
+                tailed = tail.next() => match tailed {
+                    Some(Tailed::Pieces(pieces)) => {
+                        for piece in pieces {
+                            self.reader.push(piece.time, &piece.bytes, &mut self.lines);
+                        }
+                        self.hand_over().await;
+                    }
+                    Some(Tailed::Gap(gap)) => self.say(&gap_text(gap)).await,
+                    Some(Tailed::End(end)) => break Some(end),
+                    None => break None,
+                },
+            }
+        };
+        self.reader.flush(&mut self.lines);
+        if let Some(text) = end.as_ref().and_then(end_text) {
+            self.say(&text).await;
+        }
+        self.hand_over().await;
+        Answer::Happened(Event::LogEnded { step: self.destination.index, uid }).send(&self.destination.answers).await;
+        None
+    }
+
+    async fn say(&mut self, text: &str) {
+        self.reader.say(&format!("[piculet] {text}"), self.clock.now(), &mut self.lines);
+        self.hand_over().await;
+    }
+
+    async fn hand_over(&mut self) {
+        if self.lines.is_empty() {
+            return;
+        }
+        let lines = std::mem::take(&mut self.lines);
+        self.metrics.log_lines.inc_by(lines.len() as u64);
+        self.metrics.log_bytes.inc_by(lines.iter().map(|line| line.bytes.len() as u64).sum());
+        let Destination { key, step, reporter, .. } = &self.destination;
+        if reporter.lines(key, step, lines).await.is_err() {
+            tracing::error!(workflow = %key.workflow, %step, "nobody takes log lines any more");
+        }
+    }
+
+    async fn close(mut self) {
+        let total: LogTotal = self.reader.finish(&mut self.lines);
+        // The reader is used up; what is left to do needs the lines and the way to go alone.
+        let Destination { key, step, reporter, .. } = &self.destination;
+        self.metrics.log_lines.inc_by(self.lines.len() as u64);
+        let handed = match self.lines.is_empty() {
+            true => Ok(()),
+            false => reporter.lines(key, step, self.lines).await,
+        };
+        if handed.is_err() || reporter.end_log(key, step, total).await.is_err() {
+            tracing::error!(workflow = %key.workflow, %step, "nobody takes log lines any more");
+        }
+    }
+}
+
+fn gap_text(gap: Gap) -> String {
+    format!(
+        "Lines between {} and {} may be missing: the node threw them away before they could be read.",
+        gap.after, gap.until
+    )
+}
+
+/// What the log has to say about its own end; nothing if it is whole.
+fn end_text(end: &TailEnd) -> Option<String> {
+    let after = |since: &Option<Timestamp>| match since {
+        Some(time) => format!("after {time}"),
+        None => "of this step".to_owned(),
+    };
+    match end {
+        TailEnd::Complete => None,
+        TailEnd::Unconfirmed { since, why } => {
+            Some(format!("Whether more was written {} could not be checked: {why}", after(since)))
+        }
+        TailEnd::Lost { since } => {
+            Some(format!("The pod is gone; what was written {} and not read before is lost.", after(since)))
+        }
+    }
+}

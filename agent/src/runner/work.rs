@@ -1,0 +1,194 @@
+//! What a runner has done for it by tasks, so that its loop never waits for the cluster.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use piculet_cluster::{Anchor, ApplyError, Cluster, Presence};
+use piculet_core::id::{Attempt, PodUid, StepIndex};
+use piculet_core::outcome::NeverStarted;
+use piculet_core::run::Event;
+use piculet_pods::{Object, PipelineStatus, StepStart, anchor};
+
+use super::step_log::Order;
+use super::{Runner, StepPod};
+
+/// How long to wait before asking again for a pod that the watch doesn't show and the API server does.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+/// What a task has to say.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// The anchor and the workflow's own objects exist.
+    Prepared(Anchor),
+    /// The pod of an attempt exists.
+    Created {
+        /// Which attempt.
+        attempt: Attempt,
+        /// The pod.
+        uid: PodUid,
+        /// What it is called.
+        pod: StepPod,
+    },
+    /// The API server shows a pod that the watch doesn't.
+    Found(Arc<Pod>),
+    /// Anything else, in the machine's own words.
+    Happened(Event),
+}
+
+impl Runner {
+    /// Makes the anchor, then everything that it owns.
+    pub(super) fn prepare(&mut self) {
+        let (cluster, plan, answers) = (self.shop.cluster.clone(), self.plan.clone(), self.answers.clone());
+        self.tasks.spawn(async move {
+            let answer = match make_shared(&cluster, plan).await {
+                Ok(anchor) => Answer::Prepared(anchor),
+                Err(error) => {
+                    tracing::warn!(%error, code = error.code(), "a workflow's own objects could not be made");
+                    Answer::Happened(Event::PrepareFailed { reason: error.reason(), message: error.message() })
+                }
+            };
+            answer.send(&answers).await;
+        });
+    }
+
+    /// Makes the Secrets and the pod of an attempt at a step.
+    pub(super) async fn create(&mut self, step: StepIndex, attempt: Attempt, after_failure: bool) {
+        let start = StepStart {
+            status: if after_failure { PipelineStatus::Failure } else { PipelineStatus::Success },
+            workflow_started: self.started,
+            step_started: self.shop.clock.now(),
+            machine: self.context.machine.clone(),
+            platform: self.context.platform.clone(),
+        };
+        let owner = self.anchor.as_ref().and_then(|anchor| anchor::owner(&anchor.object));
+        let built =
+            piculet_pods::step(&self.workload, step, attempt, &start, &self.shop.pods, &self.context, owner.as_ref());
+        let objects = match built {
+            Ok(objects) => objects,
+            // The plan built every step with larger values than these before the workflow was accepted.
+            Err(error) => {
+                let (reason, message) = (NeverStarted::Config, error.to_string());
+                let failed = Event::CreateFailed { step, attempt, reason, message };
+                Answer::Happened(failed).spawn(self);
+                return;
+            }
+        };
+        if attempt == Attempt::FIRST {
+            for note in &objects.notes {
+                self.log(step, Order::Say(note.clone())).await;
+            }
+        }
+        let name = objects.pod.metadata.name.clone().unwrap_or_default();
+        let pod = StepPod { step, name, container: objects.container.clone() };
+        let (cluster, answers) = (self.shop.cluster.clone(), self.answers.clone());
+        self.tasks.spawn(async move {
+            let answer = match make_all(&cluster, objects.into_objects()).await {
+                Ok(uid) => Answer::Created { attempt, uid, pod },
+                Err(error) => {
+                    let (reason, message) = (error.reason(), error.message());
+                    Answer::Happened(Event::CreateFailed { step, attempt, reason, message })
+                }
+            };
+            answer.send(&answers).await;
+        });
+    }
+
+    /// Asks the pod to go.
+    pub(super) fn stop(&mut self, uid: PodUid, grace: Option<Duration>) {
+        let Some(pod) = self.pods.get(&uid).cloned() else { return };
+        let (cluster, answers) = (self.shop.cluster.clone(), self.answers.clone());
+        self.tasks.spawn(async move {
+            match cluster.stop(&pod.name, &uid, grace).await {
+                Ok(piculet_cluster::Stopped::Asked) => {}
+                Ok(piculet_cluster::Stopped::Gone) => {
+                    Answer::Happened(Event::Gone { step: pod.step, uid }).send(&answers).await;
+                }
+                // The machine's own clock ends the wait for a pod that nobody could ask.
+                Err(error) => tracing::warn!(pod = pod.name, %error, "a pod could not be stopped"),
+            }
+        });
+    }
+
+    /// Absence from the watch is a hint: only a read by name says that a pod is gone.
+    pub(super) fn confirm_absence(&mut self, pod: StepPod, uid: PodUid) {
+        let (cluster, answers) = (self.shop.cluster.clone(), self.answers.clone());
+        self.tasks.spawn(async move {
+            loop {
+                match cluster.confirm_absent(&pod.name, &uid).await {
+                    Ok(Presence::Gone | Presence::Replaced(_)) => {
+                        Answer::Happened(Event::Gone { step: pod.step, uid }).send(&answers).await;
+                        return;
+                    }
+                    // Its label was taken away: from now on only asking shows how it goes on.
+                    Ok(Presence::Present(found)) => {
+                        let ended = ended(&found, &pod.container);
+                        Answer::Found(found).send(&answers).await;
+                        if ended {
+                            return;
+                        }
+                    }
+                    Err(error) => tracing::warn!(pod = pod.name, %error, "nobody says whether a pod is gone"),
+                }
+                if answers.is_closed() {
+                    return;
+                }
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        });
+    }
+
+    /// Removes everything that the workflow made.
+    pub(super) fn teardown(&mut self) {
+        let (cluster, anchor, answers) = (self.shop.cluster.clone(), self.anchor.clone(), self.answers.clone());
+        let (workflow, grace) = (self.label.clone(), self.shop.limits.grace);
+        self.tasks.spawn(async move {
+            let report = cluster.teardown(&workflow, anchor.as_ref(), grace).await;
+            for error in &report.errors {
+                tracing::warn!(workflow, %error, code = error.code(), "while a workflow's objects were removed");
+            }
+            for left in &report.left {
+                tracing::warn!(workflow, kind = left.kind, name = left.name, held_by = ?left.finalizers, "an object is left");
+            }
+            Answer::Happened(Event::TornDown).send(&answers).await;
+        });
+    }
+}
+
+impl Answer {
+    /// Sends the answer, unless the runner is gone and nobody needs it.
+    pub(super) async fn send(self, answers: &tokio::sync::mpsc::Sender<Self>) {
+        let _runner_gone = answers.send(self).await;
+    }
+
+    /// Sends it from a task: the runner's own loop must not wait for itself.
+    fn spawn(self, runner: &mut Runner) {
+        let answers = runner.answers.clone();
+        runner.tasks.spawn(async move { self.send(&answers).await });
+    }
+}
+
+async fn make_shared(cluster: &Cluster, plan: piculet_pods::Plan) -> Result<Anchor, ApplyError> {
+    let anchor = cluster.ensure_anchor(&plan.anchor).await?;
+    let owner = anchor::owner(&anchor.object);
+    for mut object in plan.shared {
+        if let Some(owner) = &owner {
+            object.set_owner(owner);
+        }
+        cluster.ensure(&object).await?;
+    }
+    Ok(anchor)
+}
+
+/// Makes a step's objects in order; the last one is the pod.
+async fn make_all(cluster: &Cluster, objects: impl Iterator<Item = Object>) -> Result<PodUid, ApplyError> {
+    let mut uid = PodUid::new("");
+    for object in objects {
+        uid = cluster.ensure(&object).await?.pod_uid();
+    }
+    Ok(uid)
+}
+
+fn ended(pod: &Pod, container: &str) -> bool {
+    matches!(piculet_pods::observe(pod, container).seen, piculet_core::observation::Seen::Ended(_))
+}

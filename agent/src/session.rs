@@ -1,0 +1,195 @@
+//! The agent's table of runs: one loop that gives slots to workflows and passes on what the server says about them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use piculet_core::id::RunKey;
+use piculet_core::outcome::WorkflowState;
+use piculet_core::report::{Report, WorkflowReport};
+use piculet_core::slots::{Slot, Slots};
+use piculet_core::workload::Workload;
+use piculet_link::supervisor::{Assignment, Directive};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{Id, JoinSet};
+
+use crate::admin::Readiness;
+use crate::runner::{Message, Runner, Shop};
+use crate::shutdown::Shutdown;
+use crate::site::Site;
+
+/// The one owner of what runs.
+#[derive(Debug)]
+pub(crate) struct Session {
+    shop: Shop,
+    site: Arc<Site>,
+    slots: Slots,
+    runs: BTreeMap<RunKey, mpsc::Sender<Message>>,
+    tasks: JoinSet<()>,
+    keys: BTreeMap<Id, RunKey>,
+    readiness: watch::Sender<Readiness>,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SessionEnd {
+    /// Drained: nothing runs any more.
+    Drained,
+    /// The link ended for good; the supervisor knows why.
+    LinkEnded,
+    /// Told to end at once.
+    Aborted,
+}
+
+impl Session {
+    pub(crate) fn new(shop: Shop, site: Arc<Site>, slots: Slots, readiness: watch::Sender<Readiness>) -> Self {
+        Self { shop, site, slots, runs: BTreeMap::new(), tasks: JoinSet::new(), keys: BTreeMap::new(), readiness }
+    }
+
+    /// Serves directives until the agent was drained, aborted, or the link ended.
+    pub(crate) async fn serve(
+        &mut self,
+        directives: &mut mpsc::Receiver<Directive>,
+        shutdown: &Shutdown,
+    ) -> SessionEnd {
+        let mut draining = false;
+        loop {
+            if draining && self.runs.is_empty() {
+                return SessionEnd::Drained;
+            }
+            tokio::select! {
+                biased;
+                () = shutdown.abort.cancelled() => return SessionEnd::Aborted,
+                () = shutdown.drain.cancelled(), if !draining => {
+                    draining = true;
+                    self.slots.close();
+                    self.readiness.send_modify(|readiness| readiness.draining = true);
+                }
+                Some(ended) = self.tasks.join_next_with_id() => self.ended(ended).await,
+                directive = directives.recv() => match directive {
+                    Some(directive) => self.directive(directive),
+                    None => return SessionEnd::LinkEnded,
+                },
+            }
+        }
+    }
+
+    /// How many workflows run.
+    pub(crate) fn running(&self) -> usize {
+        self.runs.len()
+    }
+
+    fn directive(&mut self, directive: Directive) {
+        match directive {
+            Directive::Run(assignment) => self.run(*assignment),
+            Directive::Confirmed(key) => self.tell(&key, Message::Confirmed),
+            Directive::Concluded(_) => {}
+            Directive::Cancel { key, reason, grace } => self.tell(&key, Message::Cancel { by: reason, grace }),
+            Directive::Abandon(key) => self.tell(&key, Message::Abandon),
+            Directive::Drain => {
+                tracing::info!("the server asks for no more workflows to be taken");
+                self.slots.close();
+            }
+            Directive::Resume => {
+                tracing::info!("the server allows workflows to be taken again");
+                self.slots.open();
+            }
+            Directive::Connected { agent_id, session_id, .. } => {
+                tracing::info!(agent = agent_id, session = session_id, "connected to the server");
+                self.shop.metrics.connected.set(1);
+                self.readiness.send_modify(|readiness| readiness.connected = true);
+            }
+            Directive::Disconnected { reason } => {
+                self.shop.metrics.connected.set(0);
+                self.readiness.send_modify(|readiness| readiness.connected = false);
+                self.shop.metrics.disconnections.inc();
+                tracing::warn!(reason, "no session with the server; running workflows go on");
+            }
+        }
+    }
+
+    fn run(&mut self, assignment: Assignment) {
+        let key = assignment.key.clone();
+        let Some(slot) = self.slots.take() else {
+            self.refuse(key, "All slots of this agent are taken.".to_owned(), false);
+            return;
+        };
+        let workload = match assignment.spec.and_then(|spec| Workload::new(key.workflow.clone(), spec)) {
+            Ok(workload) => workload,
+            Err(error) => {
+                self.refuse(key, format!("The workflow can't be run: {error}"), true);
+                return;
+            }
+        };
+        let limit = workload.timeout.unwrap_or(self.shop.limits.workflow);
+        let context = self.site.context(&key, assignment.server, self.shop.clock.now(), limit);
+        let plan = match piculet_pods::plan(&workload, &self.shop.pods, &context) {
+            Ok(plan) => plan,
+            Err(error) => {
+                self.refuse(key, format!("The workflow can't be run on Kubernetes: {error}"), true);
+                return;
+            }
+        };
+        tracing::info!(workflow = %key.workflow, epoch = key.epoch.0, name = workload.name, "workflow accepted");
+        let (mailbox, messages) = mpsc::channel(16);
+        let runner = Runner::new(self.shop.clone(), key.clone(), workload, context, plan);
+        let reporter = self.shop.reporter.clone();
+        // The run is in the table before anything is said about it, so that a cancel can't miss it.
+        self.runs.insert(key.clone(), mailbox);
+        self.shop.metrics.running.inc();
+        let accepted = key.clone();
+        let task = self.tasks.spawn(async move {
+            if reporter.report(&accepted, Report::Accepted).await.is_ok() {
+                runner.drive(messages).await;
+            }
+            release(slot);
+        });
+        self.keys.insert(task.id(), key);
+    }
+
+    /// Refuses from a task of its own: this loop must not wait for the link, which may be waiting for it.
+    fn refuse(&mut self, key: RunKey, reason: String, is_final: bool) {
+        tracing::warn!(workflow = %key.workflow, reason, "workflow refused");
+        let reporter = self.shop.reporter.clone();
+        self.tasks.spawn(async move {
+            // Nobody takes reports any more: the link has ended, and so will this agent.
+            let _gone = reporter.report(&key, Report::Refused { reason, is_final }).await;
+        });
+    }
+
+    fn tell(&mut self, key: &RunKey, message: Message) {
+        let Some(mailbox) = self.runs.get(key) else { return };
+        // A runner reads its mailbox in every turn, and few messages are ever sent: a full one means that it is stuck.
+        if let Err(error) = mailbox.try_send(message) {
+            tracing::error!(workflow = %key.workflow, %error, "a runner does not take its messages");
+        }
+    }
+
+    async fn ended(&mut self, ended: Result<(Id, ()), tokio::task::JoinError>) {
+        let id = match &ended {
+            Ok((id, ())) => *id,
+            Err(error) => error.id(),
+        };
+        let Some(key) = self.keys.remove(&id) else { return };
+        self.runs.remove(&key);
+        self.shop.metrics.running.dec();
+        if let Err(error) = ended {
+            tracing::error!(workflow = %key.workflow, %error, "a runner panicked; its workflow is ended as failed");
+            self.after_panic(key);
+        }
+    }
+
+    /// A fault of ours must not leave the workflow running for ever. Its objects stay, for somebody to look at.
+    fn after_panic(&mut self, key: RunKey) {
+        let (reporter, now) = (self.shop.reporter.clone(), self.shop.clock.now());
+        let error = "A fault of piculet itself ended this workflow; the agent's log has more.".to_owned();
+        let report = WorkflowReport { state: WorkflowState::Failure, started: now, finished: now, error };
+        self.tasks.spawn(async move {
+            let _gone = reporter.report(&key, Report::Finished(report)).await;
+        });
+    }
+}
+
+/// The slot is held for its drop alone: the workflow's place is free when its objects are gone.
+fn release(slot: Slot) {
+    drop(slot);
+}

@@ -1,0 +1,108 @@
+//! What breaks on the way, and what must not be lost by it.
+
+use std::time::Duration;
+
+use fake_cluster::{Fault, Kind, Script, Verb};
+use piculet_core::outcome::StepState::{Failure, Success};
+use server_stub::dispatch::State;
+
+use crate::world::{NAMESPACE, World, ends, expected, step, workflow};
+
+/// Prints a numbered line every tenth of a second.
+fn talkative(lines: usize) -> Script {
+    (0..lines).fold(Script::new(), |script, i| script.line(&format!("line {i}")).wait(Duration::from_millis(100)))
+}
+
+fn numbered(lines: usize) -> Vec<String> {
+    (0..lines).map(|i| format!("line {i}")).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_cut_for_30_s_loses_and_doubles_nothing() {
+    let mut world = World::new();
+    let agent = world.agent();
+    world.step_does("talk", talkative(900).exit(7));
+    let id = world.stub.submit(workflow(vec![vec![step("talk")], vec![step("later")]]));
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    agent.network.cut_for(Duration::from_secs(30)).await;
+    let workflow = world.stub.ended(&id).await;
+    assert_eq!(world.log(&workflow, "talk"), numbered(900));
+    assert_eq!(workflow.steps[0].log_complaint, None);
+    assert_eq!(workflow.epoch, 1, "the same instance went on with it");
+    assert_eq!(workflow.steps[0].exit_code, Some(7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_falls_silent_is_noticed_and_loses_nothing() {
+    let mut world = World::new();
+    let agent = world.agent();
+    world.step_does("talk", talkative(1200).exit(0));
+    let id = world.stub.submit(workflow(vec![vec![step("talk")]]));
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    agent.network.freeze();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    agent.network.mend();
+    let workflow = world.stub.ended(&id).await;
+    assert_eq!(world.log(&workflow, "talk"), numbered(1200));
+    assert_eq!(ends(&workflow), expected(&[("talk", Success, Some(0))]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn log_streams_and_watches_that_are_cut_lose_nothing() {
+    let mut world = World::new();
+    world.agent();
+    world.step_does("talk", talkative(600).exit(0));
+    let id = world.stub.submit(workflow(vec![vec![step("talk")]]));
+    for _ in 0..11 {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        world.cluster.faults().cut_streams();
+    }
+    world.cluster.expire_history();
+    let workflow = world.stub.ended(&id).await;
+    assert_eq!(world.log(&workflow, "talk"), numbered(600));
+    assert_eq!(workflow.state, State::Success);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_pod_fails_its_step_and_says_so() {
+    let mut world = World::new();
+    world.agent();
+    world.step_does("long", Script::new().line("begins").forever());
+    let id = world.stub.submit(workflow(vec![vec![step("long")], vec![step("later")]]));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let pod = &world.cluster.objects(Kind::Pod)[0];
+    let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
+    world.cluster.evict(NAMESPACE, &name, "The node was low on resource: memory.").unwrap();
+    let workflow = world.stub.ended(&id).await;
+    assert_eq!(workflow.state, State::Failure);
+    assert_eq!(workflow.steps[0].state, Failure);
+    assert!(workflow.steps[0].error.contains("evicted"), "{:?}", workflow.steps[0]);
+    let log = world.log(&workflow, "long");
+    assert_eq!(log.last().map(|line| line.contains("evicted")), Some(true), "{log:?}");
+    world.until_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_answers_and_a_busy_api_server_create_nothing_twice() {
+    let mut world = World::new();
+    world.agent();
+    world.cluster.faults().inject(Fault::lose_response().on(Verb::Create).of("pods").times(1));
+    world.cluster.faults().inject(Fault::too_many_requests(2).on(Verb::Create).of("configmaps").times(2));
+    world.cluster.faults().inject(Fault::fail(503).on(Verb::Create).of("persistentvolumeclaims").times(2));
+    world.step_does("a", Script::new().line("once").exit(0));
+    let workflow = world.run(workflow(vec![vec![step("a")]])).await;
+    assert_eq!(workflow.state, State::Success, "{workflow:?}");
+    assert_eq!(world.log(&workflow, "a"), ["once"]);
+    world.until_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_cluster_refuses_is_told_in_its_words() {
+    let mut world = World::new();
+    world.agent();
+    world.step_does("pull", Script::new().pull_fails("manifest unknown"));
+    let workflow = world.run(workflow(vec![vec![step("pull")], vec![step("later")]])).await;
+    assert_eq!(workflow.state, State::Failure);
+    assert!(workflow.steps[0].error.contains("manifest unknown"), "{:?}", workflow.steps[0].error);
+    world.until_clean().await;
+}

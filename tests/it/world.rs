@@ -1,0 +1,160 @@
+//! One server, one cluster, and agents that connect the two.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fake_cluster::{FakeCluster, Script, ScriptedRuntime};
+use hyper_util::rt::TokioIo;
+use piculet::agent::Agent;
+use piculet::config::Config;
+use piculet::exit::Failure;
+use piculet::shutdown::Shutdown;
+use piculet_cluster::{Cluster, Limits};
+use piculet_core::id::InstanceId;
+use piculet_core::outcome::StepState;
+use piculet_core::workload::{StageSpec, StepSpec, WorkloadSpec};
+use piculet_link::stream::{Settings, StreamLink};
+use server_stub::stub::{Network, Stub};
+use server_stub::view::WorkflowView;
+use tokio::task::JoinHandle;
+use tower::service_fn;
+
+/// The namespace of all tests.
+pub(crate) const NAMESPACE: &str = "ci";
+
+/// A server and a cluster.
+pub(crate) struct World {
+    pub(crate) stub: Stub,
+    pub(crate) runtime: Arc<ScriptedRuntime>,
+    pub(crate) cluster: FakeCluster,
+    agents: u32,
+}
+
+/// An agent of a world.
+pub(crate) struct Running {
+    pub(crate) network: Network,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) task: JoinHandle<Result<(), Failure>>,
+}
+
+impl World {
+    /// A server that places by itself, and a cluster where every step exits with 0 at once.
+    pub(crate) fn new() -> Self {
+        Self::with(Stub::start(server_stub::server::Config::default()))
+    }
+
+    /// A world with this server.
+    pub(crate) fn with(stub: Stub) -> Self {
+        let runtime = ScriptedRuntime::new();
+        runtime.on_all(Script::new().exit(0));
+        let cluster = FakeCluster::scripted(&runtime);
+        Self { stub, runtime, cluster, agents: 0 }
+    }
+
+    /// What the step of this name does, in every workflow.
+    pub(crate) fn step_does(&self, step: &str, script: Script) {
+        self.runtime.on_label("step", step, script);
+    }
+
+    /// Starts an agent with four slots.
+    pub(crate) fn agent(&mut self) -> Running {
+        self.agent_with(|_| {})
+    }
+
+    /// Starts an agent whose configuration is changed first.
+    pub(crate) fn agent_with(&mut self, change: impl FnOnce(&mut Config)) -> Running {
+        self.agents += 1;
+        let mut config = Config::default();
+        config.agent.name = format!("agent-{}", self.agents);
+        config.admin.address = None;
+        config.pods.namespace = NAMESPACE.to_owned();
+        change(&mut config);
+        let network = self.stub.network();
+        let dial = network.clone();
+        let settings = Settings::new("http://stub:1".parse().unwrap());
+        let link = StreamLink::with_connector(settings, move |endpoint: tonic::transport::Endpoint| {
+            let network = dial.clone();
+            async move {
+                let pipe = service_fn(move |_| {
+                    let pipe = network.dial().map(TokioIo::new);
+                    async move { pipe }
+                });
+                endpoint.connect_with_connector(pipe).await
+            }
+        });
+        let cluster = Cluster::new(self.cluster.client(), NAMESPACE, Limits::default());
+        let instance = InstanceId::new(format!("instance-{}", self.agents));
+        let shutdown = Shutdown::default();
+        let agent = Agent::new(config, cluster, instance, "test-machine".to_owned());
+        let task = tokio::spawn(agent.run(link, shutdown.clone()));
+        Running { network, shutdown, task }
+    }
+
+    /// Submits a workflow and waits for its end.
+    pub(crate) async fn run(&self, spec: WorkloadSpec) -> WorkflowView {
+        let id = self.stub.submit(spec);
+        self.stub.ended(&id).await
+    }
+
+    /// The text of a step's log.
+    pub(crate) fn log(&self, workflow: &WorkflowView, step: &str) -> Vec<String> {
+        let id = piculet_core::id::WorkflowId::new(workflow.id.as_str());
+        let lines = self.stub.log(&id, step);
+        lines.iter().map(|line| String::from_utf8_lossy(&line.bytes).into_owned()).collect()
+    }
+
+    /// Every object in the namespace that a workflow could have left, as `kind/name`.
+    pub(crate) fn left(&self) -> Vec<String> {
+        use fake_cluster::Kind;
+        let kinds = [Kind::Pod, Kind::ConfigMap, Kind::Secret, Kind::Service, Kind::PersistentVolumeClaim];
+        let objects =
+            kinds.into_iter().flat_map(|kind| self.cluster.objects(kind).into_iter().map(move |object| (kind, object)));
+        // Every namespace has a ConfigMap of Kubernetes' own.
+        let own = |object: &serde_json::Value| object["metadata"]["name"] == "kube-root-ca.crt";
+        objects
+            .filter(|(_, object)| object["metadata"]["namespace"] == NAMESPACE && !own(object))
+            .map(|(kind, object)| format!("{kind:?}/{}", object["metadata"]["name"].as_str().unwrap_or_default()))
+            .collect()
+    }
+
+    /// Waits until nothing is left of any workflow.
+    pub(crate) async fn until_clean(&self) {
+        for _ in 0..300 {
+            if self.left().is_empty() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        panic!("after five minutes these are left: {:?}", self.left());
+    }
+}
+
+/// A step that runs a command.
+pub(crate) fn step(name: &str) -> StepSpec {
+    StepSpec {
+        id: format!("id{name}"),
+        name: name.to_owned(),
+        image: "alpine".to_owned(),
+        commands: vec![format!("echo {name}")],
+        workspace_base: "/woodpecker".to_owned(),
+        working_dir: "/woodpecker/src".to_owned(),
+        ..StepSpec::default()
+    }
+}
+
+/// A workflow of these stages.
+pub(crate) fn workflow(stages: Vec<Vec<StepSpec>>) -> WorkloadSpec {
+    let stages = stages.into_iter().map(|steps| StageSpec { steps }).collect();
+    WorkloadSpec { name: "test".to_owned(), stages, ..WorkloadSpec::default() }
+}
+
+/// State and exit code of every step, by name.
+pub(crate) fn ends(workflow: &WorkflowView) -> BTreeMap<String, (StepState, Option<i32>)> {
+    workflow.steps.iter().map(|step| (step.name.clone(), (step.state, step.exit_code))).collect()
+}
+
+/// The same, written by hand.
+pub(crate) fn expected(ends: &[(&str, StepState, Option<i32>)]) -> BTreeMap<String, (StepState, Option<i32>)> {
+    ends.iter().map(|(name, state, code)| ((*name).to_owned(), (*state, *code))).collect()
+}
