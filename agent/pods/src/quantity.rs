@@ -1,4 +1,6 @@
-//! Kubernetes quantities: `500m`, `1.5Gi`, `2e3`.
+//! Kubernetes quantities: `500m`, `1.5Gi`, `2e3`, and the resources that they are of.
+
+use crate::names::is_label_key;
 
 /// Whether the text is a quantity that isn't negative.
 pub(crate) fn is_quantity(text: &str) -> bool {
@@ -24,6 +26,14 @@ pub(crate) fn parse(text: &str) -> Option<f64> {
         return None;
     }
     Some(number.parse::<f64>().ok()? * scale(suffix)?)
+}
+
+/// Whether a container can ask for the resource: one of Kubernetes' own, or one with a prefix.
+pub(crate) fn is_resource(name: &str) -> bool {
+    match name {
+        "cpu" | "memory" | "ephemeral-storage" => true,
+        _ => is_label_key(name) && (name.starts_with("hugepages-") || name.contains('/')),
+    }
 }
 
 fn scale(suffix: &str) -> Option<f64> {
@@ -57,7 +67,17 @@ fn scale(suffix: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_quantity, parse, whole};
+    use super::{is_quantity, is_resource, parse, whole};
+
+    #[test]
+    fn a_resource_is_kubernetes_own_or_has_a_prefix() {
+        for name in ["cpu", "memory", "ephemeral-storage", "hugepages-2Mi", "nvidia.com/gpu"] {
+            assert!(is_resource(name), "{name:?}");
+        }
+        for name in ["", "gpu", "CPU", "storage", "hugepages-2 Mi", "nvidia.com/", "Nvidia.com/gpu"] {
+            assert!(!is_resource(name), "{name:?}");
+        }
+    }
 
     #[test]
     fn quantities_are_read() {

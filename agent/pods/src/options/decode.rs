@@ -167,8 +167,10 @@ fn quantities(reader: &mut Reader, field: &str, value: &Value) -> BTreeMap<Strin
     let mut quantities = reader.strings_by_key(field, value);
     quantities.retain(|name, text| {
         let field = format!("{field}.{name}");
-        if !is_label_key(name) {
-            reader.problem(&field, format!("{name:?} is no resource"));
+        if !quantity::is_resource(name) {
+            let message =
+                format!("{name:?} is no resource; use cpu, memory, ephemeral-storage, or one like nvidia.com/gpu");
+            reader.problem(&field, message);
         } else if !quantity::is_quantity(text) {
             reader.problem(&field, format!("{text:?} is no quantity; write it as '500m', '2' or '10Gi'"));
         } else {

@@ -71,7 +71,7 @@ pub(super) fn read(reader: &mut Reader, field: &str, value: &Value) -> SecurityO
             "runasgroup" => options.run_as_group = reader.take(field, id(value)),
             "fsgroup" => options.fs_group = reader.take(field, id(value)),
             "fsgroupchangepolicy" => options.fs_group_change_policy = reader.take(field, policy(value)).flatten(),
-            "seccompprofile" => options.seccomp_profile = profile(reader, field, value),
+            "seccompprofile" => options.seccomp_profile = seccomp(reader, field, value),
             "apparmorprofile" => options.apparmor_profile = profile(reader, field, value),
             "allowprivilegeescalation" => {
                 options.allow_privilege_escalation = reader.take(field, weak::boolean(value));
@@ -102,6 +102,16 @@ fn policy(value: &Value) -> Result<Option<FsGroupChangePolicy>, String> {
         "OnRootMismatch" => Ok(Some(FsGroupChangePolicy::OnRootMismatch)),
         _ => Err(weak::expected("Always or OnRootMismatch", value)),
     }
+}
+
+/// A seccomp profile of the node is a file below the kubelet's own folder for them.
+fn seccomp(reader: &mut Reader, field: &str, value: &Value) -> Option<Profile> {
+    let profile = profile(reader, field, value)?;
+    let path = profile.localhost().unwrap_or_default();
+    if path.starts_with('/') || path.split('/').any(|part| part == "..") {
+        reader.problem(field, format!("the localhostProfile {path:?} is not a relative path without '..'"));
+    }
+    Some(profile)
 }
 
 fn profile(reader: &mut Reader, field: &str, value: &Value) -> Option<Profile> {

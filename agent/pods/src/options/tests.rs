@@ -100,7 +100,16 @@ fn a_bad_value_is_an_error_that_names_its_field() {
             json!({"resources": {"requests": {"cpu": 2}, "limits": {"cpu": "1500m"}}}),
             "kubernetes.resources.requests.cpu",
         ),
+        (json!({"resources": {"limits": {"gpu": 1}}}), "kubernetes.resources.limits.gpu"),
         (json!({"resources": "lots"}), "kubernetes.resources"),
+        (
+            json!({"securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "/p"}}}),
+            "kubernetes.securityContext.seccompProfile",
+        ),
+        (
+            json!({"securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "a/../p"}}}),
+            "kubernetes.securityContext.seccompProfile",
+        ),
         (json!({"runtimeClassName": "Big"}), "kubernetes.runtimeClassName"),
         (json!({"serviceAccountName": ["a"]}), "kubernetes.serviceAccountName"),
         (json!({"labels": {"a b": "c"}}), "kubernetes.labels.a b"),

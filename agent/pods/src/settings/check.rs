@@ -149,8 +149,11 @@ impl Settings {
         {
             for (name, quantity) in quantities {
                 let field = format!("default_resources.{kind}.{name}");
-                if !is_label_key(name) {
-                    check.problem("setting-resource", &field, format!("{name:?} is no resource"));
+                if !quantity::is_resource(name) {
+                    let message = format!(
+                        "{name:?} is no resource; use cpu, memory, ephemeral-storage, or one like nvidia.com/gpu"
+                    );
+                    check.problem("setting-resource", &field, message);
                 }
                 check.quantity(&field, quantity);
             }
