@@ -221,6 +221,7 @@ impl Run {
         if pod.uid != observation.uid {
             return;
         }
+        let is_going = observation.going.is_some();
         if let Some(going) = observation.going {
             step.going = Some(going);
             // Whoever asked for it: a pod that never goes (its node is lost) must not hold the workflow for ever.
@@ -232,7 +233,13 @@ impl Run {
         match observation.seen {
             Seen::Waiting(waiting) => self.seen_waiting(index, waiting, now, out),
             Seen::Running { started } => self.seen_running(index, started, now, out),
-            Seen::Ended(ended) => self.seen_ended(index, ended, now, out),
+            Seen::Ended(ended) => {
+                // What this very look says about the end counts: an earlier one may have come before the natural end.
+                if !is_going {
+                    self.steps[index.0].going = None;
+                }
+                self.seen_ended(index, ended, now, out);
+            }
         }
     }
 

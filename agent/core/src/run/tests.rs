@@ -330,6 +330,18 @@ fn an_exit_code_of_0_after_an_eviction_is_no_success() {
 }
 
 #[test]
+fn an_exit_code_from_before_a_deletion_counts() {
+    let mut drive = Drive::begin(&workload(vec![vec![step("a")]]));
+    drive.running(0);
+    let going = Some(Outcome::PodDeleted { by: None });
+    let observation = Observation { uid: uid(0, 1), seen: Seen::Running { started: None }, going, node: None };
+    drive.on(Event::Observed { step: StepIndex(0), observation });
+    drive.on(seen(0, 1, ended(Outcome::Exited { code: 0 })));
+    drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) });
+    assert_eq!(drive.states(), [StepState::Success], "the last look says that it was over before the request");
+}
+
+#[test]
 fn a_step_that_the_cluster_ended_runs_again_only_where_it_may() {
     let again = StepSpec { max_attempts: 2, ..step("again") };
     let mut drive = Drive::begin(&workload(vec![vec![again]]));
