@@ -48,7 +48,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Plan { file, context, settings } => {
             let variables = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
             let pods = pod_settings(settings.layers(variables)?).map_err(Failure::Config)?;
-            commands::plan(&file, &context, &pods, &mut out)
+            commands::plan(&file, &context, &pods, &mut out, &mut std::io::stderr())
         }
     }
 }

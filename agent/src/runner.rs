@@ -159,7 +159,7 @@ impl Runner {
     async fn answer(&mut self, answer: Answer) {
         match answer {
             Answer::Prepared(anchor) => {
-                self.anchor = Some(anchor);
+                self.anchor = Some(*anchor);
                 self.on(Event::Prepared).await;
             }
             Answer::Created { attempt, uid, pod } => {

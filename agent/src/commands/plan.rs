@@ -1,26 +1,33 @@
 //! `piculet plan FILE`: every object that a file would create, as it would be created.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use piculet_core::id::{Attempt, Epoch, InstanceId, RunKey, ServerId, WorkflowId};
 use piculet_core::workload::{Workload, WorkloadSpec};
-use piculet_pipeline::{Context, Given, SourceFile};
+use piculet_pipeline::{Compiled, Context, Given, SourceFile};
 use piculet_pods::{Object, PipelineStatus, Settings, StepStart};
 
 use crate::cli::PipelineContext;
 use crate::exit::Failure;
 use crate::site::{Site, own_platform};
 
-/// Prints the objects of every workflow in `file`. Values of secrets are left out.
+/// Prints the objects of every workflow in `file` to `out`, and what its author should know to `notes`. Values of secrets
+/// are left out.
 ///
 /// # Errors
 /// If the file can't be read or is wrong, or if Kubernetes would not take what comes of it.
-pub fn plan(file: &Path, context: &PipelineContext, pods: &Settings, out: &mut impl Write) -> Result<(), Failure> {
+pub fn plan(
+    file: &Path,
+    context: &PipelineContext,
+    pods: &Settings,
+    out: &mut impl Write,
+    notes: &mut impl Write,
+) -> Result<(), Failure> {
     let text = std::fs::read(file).map_err(|error| Failure::Unreadable { path: file.to_owned(), error })?;
-    for spec in specs(file, text, context)? {
+    for spec in specs(file, text, context, notes)? {
         let workload =
             Workload::new(WorkflowId::new("0"), spec).map_err(|error| Failure::BadInput(error.to_string()))?;
         for object in objects(&workload, pods)? {
@@ -33,7 +40,12 @@ pub fn plan(file: &Path, context: &PipelineContext, pods: &Settings, out: &mut i
 }
 
 /// The workflows of a file. What has `stages` at its top is a workload file, all else a pipeline file.
-fn specs(file: &Path, text: Vec<u8>, context: &PipelineContext) -> Result<Vec<WorkloadSpec>, Failure> {
+fn specs(
+    file: &Path,
+    text: Vec<u8>,
+    context: &PipelineContext,
+    notes: &mut impl Write,
+) -> Result<Vec<WorkloadSpec>, Failure> {
     let name = file.display().to_string();
     if is_workload(&text) {
         let text = String::from_utf8_lossy(&text);
@@ -53,7 +65,24 @@ fn specs(file: &Path, text: Vec<u8>, context: &PipelineContext) -> Result<Vec<Wo
     let context = Context::given(&given).map_err(|error| Failure::BadInput(error.to_string()))?;
     let compiled = piculet_pipeline::compile(&SourceFile::new(name, text), &context)
         .map_err(|diagnostics| Failure::BadInput(diagnostics.to_string()))?;
+    tell(&compiled, notes).map_err(|error| Failure::Internal(format!("can't write: {error}")))?;
     Ok(compiled.workflows.into_iter().map(|workflow| workflow.spec).collect())
+}
+
+/// What is not in the plan, and why.
+fn tell(compiled: &Compiled, notes: &mut impl Write) -> io::Result<()> {
+    if !compiled.warnings.is_empty() {
+        writeln!(notes, "{}", compiled.warnings)?;
+    }
+    for workflow in &compiled.filtered {
+        writeln!(notes, "note: the workflow '{}' does not run: {}", workflow.name, workflow.why)?;
+    }
+    for workflow in &compiled.workflows {
+        for step in &workflow.skipped {
+            writeln!(notes, "note: the step '{}' of '{}' does not run: {}", step.name, workflow.name, step.why)?;
+        }
+    }
+    Ok(())
 }
 
 fn is_workload(text: &[u8]) -> bool {

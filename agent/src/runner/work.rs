@@ -20,7 +20,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) enum Answer {
     /// The anchor and the workflow's own objects exist.
-    Prepared(Anchor),
+    Prepared(Box<Anchor>),
     /// The pod of an attempt exists.
     Created {
         /// Which attempt.
@@ -42,7 +42,7 @@ impl Runner {
         let (cluster, plan, answers) = (self.shop.cluster.clone(), self.plan.clone(), self.answers.clone());
         self.tasks.spawn(async move {
             let answer = match make_shared(&cluster, plan).await {
-                Ok(anchor) => Answer::Prepared(anchor),
+                Ok(anchor) => Answer::Prepared(Box::new(anchor)),
                 Err(error) => {
                     tracing::warn!(%error, code = error.code(), "a workflow's own objects could not be made");
                     Answer::Happened(Event::PrepareFailed { reason: error.reason(), message: error.message() })

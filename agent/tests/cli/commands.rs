@@ -1,0 +1,136 @@
+//! What needs neither server nor cluster.
+
+use std::fs;
+use std::path::Path;
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+struct Ended {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn piculet(folder: &Path, arguments: &[&str]) -> Ended {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_piculet"));
+    let output = command.args(arguments).current_dir(folder).env_clear().output().unwrap();
+    Ended {
+        code: output.status.code().unwrap(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// Plans a file with this text.
+fn plan(name: &str, text: &str, arguments: &[&str]) -> Ended {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join(name), text).unwrap();
+    piculet(folder.path(), &[&["plan", name], arguments].concat())
+}
+
+#[test]
+fn help_names_every_command_and_is_no_failure() {
+    let folder = TempDir::new().unwrap();
+    let help = piculet(folder.path(), &["--help"]);
+    assert_eq!(help.code, 0);
+    for command in ["agent", "check", "plan"] {
+        assert!(help.out.contains(command), "{}", help.out);
+        assert_eq!(piculet(folder.path(), &[command, "--help"]).code, 0);
+    }
+    assert_eq!(piculet(folder.path(), &["--version"]).out, format!("piculet {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_wrong_command_line_is_64() {
+    let folder = TempDir::new().unwrap();
+    let wrong = piculet(folder.path(), &["agnt"]);
+    assert_eq!(wrong.code, 64);
+    assert!(wrong.err.contains("agent"), "it says what was meant: {}", wrong.err);
+}
+
+#[test]
+fn a_wrong_configuration_is_78_and_tells_everything() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("agent.yaml"), "agent: {max_workflows: 0}\nnonsense: 1\n").unwrap();
+    let wrong = piculet(folder.path(), &["check", "--config", "agent.yaml"]);
+    assert_eq!(wrong.code, 78);
+    insta::assert_snapshot!(wrong.err);
+}
+
+#[test]
+fn a_right_configuration_is_said_to_be_right() {
+    let folder = TempDir::new().unwrap();
+    let arguments = ["check", "--server", "https://ci.example.org:9443", "--token-file", "token"];
+    let right = piculet(folder.path(), &arguments);
+    assert_eq!((right.code, right.out.as_str()), (0, "The configuration is right.\n"));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_66() {
+    let folder = TempDir::new().unwrap();
+    let missing = piculet(folder.path(), &["plan", "nothing.yaml"]);
+    assert_eq!(missing.code, 66);
+    assert!(missing.err.starts_with("error[unreadable]: can't read nothing.yaml"), "{}", missing.err);
+}
+
+const PIPELINE: &str = "
+when: [{event: push}]
+skip_clone: true
+steps:
+  - name: build
+    image: rust:1.95
+    environment: {TOKEN: {from_secret: token}}
+    commands: [cargo build]
+";
+
+#[test]
+fn a_plan_shows_every_object_and_no_secret() {
+    let planned = plan("build.yaml", PIPELINE, &["--secret", "TOKEN=hunter2-hunter2"]);
+    assert_eq!(planned.code, 0, "{}", planned.err);
+    assert!(!planned.out.contains("hunter2"), "{}", planned.out);
+    let stamped = planned.out.replace(env!("CARGO_PKG_VERSION"), "VERSION");
+    insta::assert_snapshot!(stamped);
+}
+
+#[test]
+fn settings_change_the_plan() {
+    let arguments = ["--secret", "TOKEN=x", "--namespace", "builds", "--set", "pods.priority_class=low"];
+    let planned = plan("build.yaml", PIPELINE, &arguments);
+    assert!(planned.out.contains("namespace: builds"), "{}", planned.out);
+    assert!(planned.out.contains("priorityClassName: low"), "{}", planned.out);
+}
+
+#[test]
+fn a_broken_pipeline_is_65_and_shows_the_place() {
+    let broken = plan("build.yaml", "steps:\n  - name: a\n    image: [\n", &[]);
+    assert_eq!(broken.code, 65);
+    insta::assert_snapshot!(broken.err);
+}
+
+#[test]
+fn unknown_keys_in_a_pipeline_are_a_warning() {
+    let odd = plan("build.yaml", &PIPELINE.replace("skip_clone", "colour: blue\nskip_clone"), &["--secret", "TOKEN=x"]);
+    assert_eq!(odd.code, 0);
+    assert!(odd.err.contains("colour"), "{}", odd.err);
+}
+
+#[test]
+fn unknown_keys_in_a_workload_are_an_error() {
+    let odd = plan("workload.yaml", "stages: []\ncolour: blue\n", &[]);
+    assert_eq!(odd.code, 65);
+    insta::assert_snapshot!(odd.err);
+}
+
+#[test]
+fn a_cycle_in_a_workload_is_told_with_its_path() {
+    let text = "
+stages:
+  - steps:
+      - {id: a, name: a, image: x, needs: [b]}
+      - {id: b, name: b, image: x, needs: [a]}
+";
+    let cycle = plan("workload.yaml", text, &[]);
+    assert_eq!(cycle.code, 65);
+    insta::assert_snapshot!(cycle.err);
+}

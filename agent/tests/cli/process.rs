@@ -1,0 +1,163 @@
+//! The running agent: a process between a real socket of a server and one of a cluster.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use fake_cluster::{FakeCluster, Script, ScriptedRuntime};
+use piculet_core::secret::Secret;
+use piculet_core::workload::{StageSpec, StepSpec, WorkloadSpec};
+use server_stub::dispatch::State;
+use server_stub::server::Config;
+use server_stub::stub::Stub;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+
+const TOKEN: &str = "let-me-in";
+
+/// A server, a cluster, and what an agent needs to find them.
+struct Site {
+    stub: Stub,
+    cluster: FakeCluster,
+    folder: TempDir,
+    server: SocketAddr,
+}
+
+impl Site {
+    async fn new(script: Script) -> Self {
+        let stub = Stub::start(Config { agent_token: Some(Secret::new(TOKEN)), ..Config::default() });
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let server = listener.local_addr().unwrap();
+        tokio::spawn(stub.server().serve_agents(listener, None).unwrap());
+        let runtime = ScriptedRuntime::new();
+        runtime.on_all(script);
+        let cluster = FakeCluster::scripted(&runtime);
+        let (_, kubeconfig) = cluster.listen((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+        let folder = TempDir::new().unwrap();
+        std::fs::write(folder.path().join("kubeconfig"), kubeconfig).unwrap();
+        std::fs::write(folder.path().join("token"), format!("{TOKEN}\n")).unwrap();
+        Self { stub, cluster, folder, server }
+    }
+
+    fn agent(&self, more: &[&str]) -> Child {
+        let server = format!("http://{}", self.server);
+        let standard =
+            ["agent", "--server", &server, "--token-file", "token", "--kubeconfig", "kubeconfig", "--namespace", "ci"];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_piculet"));
+        command.args(standard).args(["--set", "admin.address=off"]).args(more);
+        command.current_dir(self.folder.path()).env_clear().stderr(Stdio::piped()).kill_on_drop(true);
+        command.spawn().unwrap()
+    }
+
+    fn submit(&self) -> piculet_core::id::WorkflowId {
+        let step = StepSpec { id: "a".to_owned(), name: "a".to_owned(), image: "x".to_owned(), ..StepSpec::default() };
+        self.stub.submit(WorkloadSpec { stages: vec![StageSpec { steps: vec![step] }], ..WorkloadSpec::default() })
+    }
+}
+
+async fn ended(mut agent: Child) -> (ExitStatus, String) {
+    let mut err = String::new();
+    agent.stderr.take().unwrap().read_to_string(&mut err).await.unwrap();
+    (agent.wait().await.unwrap(), err)
+}
+
+fn signal(agent: &Child, name: &str) {
+    let pid = agent.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_drains_finishes_what_runs_and_ends_with_0() {
+    let site = Site::new(Script::new().wait(Duration::from_millis(800)).line("done").exit(0)).await;
+    let agent = site.agent(&[]);
+    let id = site.submit();
+    site.stub.expect_session().await;
+    while site.stub.workflow(&id).steps[0].state != piculet_core::outcome::StepState::Running {
+        tokio::task::yield_now().await;
+    }
+    signal(&agent, "TERM");
+    let (status, err) = ended(agent).await;
+    assert_eq!(status.code(), Some(0), "{err}");
+    assert_eq!(site.stub.workflow(&id).state, State::Success);
+    assert!(site.cluster.objects(fake_cluster::Kind::Pod).is_empty());
+    assert!(!err.contains(TOKEN));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_at_once() {
+    let site = Site::new(Script::new().forever()).await;
+    let agent = site.agent(&[]);
+    let id = site.submit();
+    site.stub.expect_session().await;
+    while site.stub.workflow(&id).steps[0].state != piculet_core::outcome::StepState::Running {
+        tokio::task::yield_now().await;
+    }
+    signal(&agent, "TERM");
+    signal(&agent, "INT");
+    let (status, err) = ended(agent).await;
+    assert_eq!(status.code(), Some(130), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_the_time_to_drain_is_75() {
+    let site = Site::new(Script::new().forever()).await;
+    let agent = site.agent(&["--set", "shutdown.drain_timeout=300ms"]);
+    let id = site.submit();
+    site.stub.expect_session().await;
+    while site.stub.workflow(&id).steps[0].state != piculet_core::outcome::StepState::Running {
+        tokio::task::yield_now().await;
+    }
+    signal(&agent, "TERM");
+    let (status, err) = ended(agent).await;
+    assert_eq!(status.code(), Some(75), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_token_is_77() {
+    let site = Site::new(Script::new().exit(0)).await;
+    std::fs::write(site.folder.path().join("token"), "wrong-token").unwrap();
+    let (status, err) = ended(site.agent(&[])).await;
+    assert_eq!(status.code(), Some(77), "{err}");
+    assert!(err.contains("error[unauthorised]"), "{err}");
+    assert!(!err.contains("wrong-token"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_another_protocol_is_76() {
+    let site = Site::new(Script::new().exit(0)).await;
+    site.stub.claim_protocol(2);
+    let (status, err) = ended(site.agent(&[])).await;
+    assert_eq!(status.code(), Some(76), "{err}");
+    assert!(err.contains("error[protocol]"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_and_metrics_are_served() {
+    let site = Site::new(Script::new().exit(0)).await;
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let agent = site.agent(&["--set", &format!("admin.address={address}")]);
+    site.stub.expect_session().await;
+    let id = site.submit();
+    site.stub.ended(&id).await;
+    assert!(get(address, "/livez").await.unwrap().starts_with("HTTP/1.1 200"));
+    let ready = get(address, "/readyz").await.unwrap();
+    assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
+    let metrics = get(address, "/metrics").await.unwrap();
+    assert!(metrics.contains("piculet_workflows_total{state=\"success\"} 1"), "{metrics}");
+    assert!(metrics.contains("piculet_server_connected 1"), "{metrics}");
+    signal(&agent, "TERM");
+    assert_eq!(ended(agent).await.0.code(), Some(0));
+}
+
+async fn get(address: SocketAddr, path: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await?;
+    Ok(text)
+}
