@@ -4,18 +4,25 @@ mod claim;
 mod pod;
 mod service;
 
-pub(crate) use claim::{DEFAULT_CLASS, PROTECTION};
+pub(crate) use claim::PROTECTION;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
+use crate::classes::Classes;
 use crate::failure::Failure;
 use crate::kind::Kind;
 use crate::store::Store;
 
 /// Completes a new object.
-pub(crate) fn of_new(store: &Store, kind: Kind, namespace: &str, mut object: Value) -> Result<Value, Failure> {
+pub(crate) fn of_new(
+    store: &Store,
+    classes: &Classes,
+    kind: Kind,
+    namespace: &str,
+    mut object: Value,
+) -> Result<Value, Failure> {
     object["kind"] = kind.name().into();
     object["apiVersion"] = kind.api_version().into();
     if !object["metadata"].is_object() {
@@ -25,10 +32,10 @@ pub(crate) fn of_new(store: &Store, kind: Kind, namespace: &str, mut object: Val
         object["status"] = json!({});
     }
     match kind {
-        Kind::Pod => pod::complete(store, namespace, &mut object)?,
+        Kind::Pod => pod::complete(store, classes, namespace, &mut object)?,
         Kind::Secret => fold_string_data(&mut object),
         Kind::Service => service::complete(store, namespace, &mut object),
-        Kind::PersistentVolumeClaim => claim::complete(&mut object),
+        Kind::PersistentVolumeClaim => claim::complete(classes, &mut object),
         Kind::Namespace => {
             object["spec"]["finalizers"] = json!(["kubernetes"]);
             object["status"]["phase"] = "Active".into();

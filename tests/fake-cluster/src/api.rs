@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use crate::access::Access;
 use crate::body::{self, Body, broken};
+use crate::classes::Classes;
 use crate::counters::Counters;
 use crate::failure::Failure;
 use crate::faults::{Cut, Effect, Faults};
@@ -44,6 +45,7 @@ pub(crate) struct Api {
     pub(crate) faults: Faults,
     pub(crate) counters: Arc<Counters>,
     pub(crate) access: Access,
+    pub(crate) classes: Arc<Classes>,
 }
 
 /// A request for a resource, read.
@@ -114,7 +116,7 @@ impl Api {
 
     async fn carry_out(self: &Arc<Self>, asked: Asked, cut: Cut) -> Result<Response<Body>, Failure> {
         match (asked.verb, asked.resource.part.as_str()) {
-            (Verb::Get, "log") => self.logs(&asked),
+            (Verb::Get, "log") => self.logs(&asked, cut),
             (Verb::Get, _) => {
                 let object = self.store.get(&asked.key()).ok_or_else(|| asked.not_found())?;
                 Ok(object_response(StatusCode::OK, &object))
@@ -155,7 +157,7 @@ impl Api {
             }
             Some(Effect::DropConnection) => return Err(broken()),
             Some(Effect::LoseResponse) => Planned::Go { lose: true, cut: Cut::default() },
-            Some(Effect::CutWatch(cut)) => Planned::Go { lose: false, cut },
+            Some(Effect::Cut(cut)) => Planned::Go { lose: false, cut },
         })
     }
 

@@ -8,41 +8,41 @@ use tokio::time::Instant;
 
 /// A wall clock that moves as tokio's clock moves.
 #[derive(Debug, Clone, Copy)]
-pub struct Clock {
+pub(crate) struct Clock {
     start: Instant,
     epoch: Timestamp,
 }
 
 impl Clock {
     /// A clock that shows `epoch` now.
-    #[must_use]
-    pub fn starting_at(epoch: Timestamp) -> Self {
+    pub(crate) fn starting_at(epoch: Timestamp) -> Self {
         Self { start: Instant::now(), epoch }
     }
 
     /// The cluster's time.
-    #[must_use]
-    pub fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         let passed = SignedDuration::try_from(self.start.elapsed()).unwrap_or(SignedDuration::MAX);
         self.epoch.saturating_add(passed).unwrap_or(Timestamp::MAX)
     }
 
     /// The moment of tokio's clock at which this clock shows `time`; now, if that has passed.
-    #[must_use]
-    pub fn instant_of(&self, time: Timestamp) -> Instant {
+    pub(crate) fn instant_of(&self, time: Timestamp) -> Instant {
         let wait = Duration::try_from(time.duration_since(self.now())).unwrap_or(Duration::ZERO);
         Instant::now() + wait
+    }
+}
+
+/// Waits until a moment; for ever, if there is none.
+pub(crate) async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
 /// The form of `metav1.Time`: whole seconds, UTC.
 pub(crate) fn seconds(time: Timestamp) -> String {
     format!("{}Z", time.strftime("%Y-%m-%dT%H:%M:%S"))
-}
-
-/// The form of `metav1.MicroTime`.
-pub(crate) fn micros(time: Timestamp) -> String {
-    format!("{}Z", time.strftime("%Y-%m-%dT%H:%M:%S%.6f"))
 }
 
 /// `seconds`, as a JSON value.

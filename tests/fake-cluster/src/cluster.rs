@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::access::Access;
 use crate::api::Api;
+use crate::classes::Classes;
 use crate::clock::{Clock, json_seconds};
 use crate::controllers::{claims, garbage, namespaces, nodes};
 use crate::counters::Counters;
@@ -44,6 +45,8 @@ pub struct Settings {
     pub namespaces: Vec<String>,
     /// Nodes that exist from the start.
     pub nodes: Vec<NodeSettings>,
+    /// The classes that objects may name.
+    pub classes: Classes,
     /// From a pod's creation to its binding.
     pub scheduling: Duration,
     /// From a write to the garbage collector's look at it.
@@ -67,6 +70,7 @@ impl Default for Settings {
             history: 10_000,
             namespaces: vec!["ci".into()],
             nodes: vec![NodeSettings::new("node-1")],
+            classes: Classes::default(),
             scheduling: Duration::ZERO,
             garbage_collection: Duration::ZERO,
             node_grace: Duration::from_secs(50),
@@ -145,6 +149,7 @@ impl FakeCluster {
             Arc::clone(&machines),
             settings.kubelet,
         );
+        let classes = Arc::new(settings.classes);
         let api = Arc::new(Api {
             store: Arc::clone(&store),
             containers,
@@ -152,12 +157,13 @@ impl FakeCluster {
             faults: Faults::new(),
             counters: Arc::new(Counters::default()),
             access: Access::default(),
+            classes: Arc::clone(&classes),
         });
         let mut tasks = JoinSet::new();
-        tasks.spawn(scheduler::run(Arc::clone(&store), settings.scheduling));
+        tasks.spawn(scheduler::run(Arc::clone(&store), Arc::clone(&classes), settings.scheduling));
         tasks.spawn(garbage::run(Arc::clone(&store), settings.garbage_collection));
         tasks.spawn(namespaces::run(Arc::clone(&store)));
-        tasks.spawn(claims::run(Arc::clone(&store)));
+        tasks.spawn(claims::run(Arc::clone(&store), classes));
         tasks.spawn(nodes::run(Arc::clone(&store), settings.orphan_collection));
         tasks.spawn(Arc::clone(&kubelets).run());
         let node_grace = settings.node_grace;

@@ -35,14 +35,19 @@ pub(crate) enum Effect {
     DropConnection,
     /// The request is carried out; the connection breaks before the answer.
     LoseResponse,
-    CutWatch(Cut),
+    Cut(Cut),
 }
 
-/// When and how a watch ends.
+/// When and how the stream of a watch or of a log ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Cut {
-    pub(crate) after_events: Option<u32>,
+    /// After so many events of a watch.
+    pub(crate) events: Option<u32>,
+    /// After so many bytes of a log.
+    pub(crate) bytes: Option<usize>,
     pub(crate) after: Option<Duration>,
+    /// As if all had been said.
+    pub(crate) clean: bool,
 }
 
 impl Fault {
@@ -85,13 +90,34 @@ impl Fault {
     /// A watch breaks after so many events.
     #[must_use]
     pub fn cut_watch_after_events(events: u32) -> Self {
-        Self::new(Effect::CutWatch(Cut { after_events: Some(events), after: None })).on(Verb::Watch)
+        Self::new(Effect::Cut(Cut { events: Some(events), ..Cut::default() })).on(Verb::Watch)
     }
 
     /// A watch breaks after a while.
     #[must_use]
-    pub fn cut_watch_after(while_: Duration) -> Self {
-        Self::new(Effect::CutWatch(Cut { after_events: None, after: Some(while_) })).on(Verb::Watch)
+    pub fn cut_watch_after(time: Duration) -> Self {
+        Self::new(Effect::Cut(Cut { after: Some(time), ..Cut::default() })).on(Verb::Watch)
+    }
+
+    /// The stream of a log breaks after so many bytes.
+    #[must_use]
+    pub fn cut_log_after_bytes(bytes: usize) -> Self {
+        Self::new(Effect::Cut(Cut { bytes: Some(bytes), ..Cut::default() })).on(Verb::Get).of("pods/log")
+    }
+
+    /// The stream of a log breaks after a while.
+    #[must_use]
+    pub fn cut_log_after(time: Duration) -> Self {
+        Self::new(Effect::Cut(Cut { after: Some(time), ..Cut::default() })).on(Verb::Get).of("pods/log")
+    }
+
+    /// What is cut ends without an error, as if all had been said: so ends a stream whose server closes it.
+    #[must_use]
+    pub fn cleanly(mut self) -> Self {
+        if let Effect::Cut(cut) = &mut self.effect {
+            cut.clean = true;
+        }
+        self
     }
 
     /// Only requests with this verb.

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::failure::Failure;
+use crate::quantity;
 
 /// A kind of stored object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -217,10 +218,6 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.group() == group && kind.plural() == plural)
     }
 
-    pub(crate) fn by_name(group: &str, name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.group() == group && kind.name() == name)
-    }
-
     /// Reads `object` as this kind and writes it again: fields that the kind does not have are dropped, as a server
     /// does, and a value of the wrong type is refused.
     pub(crate) fn decode(self, object: Value) -> Result<Value, Failure> {
@@ -238,6 +235,7 @@ impl Kind {
                 }
             }
         }
+        quantity::check(self, &object)?;
         let decoded = match self {
             Self::ConfigMap => again::<core::ConfigMap>(object),
             Self::Event => again::<core::Event>(object),

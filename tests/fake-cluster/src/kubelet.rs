@@ -80,10 +80,10 @@ impl Kubelets {
 
     /// Gives every bound pod a worker, and tells the workers what becomes of their pods.
     pub(crate) async fn run(self: Arc<Self>) {
-        let mut written = self.store.subscribe();
+        let mut written = self.store.feed(&[Kind::Pod]);
         let mut workers: HashMap<String, (Key, Seen)> = HashMap::new();
         loop {
-            written.borrow_and_update();
+            written.mark();
             for pod in self.store.list(Kind::Pod, None) {
                 if pod.text(&["spec", "nodeName"]).is_empty() {
                     continue;
@@ -112,7 +112,7 @@ impl Kubelets {
                 }
                 there && !seen.is_closed()
             });
-            if written.changed().await.is_err() {
+            if !written.changed().await {
                 return;
             }
         }

@@ -9,25 +9,25 @@ use crate::kind::Kind;
 
 /// Where an object is: no two objects share a key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
+pub(crate) struct Key {
     /// Its kind.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// Its namespace; empty for kinds of the cluster's own scope.
-    pub namespace: String,
+    pub(crate) namespace: String,
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 impl Key {
     /// The key of an object.
-    pub fn new(kind: Kind, namespace: impl Into<String>, name: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: Kind, namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self { kind, namespace: namespace.into(), name: name.into() }
     }
 }
 
 /// One version of an object. Never changes: the next version is another value.
 #[derive(Debug)]
-pub struct Object {
+pub(crate) struct Object {
     kind: Kind,
     value: Value,
     /// The object's JSON without the braces and without `kind` and `apiVersion`, rendered at most once.
@@ -40,14 +40,12 @@ impl Object {
     }
 
     /// Its kind.
-    #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> Kind {
         self.kind
     }
 
     /// The whole object as JSON.
-    #[must_use]
-    pub fn value(&self) -> &Value {
+    pub(crate) fn value(&self) -> &Value {
         &self.value
     }
 
@@ -56,32 +54,27 @@ impl Object {
     }
 
     /// `metadata.name`.
-    #[must_use]
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.meta("name")
     }
 
     /// `metadata.namespace`, or nothing.
-    #[must_use]
-    pub fn namespace(&self) -> &str {
+    pub(crate) fn namespace(&self) -> &str {
         self.meta("namespace")
     }
 
     /// `metadata.uid`.
-    #[must_use]
-    pub fn uid(&self) -> &str {
+    pub(crate) fn uid(&self) -> &str {
         self.meta("uid")
     }
 
     /// `metadata.resourceVersion`.
-    #[must_use]
-    pub fn resource_version(&self) -> &str {
+    pub(crate) fn resource_version(&self) -> &str {
         self.meta("resourceVersion")
     }
 
     /// Whether a deletion has begun.
-    #[must_use]
-    pub fn is_terminating(&self) -> bool {
+    pub(crate) fn is_terminating(&self) -> bool {
         !self.meta("deletionTimestamp").is_empty()
     }
 

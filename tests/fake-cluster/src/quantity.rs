@@ -1,5 +1,11 @@
 //! Quantities of resources: `500m`, `1.5`, `2Gi`.
 
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::kind::Kind;
+use crate::object::list;
+
 /// The value in thousandths, rounded up; `None` if the text is no quantity.
 pub(crate) fn millis(text: &str) -> Option<u128> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -34,6 +40,26 @@ pub(crate) fn millis(text: &str) -> Option<u128> {
     let parse = |digits: &str| if digits.is_empty() { Some(0) } else { digits.parse::<u128>().ok() };
     let scaled = parse(whole)?.checked_mul(scale)?.checked_add(parse(fraction)?)?;
     Some(scaled.checked_mul(multiplier)?.div_ceil(divisor.checked_mul(scale)?))
+}
+
+/// Refuses an object with a quantity that is none, as the server's decoder does.
+pub(crate) fn check(kind: Kind, object: &Value) -> Result<(), Failure> {
+    let spec = &object["spec"];
+    let of_containers = list(&spec["initContainers"]).chain(list(&spec["containers"]));
+    let holders = of_containers.map(|container| &container["resources"]).chain([&spec["resources"]]);
+    for resources in holders {
+        for list in ["requests", "limits"] {
+            let mut quantities = resources[list].as_object().into_iter().flatten().map(|(_, value)| value);
+            if quantities.any(|value| value.as_str().and_then(millis).is_none()) {
+                return Err(Failure::bad_request(format!(
+                    "{name} in version \"v1\" cannot be handled as a {name}: quantities must match the regular \
+                     expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+                    name = kind.name(),
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

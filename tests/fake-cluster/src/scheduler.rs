@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::classes::Classes;
 use crate::clock::json_seconds;
 use crate::controllers::claims;
 use crate::disruption::set_condition;
@@ -17,11 +18,11 @@ use crate::selector::Rule;
 use crate::store::Store;
 
 /// Binds pods to nodes, for ever. A pod waits `delay` before the scheduler looks at it.
-pub(crate) async fn run(store: Arc<Store>, delay: Duration) {
+pub(crate) async fn run(store: Arc<Store>, classes: Arc<Classes>, delay: Duration) {
     let recorder = Recorder::new(Arc::clone(&store), "default-scheduler", "");
-    let mut written = store.subscribe();
+    let mut written = store.feed(&[Kind::Pod, Kind::Node, Kind::PersistentVolumeClaim]);
     loop {
-        written.borrow_and_update();
+        written.mark();
         let waiting = || {
             let pods = store.list(Kind::Pod, None).into_iter();
             pods.filter(|pod| pod.text(&["spec", "nodeName"]).is_empty() && !pod.is_terminating())
@@ -30,16 +31,16 @@ pub(crate) async fn run(store: Arc<Store>, delay: Duration) {
             tokio::time::sleep(delay).await;
         }
         for pod in waiting() {
-            schedule(&store, &recorder, &pod);
+            schedule(&store, &classes, &recorder, &pod);
         }
-        if written.changed().await.is_err() {
+        if !written.changed().await {
             return;
         }
     }
 }
 
-fn schedule(store: &Arc<Store>, recorder: &Recorder, pod: &Arc<Object>) {
-    let chosen = claims::check_all(store, pod).and_then(|()| choose(store, pod));
+fn schedule(store: &Arc<Store>, classes: &Classes, recorder: &Recorder, pod: &Arc<Object>) {
+    let chosen = claims::check_all(store, classes, pod).and_then(|()| choose(store, pod));
     match chosen {
         Ok(node) => {
             claims::bind_all(store, pod, &node);

@@ -5,6 +5,7 @@
 
 mod delete;
 mod entropy;
+mod feed;
 mod history;
 mod write;
 
@@ -20,16 +21,18 @@ use crate::kind::Kind;
 use crate::object::{Key, Object, list};
 
 pub(crate) use delete::{DeleteOptions, Deletion, FOREGROUND, ORPHAN, Propagation};
+pub(crate) use feed::Feed;
 pub(crate) use history::{Change, Expired, What};
 
 use entropy::Entropy;
+use feed::Revisions;
 use history::History;
 
 /// All objects of the cluster.
 #[derive(Debug)]
 pub(crate) struct Store {
     state: Mutex<State>,
-    revision: watch::Sender<u64>,
+    revisions: watch::Sender<Revisions>,
     clock: Clock,
 }
 
@@ -41,6 +44,8 @@ pub(crate) struct State {
     entropy: Entropy,
     /// Objects that name an owner; the garbage collector looks at no others.
     owned: BTreeSet<Key>,
+    /// Objects whose deletion has begun.
+    terminating: BTreeSet<Key>,
     uids: HashMap<String, Key>,
 }
 
@@ -51,18 +56,19 @@ impl Store {
             history: History::new(history),
             entropy: Entropy::new(seed),
             owned: BTreeSet::new(),
+            terminating: BTreeSet::new(),
             uids: HashMap::new(),
         };
-        Self { state: Mutex::new(state), revision: watch::Sender::new(0), clock }
+        Self { state: Mutex::new(state), revisions: watch::Sender::default(), clock }
     }
 
     pub(crate) fn clock(&self) -> Clock {
         self.clock
     }
 
-    /// Told of every write, by its revision.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
-        self.revision.subscribe()
+    /// Tells of every write to objects of these kinds.
+    pub(crate) fn feed(&self, kinds: &[Kind]) -> Feed {
+        Feed::new(self.revisions.subscribe(), kinds)
     }
 
     pub(crate) fn get(&self, key: &Key) -> Option<Arc<Object>> {
@@ -78,6 +84,12 @@ impl Store {
     pub(crate) fn owned(&self) -> Vec<Arc<Object>> {
         let state = self.lock();
         state.owned.iter().filter_map(|key| state.objects.get(key)).cloned().collect()
+    }
+
+    /// The objects whose deletion has begun.
+    pub(crate) fn terminating(&self) -> Vec<Arc<Object>> {
+        let state = self.lock();
+        state.terminating.iter().filter_map(|key| state.objects.get(key)).cloned().collect()
     }
 
     /// Every object in a namespace, whatever its kind.
@@ -151,8 +163,7 @@ impl Store {
     /// Forgets the whole history: every watch and every paged list that has not read it gets `410 Expired`.
     pub(crate) fn expire_history(&self) {
         self.lock().history.clear();
-        // Watches that wait must learn it too, although nothing was written.
-        self.revision.send_modify(|_| {});
+        self.revisions.send_modify(Revisions::expire);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -162,9 +173,18 @@ impl Store {
     /// Runs `change` under the lock, and tells the subscribers if it wrote.
     fn write<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.lock();
+        let before = state.history.current();
         let outcome = change(&mut state);
-        let current = state.history.current();
-        self.revision.send_if_modified(|seen| std::mem::replace(seen, current) != current);
+        if let Ok(written) = state.history.since(before) {
+            self.revisions.send_if_modified(|revisions| {
+                let mut any = false;
+                for change in written {
+                    revisions.set(change.object.kind(), change.revision);
+                    any = true;
+                }
+                any
+            });
+        }
         outcome
     }
 }
@@ -188,10 +208,13 @@ impl State {
         value["metadata"]["resourceVersion"] = revision.to_string().into();
         let object = Arc::new(Object::new(kind, value));
         let key = object.key();
-        if list(&object.value()["metadata"]["ownerReferences"]).next().is_some() {
-            self.owned.insert(key.clone());
-        } else {
-            self.owned.remove(&key);
+        let has_owner = list(&object.value()["metadata"]["ownerReferences"]).next().is_some();
+        for (index, belongs) in [(&mut self.owned, has_owner), (&mut self.terminating, object.is_terminating())] {
+            if belongs {
+                index.insert(key.clone());
+            } else {
+                index.remove(&key);
+            }
         }
         self.uids.insert(object.uid().to_owned(), key.clone());
         let before = self.objects.insert(key, Arc::clone(&object));
@@ -208,6 +231,7 @@ impl State {
         let last = Arc::new(Object::new(object.kind(), value));
         let key = last.key();
         self.owned.remove(&key);
+        self.terminating.remove(&key);
         self.uids.remove(last.uid());
         let before = self.objects.remove(&key);
         self.history.push(Change { revision, what: What::Deleted, object: Arc::clone(&last), before });

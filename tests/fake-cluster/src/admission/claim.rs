@@ -3,14 +3,15 @@
 use serde_json::{Value, json};
 
 use super::or;
+use crate::classes::Classes;
 
-/// The class that a claim gets if it names none.
-pub(crate) const DEFAULT_CLASS: &str = "standard";
 /// Keeps a claim for as long as a pod uses it.
 pub(crate) const PROTECTION: &str = "kubernetes.io/pvc-protection";
 
-pub(super) fn complete(claim: &mut Value) {
-    or(&mut claim["spec"], "storageClassName", || DEFAULT_CLASS.into());
+pub(super) fn complete(classes: &Classes, claim: &mut Value) {
+    if let Some(default) = classes.storage.first() {
+        or(&mut claim["spec"], "storageClassName", || default.as_str().into());
+    }
     or(&mut claim["spec"], "volumeMode", || "Filesystem".into());
     let finalizers = &mut claim["metadata"]["finalizers"];
     match finalizers.as_array_mut() {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{each, or};
+use crate::classes::Classes;
 use crate::failure::Failure;
 use crate::kind::Kind;
 use crate::object::{Key, list};
@@ -10,8 +11,8 @@ use crate::store::Store;
 
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-pub(super) fn complete(store: &Store, namespace: &str, pod: &mut Value) -> Result<(), Failure> {
-    let name = pod["metadata"]["name"].as_str().or(pod["metadata"]["generateName"].as_str());
+pub(super) fn complete(store: &Store, classes: &Classes, namespace: &str, pod: &mut Value) -> Result<(), Failure> {
+    let name = pod["metadata"]["name"].as_str().or_else(|| pod["metadata"]["generateName"].as_str());
     let name = name.unwrap_or_default().to_owned();
     let spec = &mut pod["spec"];
     if !spec.is_object() {
@@ -36,6 +37,7 @@ pub(super) fn complete(store: &Store, namespace: &str, pod: &mut Value) -> Resul
     }
     each(spec, "volumes").for_each(complete_volume);
     add_tolerations(spec);
+    apply_classes(classes, &name, spec)?;
     apply_service_account(store, namespace, &name, spec)?;
     let class = quality_of_service(spec);
     pod["status"] = json!({"phase": "Pending", "qosClass": class});
@@ -71,6 +73,9 @@ fn always_pulled(image: &str) -> bool {
 }
 
 fn complete_volume(volume: &mut Value) {
+    if volume.as_object().is_some_and(|volume| volume.len() == 1) {
+        volume["emptyDir"] = json!({});
+    }
     for source in ["secret", "configMap", "projected", "downwardAPI"] {
         if let Some(source) = volume.get_mut(source) {
             or(source, "defaultMode", || json!(420));
@@ -99,6 +104,22 @@ fn add_tolerations(spec: &mut Value) {
     }
 }
 
+/// The classes that a pod names must exist.
+fn apply_classes(classes: &Classes, pod: &str, spec: &mut Value) -> Result<(), Failure> {
+    if let Some(name) = spec["priorityClassName"].as_str().filter(|name| !name.is_empty()) {
+        let found = classes.priority.iter().find(|(known, _)| known == name);
+        let unknown = || Failure::forbidden(Kind::Pod, pod, format!("no PriorityClass with name {name} was found"));
+        let value = found.ok_or_else(unknown)?.1;
+        spec["priority"] = value.into();
+    }
+    match spec["runtimeClassName"].as_str() {
+        Some(name) if !classes.runtime.iter().any(|known| known == name) => {
+            Err(Failure::forbidden(Kind::Pod, pod, format!("pod rejected: RuntimeClass {name:?} not found")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The account must exist; its pull secrets and, unless somebody said no, its token go into the pod.
 fn apply_service_account(store: &Store, namespace: &str, pod: &str, spec: &mut Value) -> Result<(), Failure> {
     let name = spec["serviceAccountName"].as_str().unwrap_or_default();
@@ -113,7 +134,7 @@ fn apply_service_account(store: &Store, namespace: &str, pod: &str, spec: &mut V
         spec["imagePullSecrets"] = account.value()["imagePullSecrets"].clone();
     }
     let field = "automountServiceAccountToken";
-    let wanted = spec[field].as_bool().or(account.value()[field].as_bool()).unwrap_or(true);
+    let wanted = spec[field].as_bool().or_else(|| account.value()[field].as_bool()).unwrap_or(true);
     if wanted {
         mount_token(spec, &format!("kube-api-access-{}", store.suffix()));
     }

@@ -78,9 +78,13 @@ impl Api {
 impl Store {
     /// Waits, for a short while, until the store has reached a revision.
     async fn wait_for(&self, revision: u64) -> Result<(), Failure> {
-        let mut written = self.subscribe();
-        let reached = async { written.wait_for(|current| *current >= revision).await.is_ok() };
-        if self.current_revision() >= revision || tokio::time::timeout(FRESHNESS_WAIT, reached).await == Ok(true) {
+        let mut written = self.feed(&Kind::ALL);
+        let reached = async {
+            while self.current_revision() < revision && written.changed().await {
+                written.mark();
+            }
+        };
+        if tokio::time::timeout(FRESHNESS_WAIT, reached).await.is_ok() {
             return Ok(());
         }
         let message = format!("Too large resource version: {revision}, current: {}", self.current_revision());

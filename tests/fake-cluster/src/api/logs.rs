@@ -1,20 +1,60 @@
 //! The log of a container, by way of its node's kubelet.
 
+use std::io;
+
+use bytes::Bytes;
 use futures_util::stream;
 use http::{Response, StatusCode};
 use jiff::SignedDuration;
 use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::{Api, Asked};
 use crate::body::{self, Body, broken};
+use crate::clock::until;
 use crate::failure::{Failure, FieldError};
+use crate::faults::Cut;
 use crate::log::{LogOptions, Reader};
 use crate::object::{Object, list};
 
 const PLAIN: &str = "text/plain";
 
+/// One open stream of a log.
+struct Follower {
+    reader: Reader,
+    cuts: watch::Receiver<u64>,
+    up: watch::Receiver<bool>,
+    cut: Cut,
+    cut_at: Option<Instant>,
+}
+
+impl Follower {
+    async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        if self.cut.bytes == Some(0) {
+            return if self.cut.clean { None } else { Some(Err(broken())) };
+        }
+        let chunk = tokio::select! {
+            biased;
+            _ = self.cuts.changed() => Some(Err(broken())),
+            _ = self.up.wait_for(|up| !*up) => Some(Err(broken())),
+            () = until(self.cut_at) => if self.cut.clean { None } else { Some(Err(broken())) },
+            chunk = self.reader.next() => chunk.map(Ok),
+        };
+        let mut chunk = match chunk? {
+            Ok(chunk) => chunk,
+            Err(error) => return Some(Err(error)),
+        };
+        if let Some(left) = &mut self.cut.bytes {
+            chunk.truncate(*left);
+            *left -= chunk.len();
+        }
+        Some(Ok(chunk))
+    }
+}
+
 impl Api {
-    pub(super) fn logs(&self, asked: &Asked) -> Result<Response<Body>, Failure> {
+    pub(super) fn logs(&self, asked: &Asked, cut: Cut) -> Result<Response<Body>, Failure> {
         let pod = self.store.get(&asked.key()).ok_or_else(|| asked.not_found())?;
         let options = self.options(asked, &pod)?;
         let container = container(&pod, &asked.params.container)?;
@@ -37,18 +77,19 @@ impl Api {
             let said = format!("unable to retrieve container logs for {id}");
             return Ok(body::whole(StatusCode::OK, PLAIN, said));
         };
-        let reader = Reader::new(log, &options);
-        let up = self.machines.watch(node);
-        let reading = (reader, self.faults.cuts(), up);
-        let parts = stream::unfold(Some(reading), |reading| async move {
-            let (mut reader, mut cuts, mut up) = reading?;
-            let chunk = tokio::select! {
-                biased;
-                _ = cuts.changed() => Some(Err(broken())),
-                _ = up.wait_for(|up| !*up) => Some(Err(broken())),
-                chunk = reader.next() => chunk.map(Ok),
-            };
-            chunk.map(|chunk| if chunk.is_ok() { (chunk, Some((reader, cuts, up))) } else { (chunk, None) })
+        let follower = Follower {
+            reader: Reader::new(log, &options),
+            cuts: self.faults.cuts(),
+            up: self.machines.watch(node),
+            cut,
+            cut_at: cut.after.map(|after| Instant::now() + after),
+        };
+        let parts = stream::unfold(Some(follower), |follower| async move {
+            let mut follower = follower?;
+            match follower.next().await? {
+                Ok(chunk) => Some((Ok(chunk), Some(follower))),
+                Err(error) => Some((Err(error), None)),
+            }
         });
         Ok(body::streamed(PLAIN, parts))
     }
@@ -89,7 +130,9 @@ fn container(pod: &Object, asked: &str) -> Result<String, Failure> {
     let mut message =
         format!("a container name must be specified for pod {}, choose one of: [{}]", pod.name(), containers.join(" "));
     if !inits.is_empty() {
-        message += &format!(" or one of the init containers: [{}]", inits.join(" "));
+        message.push_str(" or one of the init containers: [");
+        message.push_str(&inits.join(" "));
+        message.push(']');
     }
     Err(Failure::bad_request(message))
 }

@@ -16,13 +16,14 @@ use super::list::{invalid_options, parse_revision};
 use super::params::Params;
 use super::{Api, Asked};
 use crate::body::{self, Body, broken};
+use crate::clock::until;
 use crate::counters::OpenWatch;
 use crate::failure::{Failure, FieldError};
 use crate::faults::Cut;
 use crate::kind::Kind;
 use crate::object::Object;
 use crate::selector::Selector;
-use crate::store::{Change, Store, What};
+use crate::store::{Change, Feed, Store, What};
 
 /// How often a quiet watch is told how far the server has come.
 const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
@@ -42,12 +43,13 @@ struct Watch {
     /// Everything up to here was read.
     revision: u64,
     ready: VecDeque<Frame>,
-    written: watch::Receiver<u64>,
+    written: Feed,
     cuts: watch::Receiver<u64>,
     bookmarks: bool,
     next_bookmark: Instant,
     deadline: Instant,
     cut_at: Option<Instant>,
+    cut_cleanly: bool,
     events_left: Option<u32>,
     ended: bool,
     /// Held only for its drop: the watch counts as open as long as this lives.
@@ -72,7 +74,7 @@ impl Api {
         let spread = asked_revision.wrapping_mul(7919) % SHORTEST_WATCH;
         let now = Instant::now();
         let mut watch = Watch {
-            written: self.store.subscribe(),
+            written: self.store.feed(&[kind]),
             store: Arc::clone(&self.store),
             kind,
             namespace: asked.namespace().map(str::to_owned),
@@ -84,7 +86,8 @@ impl Api {
             next_bookmark: now + BOOKMARK_PERIOD,
             deadline: now + Duration::from_secs(seconds.unwrap_or(SHORTEST_WATCH + spread)),
             cut_at: cut.after.map(|after| now + after),
-            events_left: cut.after_events,
+            cut_cleanly: cut.clean,
+            events_left: cut.events,
             ended: false,
             _open: open,
         };
@@ -131,7 +134,7 @@ impl Watch {
                 Some(Frame::Bookmark(bytes)) => return Some(Ok(bytes)),
                 None => {}
             }
-            self.written.borrow_and_update();
+            self.written.mark();
             if let Err(failure) = self.read() {
                 self.ended = true;
                 let line = format!("{}\n", json!({"type": "ERROR", "object": failure.to_status()}));
@@ -153,20 +156,14 @@ impl Watch {
 
     fn break_off(&mut self) -> Option<io::Result<Bytes>> {
         self.ended = true;
-        Some(Err(broken()))
+        if self.cut_cleanly { None } else { Some(Err(broken())) }
     }
 
     async fn wait(&mut self) -> Woken {
-        let cut_at = self.cut_at;
-        let cut = async {
-            match cut_at {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
+        let cut = until(self.cut_at);
         tokio::select! {
             biased;
-            written = self.written.changed() => if written.is_ok() { Woken::Written } else { Woken::Over },
+            there = self.written.changed() => if there { Woken::Written } else { Woken::Over },
             _ = self.cuts.changed() => Woken::Cut,
             () = cut => Woken::Cut,
             () = tokio::time::sleep_until(self.deadline) => Woken::Over,

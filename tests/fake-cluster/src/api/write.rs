@@ -32,7 +32,7 @@ impl Api {
         if !text(&object["metadata"]["resourceVersion"]).is_empty() {
             return Err(Failure::bad_request("resourceVersion should not be set on objects to be created"));
         }
-        let object = admission::of_new(&self.store, kind, namespace, object)?;
+        let object = admission::of_new(&self.store, &self.classes, kind, namespace, object)?;
         validate::new_object(kind, &object)?;
         check_size(&object)?;
         let stored = self.store.create(kind, namespace, object, asked.params.dry_run()?)?;
@@ -53,7 +53,7 @@ impl Api {
         }
         let key = asked.key();
         if kind.create_on_update() && self.store.get(&key).is_none() {
-            let object = admission::of_new(&self.store, kind, &key.namespace, object)?;
+            let object = admission::of_new(&self.store, &self.classes, kind, &key.namespace, object)?;
             validate::new_object(kind, &object)?;
             let stored = self.store.create(kind, &key.namespace, object, asked.params.dry_run()?)?;
             return Ok(object_response(StatusCode::CREATED, &stored));

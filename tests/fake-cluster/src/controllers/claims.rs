@@ -1,29 +1,57 @@
 //! Persistent volume claims: bound when a pod first needs them, kept while a pod uses them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::admission::{DEFAULT_CLASS, PROTECTION};
+use crate::admission::PROTECTION;
+use crate::classes::Classes;
+use crate::events::{Mood, Recorder};
 use crate::kind::Kind;
 use crate::object::{Key, Object, list};
 use crate::store::Store;
 
-/// Lets claims go that are to go and that no pod uses any more, for ever.
-pub(crate) async fn run(store: Arc<Store>) {
-    let mut written = store.subscribe();
+/// Lets claims go that are to go and that no pod uses any more, and says what others wait for, for ever.
+pub(crate) async fn run(store: Arc<Store>, classes: Arc<Classes>) {
+    let recorder = Recorder::new(Arc::clone(&store), "persistentvolume-controller", "");
+    let mut told = BTreeSet::new();
+    let mut written = store.feed(&[Kind::Pod, Kind::PersistentVolumeClaim]);
     loop {
-        written.borrow_and_update();
+        written.mark();
         for claim in store.list(Kind::PersistentVolumeClaim, None) {
             let held = claim.finalizers().any(|one| one == PROTECTION);
             if claim.is_terminating() && held && !in_use(&store, &claim) {
                 release(&store, &claim.key());
             }
+            if claim.text(&["status", "phase"]) == "Pending" && told.insert(claim.uid().to_owned()) {
+                explain(&recorder, &classes, &claim);
+            }
         }
-        if written.changed().await.is_err() {
+        if !written.changed().await {
             return;
         }
     }
+}
+
+fn explain(recorder: &Recorder, classes: &Classes, claim: &Object) {
+    let class = claim.text(&["spec", "storageClassName"]);
+    if is_provided(classes, claim) {
+        let message = "waiting for first consumer to be created before binding";
+        recorder.record(claim, "", Mood::Normal, "WaitForFirstConsumer", message);
+    } else if class.is_empty() {
+        let message = "no persistent volumes available for this claim and no storage class is set";
+        recorder.record(claim, "", Mood::Normal, "FailedBinding", message);
+    } else {
+        let message = format!("storageclass.storage.k8s.io {class:?} not found");
+        recorder.record(claim, "", Mood::Warning, "ProvisioningFailed", &message);
+    }
+}
+
+/// Whether somebody would make a volume for the claim.
+fn is_provided(classes: &Classes, claim: &Object) -> bool {
+    let class = claim.text(&["spec", "storageClassName"]);
+    classes.storage.iter().any(|known| known == class)
 }
 
 fn release(store: &Store, key: &Key) {
@@ -53,7 +81,7 @@ fn names(pod: &Object) -> impl Iterator<Item = &str> {
 }
 
 /// Why a pod's claims keep it from being scheduled, in the scheduler's words.
-pub(crate) fn check_all(store: &Store, pod: &Object) -> Result<(), String> {
+pub(crate) fn check_all(store: &Store, classes: &Classes, pod: &Object) -> Result<(), String> {
     for name in names(pod) {
         let Some(claim) = store.get(&Key::new(Kind::PersistentVolumeClaim, pod.namespace(), name)) else {
             return Err(format!("persistentvolumeclaim {name:?} not found"));
@@ -61,8 +89,7 @@ pub(crate) fn check_all(store: &Store, pod: &Object) -> Result<(), String> {
         if claim.is_terminating() {
             return Err(format!("persistentvolumeclaim {name:?} is being deleted"));
         }
-        let bound = claim.text(&["status", "phase"]) == "Bound";
-        if !bound && claim.text(&["spec", "storageClassName"]) != DEFAULT_CLASS {
+        if claim.text(&["status", "phase"]) != "Bound" && !is_provided(classes, &claim) {
             return Err("pod has unbound immediate PersistentVolumeClaims".into());
         }
     }

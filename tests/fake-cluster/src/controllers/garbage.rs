@@ -12,9 +12,9 @@ use crate::store::{DeleteOptions, FOREGROUND, ORPHAN, Propagation, Store};
 
 /// Collects garbage, for ever, each time `delay` after something was written.
 pub(crate) async fn run(store: Arc<Store>, delay: Duration) {
-    let mut written = store.subscribe();
+    let mut written = store.feed(&Kind::ALL);
     loop {
-        written.borrow_and_update();
+        written.mark();
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
@@ -24,12 +24,10 @@ pub(crate) async fn run(store: Arc<Store>, delay: Duration) {
                 tracing::debug!(%failure, object = object.name(), "garbage went another way");
             }
         }
-        for owner in Kind::ALL.into_iter().flat_map(|kind| store.list(kind, None)) {
-            if owner.is_terminating() {
-                finish_owner(&store, &owner, &owned);
-            }
+        for owner in store.terminating() {
+            finish_owner(&store, &owner, &owned);
         }
-        if written.changed().await.is_err() {
+        if !written.changed().await {
             return;
         }
     }
@@ -106,7 +104,7 @@ fn finish_owner(store: &Store, owner: &Object, owned: &[Arc<Object>]) {
             let there = store.get(&one.key()).is_some_and(|present| present.uid() == one.uid());
             there && references.any(|it| refers(&it) && it["blockOwnerDeletion"] == true)
         };
-        if dependents().any(|one| blocks(one)) {
+        if dependents().any(blocks) {
             return;
         }
         FOREGROUND

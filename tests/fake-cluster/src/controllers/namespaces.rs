@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::admission;
+use crate::classes::Classes;
 use crate::failure::Failure;
 use crate::kind::Kind;
 use crate::object::{Key, Object};
@@ -12,15 +13,17 @@ use crate::store::{DeleteOptions, Store};
 
 /// Furnishes new namespaces and empties terminating ones, for ever.
 pub(crate) async fn run(store: Arc<Store>) {
-    let mut written = store.subscribe();
+    let mut written = store.feed(&Kind::ALL);
     loop {
-        written.borrow_and_update();
+        written.mark();
         for namespace in store.list(Kind::Namespace, None) {
             if namespace.is_terminating() {
                 empty(&store, &namespace);
+            } else {
+                furnish(&store, namespace.name());
             }
         }
-        if written.changed().await.is_err() {
+        if !written.changed().await {
             return;
         }
     }
@@ -28,14 +31,15 @@ pub(crate) async fn run(store: Arc<Store>) {
 
 /// Creates a namespace with what every namespace has.
 pub(crate) fn create(store: &Store, name: &str) -> Result<Arc<Object>, Failure> {
-    let namespace = admission::of_new(store, Kind::Namespace, "", json!({"metadata": {"name": name}}))?;
+    let namespace =
+        admission::of_new(store, &Classes::default(), Kind::Namespace, "", json!({"metadata": {"name": name}}))?;
     let created = store.create(Kind::Namespace, "", namespace, false)?;
     furnish(store, name);
     Ok(created)
 }
 
 /// The service account and the certificate that are in every namespace.
-pub(crate) fn furnish(store: &Store, name: &str) {
+fn furnish(store: &Store, name: &str) {
     let account = json!({"kind": "ServiceAccount", "apiVersion": "v1", "metadata": {"name": "default"}});
     let annotation = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints \
                       such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across \
@@ -46,6 +50,10 @@ pub(crate) fn furnish(store: &Store, name: &str) {
         "data": {"ca.crt": ""},
     });
     for (kind, object) in [(Kind::ServiceAccount, account), (Kind::ConfigMap, certificate)] {
+        let there = store.get(&Key::new(kind, name, object["metadata"]["name"].as_str().unwrap_or_default()));
+        if there.is_some() {
+            continue;
+        }
         if let Err(failure) = store.create(kind, name, object, false) {
             tracing::debug!(%failure, namespace = name, "not furnished");
         }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::clock::json_seconds;
+use crate::clock::{json_seconds, until};
 use crate::disruption::{self, Disruption, set_condition};
 use crate::events::{Mood, Recorder};
 use crate::kind::Kind;
@@ -18,9 +18,9 @@ const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 
 /// Deletes the pods of nodes that are silent for longer than the pods tolerate, and of nodes that are gone, for ever.
 pub(crate) async fn run(store: Arc<Store>, collect_after: Duration) {
-    let mut written = store.subscribe();
+    let mut written = store.feed(&[Kind::Pod, Kind::Node]);
     loop {
-        written.borrow_and_update();
+        written.mark();
         let mut next: Option<Instant> = None;
         for pod in store.list(Kind::Pod, None) {
             let due = when_to_go(&store, &pod, collect_after);
@@ -33,15 +33,9 @@ pub(crate) async fn run(store: Arc<Store>, collect_after: Duration) {
                 None => {}
             }
         }
-        let timer = async {
-            match next {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
-            written = written.changed() => if written.is_err() { return },
-            () = timer => {}
+            there = written.changed() => if !there { return },
+            () = until(next) => {}
         }
     }
 }

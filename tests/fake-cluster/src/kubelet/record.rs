@@ -283,12 +283,11 @@ fn image_id(image: &str) -> String {
 /// 64 hexadecimal digits that depend on `text` alone. Nobody checks that they are a hash of it.
 pub(super) fn digest(text: &str) -> String {
     let mut state = 0xCBF2_9CE4_8422_2325_u64;
-    let mut digits = String::new();
-    for round in 0..4_u8 {
+    let rounds = (0..4_u8).map(|round| {
         for byte in text.bytes().chain([round]) {
             state = (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
         }
-        digits.push_str(&format!("{state:016x}"));
-    }
-    digits
+        format!("{state:016x}")
+    });
+    rounds.collect()
 }

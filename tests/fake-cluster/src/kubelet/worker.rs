@@ -1,5 +1,8 @@
 //! The worker of one pod: starts its containers in order, keeps its status, ends it when it is to end.
 
+mod start;
+mod stop;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +13,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::container::{Happened, Run};
-use super::record::{ContainerRecord, Ended, PodEnd, PodRecord, State, Verdict, digest};
-use super::{Kubelets, environment};
+use super::Kubelets;
+use super::container::Happened;
+use super::record::{ContainerRecord, Ended, PodRecord, State, Verdict, digest};
+use crate::clock::until;
 use crate::events::{Mood, Recorder};
 use crate::kind::Kind;
 use crate::object::{Key, Object};
-use crate::runtime::{CreateError, Exit, Wish};
-use crate::store::DeleteOptions;
+use crate::runtime::{Exit, Wish};
 
 /// A pod whose object was removed by force still gets a moment to end.
 const FORCED_GRACE: Duration = Duration::from_secs(1);
@@ -32,7 +35,7 @@ pub(super) struct Worker {
     object: Arc<Object>,
     record: PodRecord,
     slots: Vec<Slot>,
-    restart: Restart,
+    policy: Restart,
     seen: watch::Receiver<Option<Arc<Object>>>,
     up: watch::Receiver<bool>,
     verdicts: watch::Receiver<HashMap<String, Verdict>>,
@@ -89,7 +92,7 @@ impl Worker {
         let node = spec.node_name.clone().unwrap_or_default();
         let store = Arc::clone(&kubelets.store);
         let inits = spec.init_containers.clone().unwrap_or_default();
-        let restart = match spec.restart_policy.as_deref() {
+        let policy = match spec.restart_policy.as_deref() {
             Some("Never") => Restart::Never,
             Some("OnFailure") => Restart::OnFailure,
             _ => Restart::Always,
@@ -130,7 +133,7 @@ impl Worker {
                 verdict: None,
             },
             slots,
-            restart,
+            policy,
             seen,
             up: kubelets.machines.watch(&node),
             verdicts: kubelets.verdicts.subscribe(),
@@ -160,19 +163,13 @@ impl Worker {
                 break;
             }
             let next = self.next_moment();
-            let timer = async {
-                match next {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 biased;
                 Some((index, happened)) = self.happened.recv() => self.on_container(index, happened),
                 seen = self.seen.changed(), if !self.gone => if seen.is_err() { self.gone = true },
                 _ = self.up.changed() => {}
                 Ok(()) = self.verdicts.changed() => {}
-                () = timer => {}
+                () = until(next) => {}
             }
         }
         self.kubelets.containers.remove(&self.uid);
@@ -209,36 +206,6 @@ impl Worker {
             let grace = if verdict.disrupted { Duration::ZERO } else { self.own_grace() };
             self.record.verdict = Some(verdict);
             self.stop_within(grace);
-        }
-    }
-
-    /// A kubelet counts the grace from when it saw the deletion: the time of the object has whole seconds only.
-    fn on_deletion(&mut self, object: &Object) {
-        let seconds = object.value()["metadata"]["deletionGracePeriodSeconds"].as_u64().unwrap_or_default();
-        self.stop_within(Duration::from_secs(seconds));
-    }
-
-    fn own_grace(&self) -> Duration {
-        let seconds = self.pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
-        Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
-    }
-
-    /// Ends the pod: asks the containers to end, and kills them after `grace`. A later call may only shorten it.
-    fn stop_within(&mut self, grace: Duration) {
-        let kill_at = Instant::now() + grace;
-        if let Some(stop) = &mut self.stop {
-            stop.kill_at = stop.kill_at.min(kill_at);
-            return;
-        }
-        self.stop = Some(Stop { kill_at, killed: false });
-        for (slot, record) in self.slots.iter().zip(&self.record.containers) {
-            if let Some(wish) = &slot.wish {
-                if record.state.is_running() {
-                    let message = format!("Stopping container {}", record.name);
-                    self.recorder.record(&self.object, &field(record), Mood::Normal, "Killing", &message);
-                }
-                wish.send_replace(Wish::Terminate);
-            }
         }
     }
 
@@ -279,111 +246,6 @@ impl Worker {
                 }
             }
         }
-    }
-
-    /// How the pod ends by itself, if all that it was to do is done.
-    fn natural_end(&self) -> Option<PodEnd> {
-        let failed_init = |one: &ContainerRecord| one.init && one.state.exit_code().is_some_and(|code| code != 0);
-        if self.restart == Restart::Never && self.record.containers.iter().any(failed_init) {
-            return Some(PodEnd::Failed);
-        }
-        let mut codes = self.record.containers.iter().filter(|one| !one.init).map(|one| one.state.exit_code());
-        let all_zero = codes.clone().all(|code| code == Some(0));
-        match self.restart {
-            Restart::Always => None,
-            Restart::OnFailure => all_zero.then_some(PodEnd::Succeeded),
-            Restart::Never if all_zero => Some(PodEnd::Succeeded),
-            Restart::Never => codes.all(|code| code.is_some()).then_some(PodEnd::Failed),
-        }
-    }
-
-    /// All containers of a pod that was to end have ended.
-    fn finish_stopped(&mut self) {
-        if self.record.end.is_none() {
-            let natural = self.natural_end().filter(|_| self.record.verdict.is_none());
-            if natural.is_none() && self.record.initialized() {
-                let unseen = |one: &&mut ContainerRecord| !one.init && one.state.exit_code().is_none();
-                for container in self.record.containers.iter_mut().filter(unseen) {
-                    container.state = State::Ended(Ended::unknown());
-                }
-            }
-            // The last status of the containers is seen before the last phase.
-            self.publish();
-            self.record.end = Some(natural.unwrap_or(PodEnd::Failed));
-        }
-        let deleted = self.object.is_terminating();
-        if !deleted && self.record.verdict.as_ref().is_none_or(|verdict| !verdict.disrupted) {
-            return;
-        }
-        self.publish();
-        self.kubelets.containers.remove(&self.uid);
-        let uncontested = self.object.value()["metadata"]["deletionGracePeriodSeconds"] != 0;
-        if deleted && uncontested && !self.gone {
-            let options = DeleteOptions { grace: Some(0), uid: Some(self.uid.clone()), ..DeleteOptions::default() };
-            if let Err(failure) = self.kubelets.store.delete(&self.key, &options) {
-                tracing::debug!(%failure, "the pod's object is gone already");
-            }
-        }
-    }
-
-    fn launch_if_due(&mut self, index: usize, now: Instant) {
-        let slot = &self.slots[index];
-        let state = &self.record.containers[index].state;
-        let waits = matches!(state, State::Waiting { .. });
-        if slot.busy || !waits || slot.retry_at.is_some_and(|at| at > now) {
-            return;
-        }
-        if let State::Waiting { reason, message } = state
-            && reason == "ErrImagePull"
-        {
-            let error = message.clone();
-            return self.back_off_from_pull(index, &error);
-        }
-        let mut pod = (*self.pod).clone();
-        let volumes = match environment::volume_files(&self.kubelets.store, &pod) {
-            Ok(volumes) => volumes,
-            Err((volume, why)) => {
-                let message = format!("MountVolume.SetUp failed for volume {volume:?} : {why}");
-                self.recorder.record(&self.object, "", Mood::Warning, "FailedMount", &message);
-                self.slots[index].retry_at = Some(now + self.kubelets.timing.setup_retry);
-                return;
-            }
-        };
-        let mut container = self.slots[index].spec.clone();
-        if let Err(why) = environment::resolve(&self.kubelets.store, &pod, &mut container) {
-            self.refuse(index, &CreateError { reason: "CreateContainerConfigError".into(), message: why });
-            return;
-        }
-        if let Some(spec) = &mut pod.spec {
-            let all = spec.init_containers.iter_mut().flatten().chain(&mut spec.containers);
-            for one in all.filter(|one| one.name == container.name) {
-                *one = container.clone();
-            }
-        }
-        self.launch(index, pod, volumes);
-    }
-
-    fn launch(&mut self, index: usize, pod: Pod, volumes: crate::runtime::VolumeFiles) {
-        let record = &self.record.containers[index];
-        let message = format!("Pulling image {:?}", record.image);
-        self.recorder.record(&self.object, &field(record), Mood::Normal, "Pulling", &message);
-        self.record.sandbox = true;
-        let (wish, wishes) = watch::channel(Wish::Run);
-        let run = Run {
-            runtime: Arc::clone(&self.kubelets.runtime),
-            pod: Arc::new(pod),
-            name: record.name.clone(),
-            volumes,
-            log: self.kubelets.containers.begin(&self.uid, &record.name),
-            wish: wishes,
-        };
-        let slot = &mut self.slots[index];
-        slot.wish = Some(wish);
-        slot.busy = true;
-        slot.retry_at = None;
-        slot.launched = Instant::now();
-        slot.started = None;
-        self.runs.spawn(run.live(index, self.tell.clone()));
     }
 
     fn on_container(&mut self, index: usize, happened: Happened) {
@@ -437,68 +299,14 @@ impl Worker {
         };
         self.record.containers[index].state = State::Ended(ended.clone());
         self.publish();
-        let again = match self.restart {
+        let again = match self.policy {
             Restart::Never => false,
             Restart::OnFailure => code != 0,
             Restart::Always => !self.record.containers[index].init || code != 0,
         };
         if again && self.stop.is_none() {
-            self.back_off_from_restart(index, ended);
+            self.restart(index, ended);
         }
-    }
-
-    /// The container runs again after a while that doubles each time.
-    fn back_off_from_restart(&mut self, index: usize, ended: Ended) {
-        let wait = self.grow_backoff(index);
-        let record = &mut self.record.containers[index];
-        let (name, pod, namespace) = (&record.name, &self.key.name, &self.key.namespace);
-        let uid = &self.uid;
-        let message =
-            format!("back-off {}s restarting failed container={name} pod={pod}_{namespace}({uid})", wait.as_secs());
-        let said = format!("Back-off restarting failed container {name} in pod {pod}_{namespace}({uid})");
-        self.recorder.record(&self.object, &field(record), Mood::Warning, "BackOff", &said);
-        record.state = State::Waiting { reason: "CrashLoopBackOff".into(), message };
-        record.last = Some(ended);
-        record.restarts += 1;
-        self.slots[index].retry_at = Some(Instant::now() + wait);
-    }
-
-    /// The container could not be created: says why, and tries again later.
-    fn refuse(&mut self, index: usize, error: &CreateError) {
-        let record = &self.record.containers[index];
-        let at = field(record);
-        let image = record.image.clone();
-        let failed = |message: &str| self.recorder.record(&self.object, &at, Mood::Warning, "Failed", message);
-        let waiting = |reason: &str, message: &str| State::Waiting { reason: reason.into(), message: message.into() };
-        if error.reason != "ErrImagePull" {
-            failed(&format!("Error: {}", error.message));
-            self.record.containers[index].state = waiting(&error.reason, &error.message);
-            self.slots[index].retry_at = Some(Instant::now() + self.kubelets.timing.setup_retry);
-            self.publish();
-            return;
-        }
-        failed(&format!("Failed to pull image {image:?}: {}", error.message));
-        failed("Error: ErrImagePull");
-        self.record.containers[index].state = waiting("ErrImagePull", &error.message);
-        self.slots[index].retry_at = Some(Instant::now() + self.kubelets.timing.pull_backoff);
-    }
-
-    /// The kubelet finds, when it looks at the pod again, that it is too early for another pull.
-    fn back_off_from_pull(&mut self, index: usize, error: &str) {
-        let wait = self.grow_backoff(index);
-        let record = &mut self.record.containers[index];
-        let message = format!("Back-off pulling image {:?}", record.image);
-        self.recorder.record(&self.object, &field(record), Mood::Normal, "BackOff", &message);
-        let message = format!("{message}: ErrImagePull: {error}");
-        record.state = State::Waiting { reason: "ImagePullBackOff".into(), message };
-        self.slots[index].retry_at = Some(Instant::now() + wait);
-    }
-
-    fn grow_backoff(&mut self, index: usize) -> Duration {
-        let timing = &self.kubelets.timing;
-        let slot = &mut self.slots[index];
-        slot.backoff = (slot.backoff * 2).clamp(timing.pull_backoff, timing.longest_backoff);
-        slot.backoff
     }
 
     fn id_of(&self, index: usize) -> String {

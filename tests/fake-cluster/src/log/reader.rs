@@ -1,6 +1,5 @@
 //! Reading a log as a kubelet does.
 
-use std::io::Write as _;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -155,10 +154,7 @@ impl ClockFace {
             let text = seconds(Timestamp::from_second(second).unwrap_or(Timestamp::MAX));
             self.second = Some((second, text.trim_end_matches('Z').to_owned()));
         }
-        let text = self.second.as_ref().map_or("", |(_, text)| text.as_str());
-        let mut line = Vec::with_capacity(40);
-        // Writing to memory cannot fail.
-        let _: std::io::Result<()> = write!(line, "{text}.{fraction:09}Z ");
-        into.extend_from_slice(&line);
+        into.extend_from_slice(self.second.as_ref().map_or("", |(_, text)| text).as_bytes());
+        into.extend_from_slice(format!(".{fraction:09}Z ").as_bytes());
     }
 }

@@ -57,6 +57,20 @@ pub(super) fn check(kind: Kind, metadata: &Value) -> Vec<FieldError> {
     errors
 }
 
+/// An object that is being deleted takes no new finalizers.
+pub(super) fn check_update(before: &Value, next: &Value) -> Vec<FieldError> {
+    let known = |finalizer: &&Value| !list(&before["finalizers"]).any(|old| old == *finalizer);
+    let new: Vec<String> = list(&next["finalizers"]).filter(known).map(Value::to_string).collect();
+    if before["deletionTimestamp"].is_null() || new.is_empty() {
+        return Vec::new();
+    }
+    let why = format!(
+        "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+        new.join(", ")
+    );
+    vec![FieldError::forbidden("metadata.finalizers", why)]
+}
+
 fn check_name(kind: Kind, metadata: &Value, errors: &mut Vec<FieldError>) {
     let name = metadata["name"].as_str().unwrap_or_default();
     let prefix = metadata["generateName"].as_str().unwrap_or_default();

@@ -123,6 +123,11 @@ pub(super) fn env_name(text: &str) -> Option<String> {
     Some("a valid environment variable name must consist only of printable ASCII characters other than '='".into())
 }
 
+/// Why `number` is no port.
+pub(super) fn port(number: i64) -> Option<String> {
+    (!(1..=65535).contains(&number)).then(|| "must be between 1 and 65535, inclusive".into())
+}
+
 fn is_label(text: &str, first: impl Fn(char) -> bool) -> bool {
     let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     text.starts_with(first) && text.ends_with(letter) && text.chars().all(|c| letter(c) || c == '-')

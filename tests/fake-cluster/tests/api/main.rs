@@ -1,4 +1,16 @@
 //! The fake cluster through the real client, as the agent uses it.
 
-mod pods;
-mod store;
+mod access;
+mod deletion;
+mod disruption;
+mod faults;
+mod fixture;
+mod garbage;
+mod kubelet;
+mod logs;
+mod objects;
+mod scheduling;
+mod updates;
+mod validation;
+mod watches;
+mod wire;
