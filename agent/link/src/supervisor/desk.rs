@@ -89,11 +89,9 @@ impl Desk {
     }
 
     /// How long nothing was heard from the server, if that is too long.
-    pub(super) fn silence(&mut self, incoming: &mpsc::Receiver<Incoming>, now: Instant) -> Option<Duration> {
-        if !self.exchange.has_room() {
-            self.exchange.excuse_silence(now.into_std());
-        }
+    pub(super) fn silence(&self, incoming: &mpsc::Receiver<Incoming>, now: Instant) -> Option<Duration> {
         let (end, lease) = self.exchange.lease()?;
+        // A server that can't be listened to at the moment, for want of room, is not silent.
         (end <= now.into_std() && incoming.is_empty()).then_some(lease)
     }
 

@@ -240,13 +240,6 @@ impl Exchange {
         self.session.as_ref().map(|session| (session.heard + session.lease, session.lease))
     }
 
-    /// The server can't be heard at the moment, because nothing more is taken from it.
-    pub(super) fn excuse_silence(&mut self, now: Instant) {
-        if let Some(session) = &mut self.session {
-            session.heard = now;
-        }
-    }
-
     /// Whether what the server says next has room.
     pub(super) fn has_room(&self) -> bool {
         self.directives.len() < WAITING_DIRECTIVES

@@ -1,5 +1,6 @@
 //! An agent without runners: the test reports in their place.
 
+use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,9 +16,15 @@ use piculet_link::stream::{self, StreamLink, Token};
 use piculet_link::supervisor::{self, Assignment, Closed, Closer, Directive, GivenUp, Reporter, Status, supervise};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::network::Network;
 use crate::server::Server;
+
+/// So that what never comes is a failure, and no test that waits for ever.
+pub(crate) async fn within_an_hour<T>(what: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(3600), what).await.expect("it comes within an hour of virtual time")
+}
 
 /// What a test may set.
 pub(crate) struct Plan {
@@ -92,7 +99,7 @@ impl Agent {
     }
 
     pub(crate) async fn directive(&mut self) -> Directive {
-        self.directives.recv().await.expect("the supervisor runs")
+        within_an_hour(self.directives.recv()).await.expect("the supervisor runs")
     }
 
     pub(crate) async fn connected(&mut self) {
@@ -124,7 +131,7 @@ impl Agent {
 
     /// How the supervisor ended.
     pub(crate) async fn ended(self) -> Result<Closed, GivenUp> {
-        self.running.await.unwrap()
+        within_an_hour(self.running).await.unwrap()
     }
 }
 

@@ -17,6 +17,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::ServerTlsConfig;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::agent::within_an_hour;
+
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(10);
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
 
@@ -79,7 +81,7 @@ impl Server {
 
     /// The next call.
     pub(crate) async fn ring(&mut self) -> Ring {
-        self.rings.recv().await.expect("the server serves to the end of the test")
+        within_an_hour(self.rings.recv()).await.expect("the server serves to the end of the test")
     }
 
     /// The next call, answered, after its hello.
@@ -167,7 +169,7 @@ impl Call {
     /// The next report; `None` if the call broke. What is no report is skipped.
     pub(crate) async fn next_report(&mut self) -> Option<Received> {
         loop {
-            let message = self.heard.message().await.ok()??;
+            let message = within_an_hour(self.heard.message()).await.ok()??;
             if let Some(Said::Report(report)) = wire::agent::decode(message).unwrap() {
                 return Some(report);
             }
@@ -180,7 +182,7 @@ impl Call {
 }
 
 async fn hear(heard: &mut Streaming<AgentMessage>) -> Option<Said> {
-    let message = heard.message().await.expect("the call is not broken")?;
+    let message = within_an_hour(heard.message()).await.expect("the call is not broken")?;
     Some(wire::agent::decode(message).unwrap().expect("a message that is known"))
 }
 
