@@ -17,7 +17,7 @@ pub use post::Post;
 pub use reports::Effect;
 pub use submit::{CancelError, Submission, SubmitError};
 pub use timing::Timing;
-pub use workflow::{Condition, End, State, Workflow};
+pub use workflow::{Condition, End, State, Throttle, Workflow};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -4,19 +4,25 @@
 //! by values that know no connection and no clock: [`labels`], [`placement`], [`credit`], [`assignment`], [`ledger`],
 //! and [`dispatch::Dispatcher`], which owns them all. Everything is kept in memory, within [`dispatch::Limits`].
 
+pub mod api;
 pub mod assignment;
 pub mod clock;
 pub mod credit;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod dispatch;
+pub mod follow;
 mod hello;
 pub mod labels;
 pub mod ledger;
 pub mod mailbox;
 pub mod placement;
 mod script;
+pub mod serve;
 pub mod server;
 pub mod session;
 pub mod stub;
+pub mod submission;
 mod token;
 pub mod view;
 

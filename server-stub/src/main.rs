@@ -1,1 +1,9 @@
-fn main() {}
+//! `piculet-server`: see [`cli`].
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

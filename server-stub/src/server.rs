@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use piculet_core::id::WorkflowId;
+use piculet_core::id::{InstanceId, WorkflowId};
 use piculet_core::secret::Secret;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, Now};
 use crate::dispatch::{CancelError, Dispatcher, Limits, Policy, SessionId, Submission, SubmitError, Timing};
-use crate::mailbox::Stop;
+use crate::mailbox::{Intake, Stop};
 use crate::script::Script;
 
 /// What a server is made with.
@@ -123,13 +123,12 @@ impl Server {
         look(&self.lock().dispatcher)
     }
 
-    /// Takes a workflow into the queue.
+    /// Takes workflows into the queue: all of them or none.
     ///
     /// # Errors
-    /// If there is no room for it, or it is too large to be sent.
-    pub fn submit(&self, submission: Submission) -> Result<WorkflowId, SubmitError> {
-        let id = submission.id.clone();
-        self.change(|state, now| state.dispatcher.submit(submission, now)).map(|()| id)
+    /// If there is no room for them, or one is too large to be sent.
+    pub fn submit(&self, submissions: Vec<Submission>) -> Result<(), SubmitError> {
+        self.change(|state, now| state.dispatcher.submit(submissions, now))
     }
 
     /// Stops a workflow.
@@ -138,6 +137,12 @@ impl Server {
     /// If there is no such workflow, or it is over.
     pub fn cancel(&self, id: &WorkflowId, stop: Stop) -> Result<(), CancelError> {
         self.change(|state, now| state.dispatcher.cancel(id, stop, now))
+    }
+
+    /// Opens or closes the intake of an agent: until it is opened again, it gets no more work.
+    pub fn set_intake(&self, instance: &str, intake: Intake) {
+        let instance = InstanceId::new(instance);
+        self.change(|state, now| state.dispatcher.set_intake(&instance, intake, now));
     }
 
     /// Wakes whenever the workflow may look different. Subscribe first, then look.

@@ -99,9 +99,9 @@ impl Stub {
     /// If the server doesn't take it.
     pub fn submit(&self, spec: WorkloadSpec) -> WorkflowId {
         let id = WorkflowId::new(uuid::Uuid::new_v4().to_string());
-        let submission = Submission { id, spec, condition: Condition::default(), trace: None };
-        match self.server.submit(submission) {
-            Ok(id) => id,
+        let submission = Submission { id: id.clone(), spec, condition: Condition::default(), trace: None };
+        match self.server.submit(vec![submission]) {
+            Ok(()) => id,
             Err(error) => panic!("the server did not take the workflow: {error}"),
         }
     }

@@ -44,7 +44,7 @@ pub struct WorkflowView {
     pub finished: Option<Timestamp>,
     /// What went wrong apart from the steps; empty if nothing did.
     pub error: String,
-    /// Why it waits: one sentence for each agent, or the names of workflows that have to be over first.
+    /// Why it waits: other workflows, or else one sentence for each agent. Empty if no agent is there.
     pub waiting: Vec<String>,
     /// Its steps, in the order of the file.
     pub steps: Vec<StepView>,
@@ -205,12 +205,10 @@ pub(crate) fn find<'d>(dispatcher: &'d Dispatcher, text: &str) -> Result<&'d Wor
 
 impl WorkflowView {
     pub(crate) fn of(dispatcher: &Dispatcher, workflow: &Workflow) -> Self {
-        let after = dispatcher.waits_for(workflow);
-        let waiting = if after.is_empty() {
-            dispatcher.why_waiting(&workflow.id).iter().map(ToString::to_string).collect()
-        } else {
-            after.iter().map(|name| format!("the workflow '{name}' has to be over first")).collect()
-        };
+        let mut waiting = dispatcher.blocked_by(workflow);
+        if waiting.is_empty() {
+            waiting = dispatcher.why_waiting(&workflow.id).iter().map(ToString::to_string).collect();
+        }
         let is_over = workflow.end.is_some();
         Self {
             id: workflow.id.to_string(),
@@ -232,7 +230,7 @@ impl WorkflowView {
 }
 
 impl StepView {
-    fn of(step: &StepRecord, is_over: bool) -> Self {
+    pub(crate) fn of(step: &StepRecord, is_over: bool) -> Self {
         Self {
             id: step.id.to_string(),
             name: step.name.clone(),

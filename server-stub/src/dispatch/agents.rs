@@ -261,13 +261,12 @@ impl Dispatcher {
         }
     }
 
-    /// Opens or closes the intake of the agent behind a session.
-    pub fn set_intake(&mut self, id: SessionId, intake: Intake, now: Now) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.mailbox.intake(intake);
-        self.touched.sessions.insert(id);
-        if let Some(agent) = self.agents.get_mut(&session.instance) {
-            agent.is_drained = intake == Intake::Closed;
+    /// Opens or closes the intake of an agent. An agent that is away is told when it comes back.
+    pub fn set_intake(&mut self, instance: &InstanceId, intake: Intake, now: Now) {
+        let Some(agent) = self.agents.get_mut(instance) else { return };
+        agent.is_drained = intake == Intake::Closed;
+        if let Some(session) = self.live_session(instance) {
+            session.mailbox.intake(intake);
         }
         self.place(now);
     }

@@ -2,7 +2,7 @@
 
 use piculet_core::id::{InstanceId, WorkflowId};
 
-use super::{Agent, Dispatcher, End, State, Workflow};
+use super::{Agent, Condition, Dispatcher, End, State, Throttle, Workflow};
 use crate::assignment::Place;
 use crate::clock::Now;
 use crate::placement::{self, Candidate, Reason, Unfit};
@@ -11,7 +11,7 @@ use crate::placement::{self, Candidate, Reason, Unfit};
 enum Turn {
     /// Nothing.
     Ready,
-    /// Workflows that it waits for are not over.
+    /// Other workflows have to be over first.
     Blocked,
     /// They ended in another way than it asks for.
     Skipped(String),
@@ -75,11 +75,28 @@ impl Dispatcher {
         if waits { self.choose(id).err().unwrap_or_default() } else { Vec::new() }
     }
 
-    /// The names of the workflows that have to be over first.
-    pub fn waits_for(&self, workflow: &Workflow) -> Vec<String> {
-        let open = |id: &&WorkflowId| self.workflows.get(*id).is_some_and(|other| other.end.is_none());
-        let after = workflow.condition.after.iter().filter(open);
-        after.filter_map(|id| self.workflows.get(id)).map(|other| other.name.clone()).collect()
+    /// What a pending workflow waits for other than an agent, one sentence each.
+    pub fn blocked_by(&self, workflow: &Workflow) -> Vec<String> {
+        if *workflow.assignment.place() != Place::Pending {
+            return Vec::new();
+        }
+        let after = workflow.condition.after.iter().filter_map(|id| self.workflows.get(id));
+        let open = after.filter(|other| other.end.is_none());
+        let mut sentences: Vec<_> =
+            open.map(|other| format!("the workflow '{}' has to be over first", other.name)).collect();
+        if let Some(throttle) = workflow.condition.throttle.as_ref().filter(|throttle| self.is_full(throttle)) {
+            let Throttle { group, limit } = throttle;
+            sentences.push(format!("of '{group}' at most {limit} run at once, and so many do"));
+        }
+        sentences
+    }
+
+    fn is_full(&self, throttle: &Throttle) -> bool {
+        let runs = |other: &&Workflow| {
+            let is_kin = other.condition.throttle.as_ref().is_some_and(|kin| kin.group == throttle.group);
+            is_kin && !matches!(other.assignment.place(), Place::Pending | Place::Ended)
+        };
+        self.workflows.values().filter(runs).count() >= usize::try_from(throttle.limit).unwrap_or(usize::MAX)
     }
 
     /// Gives a workflow to an agent. False if it is not waiting, or the agent has no session.
@@ -140,14 +157,19 @@ impl Dispatcher {
             }
         }
         match failed {
-            None if condition.on_success => Turn::Ready,
-            Some(_) if condition.on_failure => Turn::Ready,
+            None if condition.on_success => self.throttled(condition),
+            Some(_) if condition.on_failure => self.throttled(condition),
             None => Turn::Skipped("It runs only after a failure, and there was none.".to_owned()),
             Some((name, state)) => Turn::Skipped(format!(
                 "It runs only after a success, and the workflow '{name}' ended as {}.",
                 state.as_str()
             )),
         }
+    }
+
+    fn throttled(&self, condition: &Condition) -> Turn {
+        let is_full = condition.throttle.as_ref().is_some_and(|throttle| self.is_full(throttle));
+        if is_full { Turn::Blocked } else { Turn::Ready }
     }
 
     fn skip_what_can_not_run(&mut self, now: Now) {

@@ -1,5 +1,6 @@
 //! Workflows come in, are stopped on request, and end.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use piculet_core::id::WorkflowId;
@@ -31,14 +32,16 @@ pub struct Submission {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {
     /// The queue is full.
-    #[error("{0} workflows wait or run already, and the server takes no more; try again when some are over")]
+    #[error("{0} workflows wait or run, and there is no room for more; try again when some are over")]
     QueueFull(usize),
     /// It doesn't fit into a message.
     #[error(
-        "the workload has {size} bytes, and a message to an agent may have {limit}; move data out of the environment \
-         and the commands"
+        "the workload '{name}' has {size} bytes, and a message to an agent may have {limit}; move data out of the \
+         environment and the commands"
     )]
     TooLarge {
+        /// Its name.
+        name: String,
         /// Its size.
         size: usize,
         /// The most that is taken.
@@ -63,20 +66,30 @@ pub enum CancelError {
 }
 
 impl Dispatcher {
-    /// Takes a workflow into the queue.
+    /// Takes workflows into the queue: all of them or none.
     ///
     /// # Errors
-    /// If there is no room for it, or it is too large to be sent.
-    pub fn submit(&mut self, submission: Submission, now: Now) -> Result<(), SubmitError> {
+    /// If there is no room for them, or one is too large to be sent.
+    pub fn submit(&mut self, submissions: Vec<Submission>, now: Now) -> Result<(), SubmitError> {
         let open = self.workflows.len() - self.over.len();
-        if open >= self.policy.limits.open_workflows {
+        if open + submissions.len() > self.policy.limits.open_workflows {
             return Err(SubmitError::QueueFull(open));
         }
-        let size = piculet_link::wire::workload::encode(&submission.spec).encoded_len();
         let limit = self.policy.limits.workload_bytes;
-        if size > limit {
-            return Err(SubmitError::TooLarge { size, limit });
+        let mut sizes = submissions.iter().map(|submission| {
+            (&submission.spec.name, piculet_link::wire::workload::encode(&submission.spec).encoded_len())
+        });
+        if let Some((name, size)) = sizes.find(|(_, size)| *size > limit) {
+            return Err(SubmitError::TooLarge { name: name.clone(), size, limit });
         }
+        for submission in submissions {
+            self.enqueue(submission, now);
+        }
+        self.place(now);
+        Ok(())
+    }
+
+    fn enqueue(&mut self, submission: Submission, now: Now) {
         let Submission { id, spec, condition, trace } = submission;
         self.submitted += 1;
         let workflow = Workflow {
@@ -94,15 +107,13 @@ impl Dispatcher {
             trace,
             spec: Some(Arc::new(spec)),
             driver: None,
-            refusals: std::collections::BTreeMap::new(),
+            refusals: BTreeMap::new(),
             refused_since: None,
         };
         self.workflows.insert(id.clone(), workflow);
         self.order.push(id.clone());
         self.queue.push_back(id.clone());
         self.touched.workflows.insert(id);
-        self.place(now);
-        Ok(())
     }
 
     /// Gives a waiting workflow to the agent behind a session, whatever its labels and its credit. False if that can't
@@ -138,7 +149,7 @@ impl Dispatcher {
         };
         let Some(session) = self.live_session(&instance) else { return Ok(()) };
         session.spoken = now.instant;
-        if !session.mailbox.cancel(run.clone(), stop.clone()) {
+        if !session.mailbox.cancel(run, stop.clone()) {
             session.credit.undo();
             self.finish(id, End { state: State::Canceled, at: now.time, error: stop.reason }, now);
         }

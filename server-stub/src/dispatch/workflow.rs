@@ -35,7 +35,7 @@ pub enum State {
     Canceled,
 }
 
-/// The workflows that another one waits for, and how they have to end.
+/// What a workflow waits for before it may go to an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
     /// All of these have to be over.
@@ -44,12 +44,23 @@ pub struct Condition {
     pub on_success: bool,
     /// Run if one of them didn't.
     pub on_failure: bool,
+    /// How many of its kind may run at once.
+    pub throttle: Option<Throttle>,
+}
+
+/// How many workflows of a group may run at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Throttle {
+    /// Those that share the limit.
+    pub group: String,
+    /// At least 1.
+    pub limit: u32,
 }
 
 impl Default for Condition {
     /// Waits for nothing.
     fn default() -> Self {
-        Self { after: Vec::new(), on_success: true, on_failure: false }
+        Self { after: Vec::new(), on_success: true, on_failure: false, throttle: None }
     }
 }
 

@@ -86,12 +86,12 @@ impl SessionHandle {
 
     /// Tells the agent to take no more work.
     pub fn drain(&self) {
-        self.stub.server.change(|state, now| state.dispatcher.set_intake(self.id, Intake::Closed, now));
+        self.stub.server.set_intake(self.hello.identity.instance.as_str(), Intake::Closed);
     }
 
     /// Tells the agent that it may take work again.
     pub fn resume(&self) {
-        self.stub.server.change(|state, now| state.dispatcher.set_intake(self.id, Intake::Open, now));
+        self.stub.server.set_intake(self.hello.identity.instance.as_str(), Intake::Open);
     }
 
     /// Asks the agent for a sign of life.

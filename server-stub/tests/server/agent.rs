@@ -52,6 +52,10 @@ pub(crate) fn labelled(mut hello: pb::Hello, labels: &[(&str, &str)]) -> pb::Hel
 
 /// A call whose first messages are these; `Ok` if the server welcomes it.
 pub(crate) async fn call(network: &Network, token: Option<&str>, first: Vec<Said>) -> Result<RawAgent, Status> {
+    call_over(channel(network).await, token, first).await
+}
+
+pub(crate) async fn call_over(channel: Channel, token: Option<&str>, first: Vec<Said>) -> Result<RawAgent, Status> {
     let (say, queue) = mpsc::channel(64);
     for message in first {
         say.send(pb::AgentMessage { message: Some(message) }).await.unwrap();
@@ -61,7 +65,7 @@ pub(crate) async fn call(network: &Network, token: Option<&str>, first: Vec<Said
         let value = MetadataValue::try_from(format!("Bearer {token}")).unwrap();
         request.metadata_mut().insert("authorization", value);
     }
-    let mut hear = AgentServiceClient::new(channel(network).await).connect(request).await?.into_inner();
+    let mut hear = AgentServiceClient::new(channel).connect(request).await?.into_inner();
     match next(&mut hear).await? {
         Some(Heard::Welcome(welcome)) => Ok(RawAgent { say, hear, welcome, assigns_received: 0 }),
         other => panic!("expected Welcome, got {other:?}"),
@@ -189,10 +193,16 @@ pub(crate) fn refused(assign: &pb::Assign, reason: &str, is_final: bool) -> Said
     Said::Refused(pb::Refused { stamp: stamp(assign, 1), reason: reason.to_owned(), r#final: is_final })
 }
 
+/// The id of the workload's first step: `build`, unless the server gave it another one.
+fn first_step(assign: &pb::Assign) -> String {
+    let stages = assign.workload.iter().flat_map(|workload| &workload.stages);
+    stages.flat_map(|stage| &stage.steps).next().expect("there is a step").id.clone()
+}
+
 pub(crate) fn step(assign: &pb::Assign, sequence: u64, state: pb::StepState, exit_code: Option<i32>) -> Said {
     Said::StepUpdate(pb::StepUpdate {
         stamp: stamp(assign, sequence),
-        step_id: "build".to_owned(),
+        step_id: first_step(assign),
         state: state.into(),
         attempt: 1,
         started_unix_nano: Some(1_700_000_000_000_000_000),
@@ -204,14 +214,19 @@ pub(crate) fn step(assign: &pb::Assign, sequence: u64, state: pb::StepState, exi
 }
 
 pub(crate) fn log(assign: &pb::Assign, sequence: u64, first_line: u64, lines: &[&str]) -> Said {
+    let bytes: Vec<_> = lines.iter().map(|line| line.as_bytes()).collect();
+    log_bytes(assign, sequence, first_line, &bytes)
+}
+
+pub(crate) fn log_bytes(assign: &pb::Assign, sequence: u64, first_line: u64, lines: &[&[u8]]) -> Said {
     let lines = lines.iter().map(|line| pb::LogLine {
         time_unix_nano: 1_700_000_000_000_000_000,
-        data: line.as_bytes().to_vec().into(),
+        data: line.to_vec().into(),
         continues: false,
     });
     Said::LogChunk(pb::LogChunk {
         stamp: stamp(assign, sequence),
-        step_id: "build".to_owned(),
+        step_id: first_step(assign),
         first_line,
         lines: lines.collect(),
         end: None,
@@ -221,7 +236,7 @@ pub(crate) fn log(assign: &pb::Assign, sequence: u64, first_line: u64, lines: &[
 pub(crate) fn log_end(assign: &pb::Assign, sequence: u64, total_lines: u64, total_bytes: u64) -> Said {
     Said::LogChunk(pb::LogChunk {
         stamp: stamp(assign, sequence),
-        step_id: "build".to_owned(),
+        step_id: first_step(assign),
         first_line: total_lines,
         lines: Vec::new(),
         end: Some(pb::LogEnd { total_lines, total_bytes }),

@@ -1,9 +1,14 @@
 //! The server at its borders: gRPC by a raw client of the generated crate over a network in memory, HTTP and the
 //! command line over loopback. Time is paused wherever nothing real is involved.
 
+#![expect(clippy::unwrap_used, reason = "a test that can't go on shall panic")]
+
 mod agent;
+mod api;
 mod assigning;
+mod cli;
 mod lease;
 mod refusals;
 mod resume;
 mod script;
+mod waiting;

@@ -1,0 +1,176 @@
+//! Logs: pages, and streams of one JSON object a line.
+
+use std::convert::Infallible;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream;
+use jiff::Timestamp;
+use piculet_core::report::LogLine;
+use serde::{Deserialize, Serialize};
+
+use super::error::ApiError;
+use crate::dispatch::State as WorkflowState;
+use crate::follow::{Follow, News};
+use crate::server::Server;
+use crate::view::{LookupError, StepView, find};
+
+/// The most lines of one page.
+const MAX_PAGE_LINES: usize = 10_000;
+/// Lines of a page where the caller doesn't say how many.
+const PAGE_LINES: usize = 1000;
+/// A stream is sent in pieces of about this many bytes.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// A line of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineView {
+    /// The name of the step that printed it.
+    pub step: String,
+    /// A step's first line is 0.
+    pub number: u64,
+    /// By the node's clock.
+    pub time: Timestamp,
+    /// Without the line end. Bytes that are no UTF-8 are shown as U+FFFD.
+    pub text: String,
+    /// Some bytes were no UTF-8.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub lossy: bool,
+}
+
+/// Some lines of a step's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPageView {
+    /// In the order of their numbers; a number that lacks is missing.
+    pub lines: Vec<LineView>,
+    /// The number to ask for next.
+    pub next: u64,
+    /// There are no lines after these, and none will come.
+    pub is_last: bool,
+    /// What is wrong with the log, if something is.
+    pub complaint: Option<String>,
+}
+
+/// A line of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogEvent {
+    /// A step printed a line.
+    Line(LineView),
+    /// A step changed its state. That it ended comes after its last line.
+    Step(StepView),
+    /// The workflow is over. The last.
+    End(EndView),
+}
+
+/// A workflow's end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndView {
+    /// A final state.
+    pub state: WorkflowState,
+    /// What went wrong apart from the steps; empty if nothing did.
+    pub error: String,
+}
+
+/// What part of a log is wanted.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Part {
+    #[serde(default)]
+    from: u64,
+    #[serde(default)]
+    count: Option<usize>,
+    #[serde(default)]
+    follow: Option<bool>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands skip_serializing_if a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+impl LineView {
+    fn new(step: &str, line: &LogLine) -> Self {
+        let text = String::from_utf8_lossy(&line.bytes);
+        let lossy = matches!(text, std::borrow::Cow::Owned(_));
+        Self { step: step.to_owned(), number: line.number, time: line.time, text: text.into_owned(), lossy }
+    }
+}
+
+type Wanted = Result<Query<Part>, axum::extract::rejection::QueryRejection>;
+
+fn wanted(part: Wanted) -> Result<Part, ApiError> {
+    match part {
+        Ok(Query(part)) => Ok(part),
+        Err(rejection) => Err(ApiError::new(StatusCode::BAD_REQUEST, "query-invalid", rejection.body_text())),
+    }
+}
+
+pub(super) async fn of_workflow(
+    State(server): State<Server>,
+    Path(workflow): Path<String>,
+    part: Wanted,
+) -> Result<Response, ApiError> {
+    let part = wanted(part)?;
+    if part.from != 0 || part.count.is_some() {
+        let message = "'from' and 'count' are for the log of one step";
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "query-invalid", message));
+    }
+    let follow = server.follow(&workflow, None, 0, part.follow.unwrap_or(false))?;
+    Ok(stream_of(follow))
+}
+
+pub(super) async fn of_step(
+    State(server): State<Server>,
+    Path((workflow, step)): Path<(String, String)>,
+    part: Wanted,
+) -> Result<Response, ApiError> {
+    let part = wanted(part)?;
+    if let Some(waits) = part.follow {
+        return Ok(stream_of(server.follow(&workflow, Some(&step), part.from, waits)?));
+    }
+    let count = part.count.unwrap_or(PAGE_LINES).min(MAX_PAGE_LINES);
+    let page = server.look(|dispatcher| {
+        let workflow = find(dispatcher, &workflow)?;
+        let record = workflow.ledger.step(&step);
+        let record = record.ok_or_else(|| LookupError::NoStep { workflow: workflow.name.clone(), step })?;
+        let page = record.log.page(part.from, count);
+        let is_over = workflow.end.is_some();
+        Ok::<_, LookupError>(LogPageView {
+            is_last: page.is_last || (is_over && page.lines.len() < count),
+            lines: page.lines.iter().map(|line| LineView::new(&record.name, line)).collect(),
+            next: page.next,
+            complaint: record.log.complaint(is_over),
+        })
+    })?;
+    Ok(Json(page).into_response())
+}
+
+fn stream_of(follow: Follow) -> Response {
+    let pieces = stream::unfold(follow, |mut follow| async move {
+        let mut piece = event(follow.next().await?);
+        while piece.len() < PIECE_BYTES
+            && let Some(news) = follow.ready()
+        {
+            piece.extend_from_slice(&event(news));
+        }
+        Some((Ok::<_, Infallible>(Bytes::from(piece)), follow))
+    });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(pieces)).into_response()
+}
+
+fn event(news: News) -> Vec<u8> {
+    let event = match news {
+        News::Line { step, line } => LogEvent::Line(LineView::new(&step, &line)),
+        News::Step(step) => LogEvent::Step(step),
+        News::End(workflow) => LogEvent::End(EndView { state: workflow.state, error: workflow.error }),
+    };
+    // These types have neither maps with keys that are no strings nor anything that fails by itself.
+    let mut line = serde_json::to_vec(&event).unwrap_or_default();
+    line.push(b'\n');
+    line
+}

@@ -1,0 +1,91 @@
+//! The command line: `serve` is the server, the other commands talk to one over its HTTP API.
+//!
+//! Each command is a module with its options (`Args`) and a function `run`. To add one, add a module and a line to
+//! [`Command`] and [`run`].
+
+mod agents;
+mod cancel;
+mod client;
+#[cfg(feature = "demo")]
+mod demo;
+mod exit;
+mod list;
+mod logs;
+mod output;
+mod serve;
+mod submit;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use exit::{Exit, Failure};
+use output::Output;
+
+/// A Woodpecker-style CI server for piculet agents.
+#[derive(Debug, Parser)]
+#[command(name = "piculet-server", version, after_help = exit::HELP)]
+struct Cli {
+    /// Print JSON instead of text for people.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Listen for agents and for the commands below.
+    Serve(serve::Args),
+    /// Run pipeline files here and now: server, agent and cluster in one process.
+    #[cfg(feature = "demo")]
+    Demo(server_stub::demo::Options),
+    /// Submit pipeline files or workloads.
+    Submit(submit::Args),
+    /// Show the logs of a workflow.
+    Logs(logs::Args),
+    /// Stop a workflow.
+    Cancel(cancel::Args),
+    /// List workflows, or show one.
+    List(list::Args),
+    /// List agents, or let one take no more work.
+    Agents(agents::Args),
+}
+
+/// Runs the command line of this process.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way, too; they are no failures.
+            let exit = if error.use_stderr() { Exit::BadInput } else { Exit::Done };
+            let _nobody_reads = error.print();
+            return exit.into();
+        }
+    };
+    let mut output = Output::new(cli.json);
+    match run(cli.command, &mut output) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            output.failure(&failure);
+            failure.exit().into()
+        }
+    }
+}
+
+fn run(command: Command, output: &mut Output) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Internal(error.to_string()))?;
+    runtime.block_on(async {
+        match command {
+            Command::Serve(args) => serve::run(args, output).await,
+            #[cfg(feature = "demo")]
+            Command::Demo(options) => demo::run(&options, output).await,
+            Command::Submit(args) => submit::run(args, output).await,
+            Command::Logs(args) => logs::run(args, output).await,
+            Command::Cancel(args) => cancel::run(args, output).await,
+            Command::List(args) => list::run(args, output).await,
+            Command::Agents(args) => agents::run(args, output).await,
+        }
+    })
+}

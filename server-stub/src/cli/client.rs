@@ -1,0 +1,180 @@
+//! Calls of the HTTP API.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::uri::{Authority, Scheme};
+use http::{Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use piculet_core::secret::Secret;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use server_stub::api::ErrorView;
+use tokio::net::TcpStream;
+
+use super::exit::Failure;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Which server, and with which token.
+#[derive(Debug, clap::Args)]
+pub(super) struct Target {
+    /// The server's HTTP address.
+    #[arg(long, value_name = "URL", env = "PICULET_SERVER_API", default_value = "http://127.0.0.1:9080")]
+    server: Uri,
+    /// A file with the token that the server's HTTP API asks for.
+    #[arg(long, value_name = "FILE", env = "PICULET_SERVER_API_TOKEN_FILE")]
+    api_token_file: Option<PathBuf>,
+}
+
+/// Speaks to one server.
+#[derive(Debug)]
+pub(super) struct Client {
+    authority: Authority,
+    token: Option<Secret>,
+}
+
+/// An answer that comes line by line.
+#[derive(Debug)]
+pub(super) struct Lines {
+    server: String,
+    body: Incoming,
+    rest: BytesMut,
+}
+
+impl Target {
+    pub(super) fn client(&self) -> Result<Client, Failure> {
+        let token = self.api_token_file.as_deref().map(super::serve::read_token).transpose()?;
+        let authority = self.server.authority().filter(|_| self.server.scheme() == Some(&Scheme::HTTP)).cloned();
+        match authority {
+            Some(authority) if matches!(self.server.path(), "" | "/") => Ok(Client { authority, token }),
+            _ => Err(Failure::BadInput(format!(
+                "--server {} is no address of the HTTP API; it looks like http://127.0.0.1:9080",
+                self.server
+            ))),
+        }
+    }
+}
+
+/// A part of a path, whatever is in it.
+pub(super) fn segment(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // A String takes all that is written.
+            write!(encoded, "%{byte:02X}").ok();
+        }
+    }
+    encoded
+}
+
+impl Client {
+    /// Asks.
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.answer(self.call(Method::GET, path, Bytes::new()).await?).await
+    }
+
+    /// Tells.
+    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
+        let body = serde_json::to_vec(body).map_err(|error| Failure::Internal(error.to_string()))?;
+        self.answer(self.call(Method::POST, path, body.into()).await?).await
+    }
+
+    /// Asks for lines, as they come.
+    pub(super) async fn lines(&self, path: &str) -> Result<Lines, Failure> {
+        let response = self.call(Method::GET, path, Bytes::new()).await?;
+        if !response.status().is_success() {
+            return Err(self.refusal(response).await?);
+        }
+        Ok(Lines { server: self.authority.to_string(), body: response.into_body(), rest: BytesMut::new() })
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, Failure> {
+        let port = self.authority.port_u16().unwrap_or(80);
+        let host = self.authority.host().trim_start_matches('[').trim_end_matches(']');
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((host, port))).await;
+        let connection = match connected {
+            Ok(connection) => connection.map_err(|error| self.unreachable(error))?,
+            Err(_) => return Err(self.unreachable(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()))),
+        };
+        let handshake = http1::handshake(TokioIo::new(connection)).await;
+        let (mut sender, connection) = handshake.map_err(|error| self.unreachable(error))?;
+        // It ends with the answer; what goes wrong there is seen here too.
+        tokio::spawn(connection);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, self.authority.as_str())
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.expose()));
+        }
+        let request = request.body(Full::new(body)).map_err(|error| Failure::BadInput(error.to_string()))?;
+        sender.send_request(request).await.map_err(|error| self.unreachable(error))
+    }
+
+    async fn answer<T: DeserializeOwned>(&self, response: Response<Incoming>) -> Result<T, Failure> {
+        if !response.status().is_success() {
+            return Err(self.refusal(response).await?);
+        }
+        let body = response.into_body().collect().await.map_err(|error| self.unreachable(error))?.to_bytes();
+        serde_json::from_slice(&body).map_err(|error| self.unreachable(format!("its answer makes no sense: {error}")))
+    }
+
+    async fn refusal(&self, response: Response<Incoming>) -> Result<Failure, Failure> {
+        let status = response.status();
+        let body = response.into_body().collect().await.map_err(|error| self.unreachable(error))?.to_bytes();
+        let error = serde_json::from_slice(&body).unwrap_or_else(|_| not_ours(status));
+        Ok(Failure::Refused { status, error })
+    }
+
+    fn unreachable(&self, reason: impl ToString) -> Failure {
+        Failure::Unreachable { server: self.authority.to_string(), reason: reason.to_string() }
+    }
+}
+
+/// An error that the API didn't tell: something else listens there, or stands between.
+fn not_ours(status: StatusCode) -> ErrorView {
+    ErrorView {
+        code: "foreign-answer".to_owned(),
+        message: format!("the answer was {status}, and not one of a piculet-server"),
+        diagnostics: Vec::new(),
+    }
+}
+
+impl Lines {
+    /// The next line; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        loop {
+            if let Some(end) = self.rest.iter().position(|&byte| byte == b'\n') {
+                let line = self.rest.split_to(end + 1).freeze();
+                return Ok(Some(line.slice(..end)));
+            }
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Ok(frame)) => self.rest.extend_from_slice(&frame.into_data().unwrap_or_default()),
+                Some(Err(error)) => {
+                    return Err(Failure::Unreachable { server: self.server.clone(), reason: error.to_string() });
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::segment;
+
+    #[test]
+    fn a_segment_holds_any_text() {
+        assert_eq!(segment("build it/\u{fc}?"), "build%20it%2F%C3%BC%3F");
+        assert_eq!(segment("a-Z_0.9~"), "a-Z_0.9~");
+    }
+}

@@ -1,0 +1,185 @@
+//! `serve`: the server itself.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use piculet_core::secret::Secret;
+use server_stub::dispatch::Timing;
+use server_stub::serve::{Tls, bind};
+use server_stub::server::{Config, Server};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::exit::{Exit, Failure};
+use super::output::Output;
+
+/// How long open connections may take to end.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Options of `serve`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Where agents connect (gRPC).
+    #[arg(long, value_name = "ADDR", env = "PICULET_SERVER_LISTEN", default_value = "127.0.0.1:9443")]
+    listen: SocketAddr,
+    /// Where the other commands connect (HTTP).
+    #[arg(long, value_name = "ADDR", env = "PICULET_SERVER_HTTP", default_value = "127.0.0.1:9080")]
+    http: SocketAddr,
+    /// The token that agents have to present; a file with it is safer.
+    #[arg(long, env = "PICULET_SERVER_TOKEN", hide_env_values = true, conflicts_with = "token_file")]
+    token: Option<String>,
+    /// A file with the token that agents have to present.
+    #[arg(long, value_name = "FILE", env = "PICULET_SERVER_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+    /// A file with the token that the HTTP API asks for; needed if it isn't on a loopback address.
+    #[arg(long, value_name = "FILE", env = "PICULET_SERVER_API_TOKEN_FILE")]
+    api_token_file: Option<PathBuf>,
+    /// The certificate chain for agents, PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its key, PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Let only agents in whose certificate comes from this authority, PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
+    /// The server's identity, from which object names are made. Everything is kept in memory, so the default is a new
+    /// one at each start.
+    #[arg(long, value_name = "ID")]
+    server_id: Option<String>,
+    /// How long a workflow waits for an agent that went away with it.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    lost_after: Duration,
+    /// What is logged, as in `info,server_stub=debug`.
+    #[arg(long, value_name = "FILTER", env = "PICULET_SERVER_LOG", default_value = "info")]
+    log: String,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = text.parse::<SignedDuration>().map_err(|error| error.to_string())?;
+    Duration::try_from(duration).map_err(|_| "it has to be positive".to_owned())
+}
+
+/// Reads a token from a file; white space around it doesn't count.
+pub(super) fn read_token(path: &Path) -> Result<Secret, Failure> {
+    let text = String::from_utf8(read(path)?);
+    match text.as_deref().map(str::trim) {
+        Ok("") => Err(Failure::BadInput(format!("the token file {} is empty", path.display()))),
+        Ok(token) if token.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Secret::new(token)),
+        _ => Err(Failure::BadInput(format!("the token in {} has to be one word of ASCII", path.display()))),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path).map_err(|error| Failure::Unreadable { path: path.to_owned(), error })
+}
+
+impl Args {
+    fn config(&self) -> Result<Config, Failure> {
+        let from_file = self.token_file.as_deref().map(read_token).transpose()?;
+        let agent_token = from_file.or_else(|| self.token.as_deref().map(Secret::new));
+        let api_token = self.api_token_file.as_deref().map(read_token).transpose()?;
+        for (option, address, token, remedy) in [
+            ("--listen", self.listen, &agent_token, "--token-file"),
+            ("--http", self.http, &api_token, "--api-token-file"),
+        ] {
+            if token.is_none() && !address.ip().is_loopback() {
+                return Err(Failure::BadInput(format!(
+                    "{option} {address} can be reached from other machines, and everybody there would be let in; \
+                     give {remedy} too"
+                )));
+            }
+        }
+        let mut config = Config {
+            agent_token,
+            api_token,
+            timing: Timing { lost_after: self.lost_after, ..Timing::default() },
+            ..Config::default()
+        };
+        if let Some(id) = &self.server_id {
+            config.server_id.clone_from(id);
+        }
+        Ok(config)
+    }
+
+    fn tls(&self) -> Result<Option<Tls>, Failure> {
+        let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) else { return Ok(None) };
+        let authority = self.tls_client_ca.as_deref().map(read).transpose()?;
+        Ok(Some(Tls::new(&read(certificate)?, &read(key)?, authority.as_deref())))
+    }
+}
+
+/// Serves until a signal comes.
+pub(super) async fn run(args: Args, output: &mut Output) -> Result<Exit, Failure> {
+    let filter = EnvFilter::try_new(&args.log).map_err(|error| Failure::BadInput(format!("--log: {error}")))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if output.is_json() {
+        log.json().init()
+    } else {
+        log.init()
+    }
+    // The one crypto provider of the process. It fails only if there is one already.
+    let _first = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let mut terminate = listen_for(SignalKind::terminate())?;
+    let mut interrupt = listen_for(SignalKind::interrupt())?;
+
+    let (config, tls) = (args.config()?, args.tls()?);
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    if tls.is_none() && !args.listen.ip().is_loopback() {
+        tracing::warn!("agents connect without TLS: their token and the secrets of workflows can be read on the way");
+    }
+    let (agents, api) = (bind(args.listen).await?, bind(args.http).await?);
+    let address = |listener: &tokio::net::TcpListener| listener.local_addr().unwrap_or(args.listen);
+    let (agents_url, api_url) = (format!("{scheme}://{}", address(&agents)), format!("http://{}", address(&api)));
+    let server = Server::start(config);
+    let mut serving_agents = tokio::spawn(server.serve_agents(agents, tls)?);
+    let mut serving_api = tokio::spawn(server.serve_api(api));
+    if output.is_json() {
+        output.json(&serde_json::json!({ "agents": agents_url, "api": api_url }))?;
+    } else {
+        output.line(&format!("agents: {agents_url}"))?;
+        output.line(&format!("api: {api_url}"))?;
+    }
+
+    let broken = |ended: Result<Result<(), _>, tokio::task::JoinError>| match ended {
+        Ok(ended) => ended.map_err(Failure::Serve),
+        Err(error) => Err(Failure::Internal(error.to_string())),
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        ended = &mut serving_agents => return broken(ended).map(|()| Exit::Done),
+        ended = &mut serving_api => return broken(ended).map(|()| Exit::Done),
+    }
+    tracing::info!("shutting down; a second signal ends the server at once");
+    let shut_down = async {
+        server.shut_down(GRACE).await;
+        // Connections that don't end by themselves are cut with the process.
+        tokio::time::timeout(GRACE, async { tokio::join!(serving_agents, serving_api) }).await.ok();
+    };
+    tokio::select! {
+        () = shut_down => Ok(Exit::Done),
+        _ = terminate.recv() => Ok(Exit::Aborted),
+        _ = interrupt.recv() => Ok(Exit::Aborted),
+    }
+}
+
+fn listen_for(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::Internal(format!("signals can't be listened for: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::duration;
+    use std::time::Duration;
+
+    #[test]
+    fn durations_are_written_as_people_do() {
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("1h 30s"), Ok(Duration::from_secs(3630)));
+        assert!(duration("-1s").is_err());
+        assert!(duration("soon").is_err());
+    }
+}

@@ -1,0 +1,181 @@
+//! `submit`: hands in pipeline files and workloads.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use piculet_core::secret::Secret;
+use piculet_core::workload::WorkloadSpec;
+use server_stub::api::Submitted;
+use server_stub::dispatch::State;
+use server_stub::submission::{ContextText, FileText, Request};
+use server_stub::view::WorkflowView;
+
+use super::client::{Client, Target, segment};
+use super::exit::{Exit, Failure};
+use super::list;
+use super::logs::{self, Style};
+use super::output::Output;
+
+/// Options of `submit`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Pipeline files of one pipeline.
+    #[arg(value_name = "FILE", required_unless_present = "workload")]
+    files: Vec<PathBuf>,
+    /// Workload files (YAML or JSON): workflows as agents get them.
+    #[arg(long, value_name = "FILE")]
+    workload: Vec<PathBuf>,
+    /// The event that the pipeline runs for.
+    #[arg(long, default_value = "push")]
+    event: String,
+    /// The branch; for a pull request the one that it is for.
+    #[arg(long, default_value = "main")]
+    branch: String,
+    /// A variable. A CI_* name that pipelines know sets what it stands for, as in CI_REPO=owner/name.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    var: Vec<(String, String)>,
+    /// A secret, for the steps that name it. Other users of this machine may see it; --secret-file hides it.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = secret)]
+    secret: Vec<(String, Secret)>,
+    /// A secret from a file. A line end at its end doesn't count.
+    #[arg(long, value_name = "NAME=FILE", value_parser = pair)]
+    secret_file: Vec<(String, String)>,
+    /// A label for placement; those of a file win.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    label: Vec<(String, String)>,
+    /// How long each workflow may take.
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<SignedDuration>,
+    /// Wait until all workflows are over; exit code 1 if one failed.
+    #[arg(long)]
+    wait: bool,
+    /// Show the logs while waiting.
+    #[arg(long, short, requires = "wait")]
+    follow: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("it has to be NAME=VALUE".to_owned()),
+    }
+}
+
+fn secret(text: &str) -> Result<(String, Secret), String> {
+    pair(text).map(|(name, value)| (name, Secret::new(value)))
+}
+
+fn read_text(path: &Path) -> Result<String, Failure> {
+    let bytes = std::fs::read(path).map_err(|error| Failure::Unreadable { path: path.to_owned(), error })?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Failure::BadInput(format!("{} is no text: the byte at {at} is not UTF-8", path.display()))
+    })
+}
+
+fn read_workload(path: &Path) -> Result<WorkloadSpec, Failure> {
+    let text = read_text(path)?;
+    // Without the lines around the fault: they may hold secrets.
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(&text, options)
+        .map_err(|error| Failure::BadInput(format!("{} is no workload: {error}", path.display())))
+}
+
+impl Args {
+    fn request(&self) -> Result<Request, Failure> {
+        let mut secrets: BTreeMap<_, _> = self.secret.iter().cloned().collect();
+        for (name, path) in &self.secret_file {
+            let text = read_text(Path::new(path))?;
+            let text = text.strip_suffix('\n').unwrap_or(&text);
+            secrets.insert(name.clone(), Secret::new(text.strip_suffix('\r').unwrap_or(text)));
+        }
+        let file = |path: &PathBuf| {
+            let name = path.to_string_lossy().into_owned();
+            Ok::<_, Failure>(FileText { name, text: read_text(path)? })
+        };
+        let seconds = |timeout: SignedDuration| match u64::try_from(timeout.as_secs()) {
+            Ok(seconds @ 1..) => Ok(seconds),
+            _ => Err(Failure::BadInput("--timeout has to be a second or more".to_owned())),
+        };
+        Ok(Request {
+            files: self.files.iter().map(file).collect::<Result<_, _>>()?,
+            context: ContextText {
+                event: self.event.clone(),
+                branch: self.branch.clone(),
+                variables: self.var.iter().cloned().collect(),
+                secrets,
+                timeout_seconds: self.timeout.map(seconds).transpose()?,
+            },
+            workloads: self.workload.iter().map(|path| read_workload(path)).collect::<Result<_, _>>()?,
+            labels: self.label.iter().cloned().collect(),
+        })
+    }
+}
+
+/// Submits, and waits if that is asked for.
+pub(super) async fn run(args: Args, output: &mut Output) -> Result<Exit, Failure> {
+    let client = args.target.client()?;
+    let submitted: Submitted = client.post("/api/workflows", &args.request()?).await?;
+    if !submitted.warnings_text.is_empty() && !output.is_json() {
+        output.note(&submitted.warnings_text);
+    }
+    if !args.wait {
+        tell(&submitted, output)?;
+        return Ok(Exit::Done);
+    }
+    if !output.is_json() {
+        for workflow in &submitted.filtered {
+            output.note(&format!("{}: does not run: {}", workflow.name, workflow.why));
+        }
+    }
+    let mut ended = Vec::new();
+    for workflow in &submitted.workflows {
+        if args.follow && !output.is_json() {
+            let style = if submitted.workflows.len() > 1 { Style::WithWorkflow } else { Style::WithStep };
+            logs::print(&client, &workflow.id, &workflow.name, None, true, style, output).await?;
+        }
+        ended.push(wait(&client, &workflow.id).await?);
+    }
+    if output.is_json() {
+        output.json(&server_stub::api::WorkflowList { workflows: ended.clone() })?;
+    } else {
+        list::print(&ended, output)?;
+    }
+    let is_good = |workflow: &WorkflowView| matches!(workflow.state, State::Success | State::Skipped);
+    Ok(if ended.iter().all(is_good) { Exit::Done } else { Exit::Failed })
+}
+
+fn tell(submitted: &Submitted, output: &mut Output) -> Result<(), Failure> {
+    if output.is_json() {
+        return output.json(submitted);
+    }
+    for workflow in &submitted.workflows {
+        output.line(&format!("{}  {}  {}", workflow.number, workflow.id, workflow.name))?;
+        for step in &workflow.skipped {
+            output.note(&format!("{}: the step '{}' does not run: {}", workflow.name, step.name, step.why));
+        }
+    }
+    for workflow in &submitted.filtered {
+        output.note(&format!("{}: does not run: {}", workflow.name, workflow.why));
+    }
+    Ok(())
+}
+
+/// Waits for the end of a workflow, over as many calls as that takes.
+async fn wait(client: &Client, id: &str) -> Result<WorkflowView, Failure> {
+    loop {
+        let workflow: WorkflowView = client.get(&format!("/api/workflows/{}", segment(id))).await?;
+        if workflow.state.is_final() {
+            return Ok(workflow);
+        }
+        // Says what happens until the end; only its end is of interest.
+        let mut lines = client.lines(&format!("/api/workflows/{}/log?follow=true", segment(id))).await?;
+        while lines.next().await?.is_some() {}
+        // A server that goes ends the answer early; the next call tells.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}

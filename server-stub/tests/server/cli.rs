@@ -1,0 +1,226 @@
+//! The program, as a process.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use assert_cmd::assert::OutputAssertExt;
+use piculet_proto::v1 as pb;
+use piculet_proto::v1::agent_message::Message as Said;
+use serde_json::Value;
+use tempfile::TempDir;
+use tonic::transport::Endpoint;
+
+use crate::agent::{RawAgent, accepted, call_over, finished, hello, log, log_end, step};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_piculet-server");
+
+const FILE: &str = "skip_clone: true\nsteps:\n  - {name: build it, image: alpine, commands: [make]}\n";
+
+/// A server process; it is ended with the value.
+struct Served {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    agents: String,
+    api: String,
+    folder: TempDir,
+}
+
+impl Served {
+    fn start(options: &[&str]) -> Self {
+        let folder = TempDir::new().unwrap();
+        let mut child = Command::new(BINARY)
+            .args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log", "warn"])
+            .args(options)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut address = |prefix: &str| {
+            let mut line = String::new();
+            stdout.read_line(&mut line).unwrap();
+            line.trim().strip_prefix(prefix).unwrap_or_else(|| panic!("{line:?}")).to_owned()
+        };
+        let (agents, api) = (address("agents: "), address("api: "));
+        Self { child, stdout, agents, api, folder }
+    }
+
+    fn file(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        write(&self.folder, name, text)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        command(&self.api, arguments)
+    }
+
+    async fn agent(&self, token: Option<&str>) -> RawAgent {
+        let channel = Endpoint::from_shared(self.agents.clone()).unwrap().connect().await.unwrap();
+        let agent = call_over(channel, token, vec![Said::Hello(hello("agent"))]).await.unwrap();
+        agent.demand(4).await;
+        agent
+    }
+
+    fn terminate(&mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn write(folder: &TempDir, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+    let path = folder.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn command(api: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(BINARY);
+    command.args(arguments).args(["--server", api]);
+    command
+}
+
+fn stdout(mut command: Command) -> String {
+    String::from_utf8(command.assert().success().get_output().stdout.clone()).unwrap()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_workflow_goes_its_way() {
+    let mut served = Served::start(&[]);
+    let file = served.file("test.yaml", FILE);
+    let mut submit = served.command(&["submit", text(&file), "--wait", "--follow"]);
+    let submit = submit.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut agent = served.agent(None).await;
+    let assign = agent.assign().await;
+    agent.say(accepted(&assign)).await;
+    agent.say(step(&assign, 2, pb::StepState::Running, None)).await;
+    agent.say(log(&assign, 3, 0, &["making", "made"])).await;
+    agent.say(log_end(&assign, 4, 2, 10)).await;
+    agent.say(step(&assign, 5, pb::StepState::Failure, Some(7))).await;
+    agent.say(finished(&assign, 6, pb::WorkflowState::Failure)).await;
+    let output = submit.wait_with_output().unwrap();
+    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    let lines: Vec<_> = out.lines().collect();
+    assert_eq!(lines[..2], ["[build it] making", "[build it] made"]);
+    assert_eq!(lines[3].split_whitespace().collect::<Vec<_>>(), ["1", "test", "failure", "agent"]);
+    assert!(err.contains("step 'build it': failure (exit code 7)"), "{err}");
+
+    assert_eq!(stdout(served.command(&["logs", "1", "build it"])), "making\nmade\n");
+    assert_eq!(stdout(served.command(&["logs", "-f", "test"])), "[build it] making\n[build it] made\n");
+    let shown = stdout(served.command(&["list", "1"]));
+    assert!(shown.lines().any(|line| line.split_whitespace().eq(["build", "it", "failure", "7", "2"])), "{shown}");
+    let agents: Value = serde_json::from_str(&stdout(served.command(&["agents", "--json"]))).unwrap();
+    assert_eq!((&agents["agents"][0]["name"], &agents["agents"][0]["state"]), (&"agent".into(), &"connected".into()));
+
+    // A signal ends sessions and the process; nothing more is printed.
+    let ended = tokio::spawn(async move { agent.end().await });
+    assert_eq!(served.terminate(), Some(0));
+    assert_eq!(ended.await.unwrap().message(), "the server is shutting down");
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut served.stdout, &mut rest).unwrap();
+    assert_eq!(rest, "");
+}
+
+#[test]
+fn a_workflow_without_an_agent_says_so_and_can_be_cancelled() {
+    let served = Served::start(&[]);
+    let file = served.file("test.yaml", FILE);
+    let submitted: Value = serde_json::from_str(&stdout(served.command(&["submit", text(&file), "--json"]))).unwrap();
+    assert_eq!(submitted["workflows"][0]["number"], 1);
+    let list = stdout(served.command(&["list"]));
+    assert!(list.contains("no agent is connected"), "{list}");
+    assert_eq!(stdout(served.command(&["cancel", "1", "--reason", "never mind"])), "1  test  canceled\n");
+    let again = served.command(&["cancel", "1"]).assert().code(2);
+    let error = String::from_utf8(again.get_output().stderr.clone()).unwrap();
+    assert!(error.starts_with("error[workflow-over]: the workflow '"), "{error}");
+}
+
+#[test]
+fn workload_files_are_taken_too() {
+    let served = Served::start(&[]);
+    let good = "name: raw\nstages:\n  - steps:\n      - {id: a, name: one, image: alpine, commands: [make]}\n";
+    let good = served.file("good.yaml", good);
+    let submitted = stdout(served.command(&["submit", "--workload", text(&good), "--label", "region=eu"]));
+    assert!(submitted.trim().ends_with("  raw"), "{submitted}");
+    let bad = served.file("bad.yaml", "name: raw\nsecrets: [hunter2hunter2]\nstaegs: []\n");
+    let failed = served.command(&["submit", "--workload", text(&bad)]).assert().code(2);
+    let error = String::from_utf8(failed.get_output().stderr.clone()).unwrap();
+    assert!(error.contains("staegs") && !error.contains("hunter2hunter2"), "{error}");
+}
+
+#[test]
+fn bad_input_has_exit_code_2() {
+    let served = Served::start(&[]);
+    let broken = served.file("broken.yaml", "steps: [\n");
+    let binary = served.file("binary.yaml", b"steps: \xff\n");
+    let good = served.file("good.yaml", FILE);
+    for (arguments, words) in [
+        (vec!["submit", text(&broken)], "error[pipeline-invalid]: "),
+        (vec!["submit", text(&broken)], "broken.yaml:"),
+        (vec!["submit", text(&binary)], "is no text: the byte at 7 is not UTF-8"),
+        (vec!["submit", "/nowhere/file.yaml"], "can't read /nowhere/file.yaml"),
+        (vec!["submit", text(&good), "--event", "shove"], "error[context-invalid]: "),
+        (vec!["submit", text(&good), "--secret", "hunter2hunter2"], "it has to be NAME=VALUE"),
+        (vec!["submit", text(&good), "--timeout", "0s"], "--timeout has to be a second or more"),
+        (vec!["submit"], "required"),
+        (vec!["logs", "9"], "error[workflow-unknown]: there is no workflow '9'"),
+        (vec!["agents", "--drain", "nobody"], "error[agent-unknown]: "),
+        (vec!["dance"], "unrecognized subcommand"),
+    ] {
+        let failed = served.command(&arguments).assert().code(2);
+        let error = String::from_utf8(failed.get_output().stderr.clone()).unwrap();
+        assert!(error.contains(words), "{arguments:?}: {error}");
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_has_exit_code_69() {
+    // Nobody listens there: the port was free a moment ago.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let failed = command(&format!("http://{free}"), &["list"]).assert().code(69);
+    let error = String::from_utf8(failed.get_output().stderr.clone()).unwrap();
+    assert!(error.starts_with(&format!("error[unreachable]: can't reach the server at {free}")), "{error}");
+    command("https://127.0.0.1:1", &["list"]).assert().code(2);
+}
+
+#[test]
+fn an_address_in_use_has_exit_code_69() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let failed = Command::new(BINARY).args(["serve", "--listen", &address]).assert().code(69);
+    let error = String::from_utf8(failed.get_output().stderr.clone()).unwrap();
+    assert!(error.contains(&format!("error[listen]: can't listen on {address}")), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_are_asked_for_on_both_sides() {
+    let folder = TempDir::new().unwrap();
+    let (agent_token, api_token) = (write(&folder, "agent", "for-agents\n"), write(&folder, "api", "for-people\n"));
+    let served = Served::start(&["--token-file", text(&agent_token), "--api-token-file", text(&api_token)]);
+    let failed = served.command(&["list"]).assert().code(77);
+    let error = String::from_utf8(failed.get_output().stderr.clone()).unwrap();
+    assert!(error.starts_with("error[unauthorised]: "), "{error}");
+    served.command(&["list", "--api-token-file", text(&agent_token)]).assert().code(77);
+    served.command(&["list", "--api-token-file", text(&api_token)]).assert().success();
+    served.agent(Some("for-agents")).await;
+}
+
+#[test]
+fn nobody_is_let_in_from_elsewhere_without_a_token() {
+    for (option, remedy) in [("--listen", "--token-file"), ("--http", "--api-token-file")] {
+        let failed = Command::new(BINARY).args(["serve", option, "0.0.0.0:0"]).assert().code(2);
+        let error = String::from_utf8(failed.get_output().stderr.clone()).unwrap();
+        assert!(error.contains(&format!("{option} 0.0.0.0:0")) && error.contains(remedy), "{error}");
+    }
+}

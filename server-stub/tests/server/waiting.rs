@@ -1,0 +1,103 @@
+//! Workflows that wait for each other, and lists that stay short.
+
+use piculet_core::id::WorkflowId;
+use piculet_proto::v1 as pb;
+use server_stub::dispatch::{Condition, Limits, State, Submission, Throttle};
+use server_stub::server::Config;
+use server_stub::stub::Stub;
+
+use crate::agent::{RawAgent, finished, hello, step, workload};
+
+fn submission(name: &str, condition: Condition) -> Submission {
+    Submission { id: WorkflowId::new(name), spec: workload(name), condition, trace: None }
+}
+
+fn after(names: &[&str], on_success: bool, on_failure: bool) -> Condition {
+    let after = names.iter().map(|&name| WorkflowId::new(name)).collect();
+    Condition { after, on_success, on_failure, throttle: None }
+}
+
+async fn run(agent: &mut RawAgent, assign: &pb::Assign, exit_code: i32) {
+    let (step_state, state) = match exit_code {
+        0 => (pb::StepState::Success, pb::WorkflowState::Success),
+        _ => (pb::StepState::Failure, pb::WorkflowState::Failure),
+    };
+    agent.accept(assign).await;
+    agent.say(step(assign, 2, step_state, Some(exit_code))).await;
+    agent.say(finished(assign, 3, state)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workflow_waits_for_those_that_it_depends_on() {
+    let stub = Stub::start(Config::default());
+    let submissions = vec![
+        submission("deploy", after(&["build"], true, false)),
+        submission("cleanup", after(&["build"], true, true)),
+        submission("alarm", after(&["build"], false, true)),
+        submission("celebrate", after(&["deploy"], true, false)),
+        submission("build", Condition::default()),
+    ];
+    stub.server().submit(submissions).unwrap();
+    let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 4).await;
+    let build = agent.assign().await;
+    assert_eq!(build.workflow_id, "build");
+    let view = |name: &str| stub.workflow(&WorkflowId::new(name));
+    assert_eq!(view("deploy").waiting, ["the workflow 'build' has to be over first"]);
+    run(&mut agent, &build, 1).await;
+    stub.ended(&WorkflowId::new("build")).await;
+    assert_eq!(view("deploy").state, State::Skipped);
+    assert_eq!(view("deploy").error, "It runs only after a success, and the workflow 'build' ended as failure.");
+    assert_eq!(view("celebrate").state, State::Skipped, "what waits for a skipped one is skipped too");
+    let next = loop {
+        if let pb::server_message::Message::Assign(assign) = agent.hear().await {
+            break assign;
+        }
+    };
+    assert_eq!(next.workflow_id, "cleanup");
+    let next = loop {
+        if let pb::server_message::Message::Assign(assign) = agent.hear().await {
+            break assign;
+        }
+    };
+    assert_eq!(next.workflow_id, "alarm");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_group_only_so_many_run_at_once() {
+    let stub = Stub::start(Config::default());
+    let throttle = || Some(Throttle { group: "acme/shop:deploys".into(), limit: 1 });
+    let limited = |name: &str| submission(name, Condition { throttle: throttle(), ..Condition::default() });
+    stub.server().submit(vec![limited("one"), limited("two"), submission("free", Condition::default())]).unwrap();
+    let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 4).await;
+    let one = agent.assign().await;
+    assert_eq!((one.workflow_id.as_str(), agent.assign().await.workflow_id.as_str()), ("one", "free"));
+    agent.hears_nothing().await;
+    let two = WorkflowId::new("two");
+    assert_eq!(stub.workflow(&two).waiting, ["of 'acme/shop:deploys' at most 1 run at once, and so many do"]);
+    run(&mut agent, &one, 0).await;
+    stub.ended(&WorkflowId::new("one")).await;
+    assert_eq!(stub.workflow(&two).agent.as_deref(), Some("agent"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_is_bounded() {
+    let limits = Limits { finished_workflows: 2, open_workflows: 3, workload_bytes: 1000, ..Limits::default() };
+    let stub = Stub::start(Config { limits, ..Config::default() });
+    let mut large = workload("large");
+    large.stages[0].steps[0].environment.insert("BIG".into(), "x".repeat(2000));
+    let large = Submission { spec: large, ..submission("large", Condition::default()) };
+    let error = stub.server().submit(vec![submission("small", Condition::default()), large]).unwrap_err();
+    assert!(error.to_string().starts_with("the workload 'large' has "), "{error}");
+    assert_eq!(stub.server().workflows(), [], "all or none");
+    for name in ["a", "b", "c"] {
+        stub.server().submit(vec![submission(name, Condition::default())]).unwrap();
+    }
+    let error = stub.server().submit(vec![submission("d", Condition::default())]).unwrap_err();
+    assert!(error.to_string().starts_with("3 workflows wait or run"), "{error}");
+    for name in ["b", "a", "c"] {
+        let stop = server_stub::mailbox::Stop { reason: "asked".into(), grace: None };
+        stub.server().cancel(&WorkflowId::new(name), stop).unwrap();
+    }
+    let left: Vec<_> = stub.server().workflows().into_iter().map(|workflow| workflow.id).collect();
+    assert_eq!(left, ["a", "c"], "the one that ended first is forgotten first");
+}
