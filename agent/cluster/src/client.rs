@@ -138,7 +138,7 @@ mod tests {
     use kube::client::Body;
     use kube::{Api, Client};
 
-    use super::{ConnectError, KubeSource, config, with_retry_after};
+    use super::{ConnectError, KubeSource, config, keep_retry_after, with_retry_after};
 
     const KUBECONFIG: &str = "apiVersion: v1
 kind: Config
@@ -216,6 +216,13 @@ users: [{name: me, user: {}}]
         assert_eq!((status.reason.as_str(), status.message.as_str()), ("ServiceUnavailable", "m"));
         let details = status.details.unwrap();
         assert_eq!((details.kind.as_str(), details.retry_after_seconds), ("pods", 4));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_became_longer_says_nothing_of_its_length() {
+        let answer = Response::builder().status(429).header("retry-after", "1").header("content-length", 4);
+        let answer = keep_retry_after(answer.body(Body::from(b"wait".to_vec())).unwrap()).await.unwrap();
+        assert_eq!(answer.headers().get("content-length"), None);
     }
 
     #[tokio::test]

@@ -6,8 +6,8 @@
 //! | runs | ended, or broke | a pause, a look at the pod, the next stream |
 //! | runs | quiet for long | a look at the pod, the next stream: the connection may be dead |
 //! | is over | still open, and quiet | the last reads |
-//! | is over | a whole read brought something | read once more |
-//! | is over | a whole read brought nothing | complete |
+//! | is over | a whole read brought something, or was the first | read once more |
+//! | is over | a further whole read brought nothing | complete |
 //! | is gone | | lost, or unconfirmed |
 //!
 //! Streams are opened by the pod's name, so each but the first is preceded by a consistent read that checks its UID. A
@@ -64,6 +64,8 @@ pub(super) struct Follower {
     news: Subscription,
     out: mpsc::Sender<Tailed>,
     cursor: Cursor,
+    /// How many streams were opened.
+    streams: u64,
     backoff: Backoff,
     /// What the watch said last of the container, and when.
     hint: Option<(Stand, Instant)>,
@@ -107,6 +109,7 @@ impl Follower {
             target,
             out,
             cursor: Cursor::default(),
+            streams: 0,
             hint: None,
             unwatched: false,
         }
@@ -123,6 +126,7 @@ impl Follower {
         let mut stand = self.first_look().await;
         // Whether the last stream ended as it does when a container is over.
         let mut ended_well = false;
+        let mut again_before = false;
         let mut failed_reads = 0;
         loop {
             match stand {
@@ -144,9 +148,14 @@ impl Follower {
                 failed_reads = 0;
             }
             ended_well = matches!(read, Read::Whole { level: true });
+            let again = matches!(read, Read::Again);
             match (stand, &read) {
-                (_, Read::Again) | (Stand::Running, Read::Quiet) => {}
-                (Stand::Over, Read::Whole { level: true }) if !brought => return Ok(TailEnd::Complete),
+                (_, Read::Again) if brought || !again_before => {}
+                (Stand::Running, Read::Quiet) => {}
+                // A single read that brings nothing proves nothing: a broken connection can look like that.
+                (Stand::Over, Read::Whole { level: true }) if !brought && self.streams > 1 => {
+                    return Ok(TailEnd::Complete);
+                }
                 (Stand::Over, Read::Whole { level: true }) => {}
                 (Stand::Over, Read::Whole { .. } | Read::Refused(_)) => {
                     failed_reads += 1;
@@ -161,6 +170,7 @@ impl Follower {
                 }
                 _ => self.pause().await,
             }
+            again_before = again;
             stand = self.look().await;
         }
     }
@@ -259,6 +269,7 @@ impl Follower {
             Some(Ok(response)) if response.status().is_success() => response.into_body(),
             Some(Ok(response)) => return Ok(self.excuse(response).await),
         };
+        self.streams += 1;
         let mut stream = self.cursor.stream();
         loop {
             let frame = match self.patiently(follow, body.frame()).await {
@@ -277,6 +288,9 @@ impl Follower {
         }
         if stream.dropped > 0 {
             tracing::debug!(lines = stream.dropped, "lines without a time were dropped");
+        }
+        if let Some(excuse) = stream.excuse {
+            return Ok(Read::Refused(excuse));
         }
         if self.cursor.end(&stream) == Next::Stream {
             return Ok(Read::Again);

@@ -33,6 +33,9 @@ use self::tally::{Tally, second_of};
 use super::lines::{Part, Splitter};
 use super::{Gap, Piece};
 
+/// What a kubelet says in the place of a log that it has no longer, as if it were one.
+const UNABLE: &[u8] = b"unable to retrieve container logs for ";
+
 /// How many of the last lines are known by their marks. The two streams of a container are out of order by a few lines.
 const RECENT: usize = 64;
 
@@ -101,8 +104,10 @@ pub(super) struct Stream {
     place: Place,
     /// Lines without a time are passed on. Only in a first stream: nobody could tell later which of them were.
     unstamped: bool,
-    /// How many lines without a time were dropped: the rest of an old line, or the kubelet's own words.
+    /// How many lines without a time were dropped: the rest of an old line, or words of the kubelet's own.
     pub(super) dropped: u64,
+    /// What the kubelet said in the place of the log.
+    pub(super) excuse: Option<String>,
 }
 
 /// Where a stream is.
@@ -179,15 +184,18 @@ impl Cursor {
             },
             (None, Some(_), _) => self.behind(None, 0),
         };
-        Stream { splitter: Splitter::default(), place, unstamped, dropped: 0 }
+        Stream { splitter: Splitter::default(), place, unstamped, dropped: 0, excuse: None }
     }
 
     /// Takes the next frame of a stream and adds what is new in it.
     pub(super) fn push(&mut self, stream: &mut Stream, frame: Bytes, passed: &mut Passed) -> Next {
         let mut next = Next::Frame;
-        let Stream { splitter, place, unstamped, dropped } = stream;
+        let Stream { splitter, place, unstamped, dropped, excuse } = stream;
         splitter.push(frame, |part| {
             match part.time {
+                None if part.first && part.bytes.starts_with(UNABLE) => {
+                    *excuse = Some(String::from_utf8_lossy(&part.bytes).trim_end().to_owned());
+                }
                 None if *unstamped => {
                     let time = self.reached().unwrap_or(Timestamp::UNIX_EPOCH);
                     passed.pieces.push(Piece { time, bytes: part.bytes });

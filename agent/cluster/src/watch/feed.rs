@@ -16,7 +16,7 @@ use kube::Api;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use piculet_core::retry::{Backoff, Growth, Verdict};
 use piculet_pods::label;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::{State, trim};
 use crate::attempts::{describe, verdict};
@@ -31,7 +31,7 @@ const WATCH: u32 = 290;
 /// How much longer than [`WATCH`] a watch may be quiet before its connection counts as dead.
 const MARGIN: Duration = Duration::from_secs(10);
 
-/// A watch that ended earlier than this, and brought nothing, counts as a failure.
+/// A watch that ends earlier than this, and brought nothing, is a failure; one that lasts longer works.
 const SHORT: Duration = Duration::from_secs(1);
 
 /// After this many failures in a row the resource version itself may be what the API server can't serve (after a
@@ -135,7 +135,6 @@ impl Feed {
                 let version = page.metadata.resource_version.filter(|version| !version.is_empty());
                 let version = version.ok_or_else(|| Broken::connection("a list without a version"))?;
                 self.state.change(|table| table.list_ends());
-                self.well();
                 self.state.synced.send_replace(true);
                 return Ok(version);
             }
@@ -145,16 +144,22 @@ impl Feed {
     /// Watches from `version` on and moves it along. Ends well when the API server ends the watch.
     async fn watch(&mut self, version: &mut String) -> Result<(), Broken> {
         let params = WatchParams::default().labels(&self.selector).timeout(WATCH);
-        let started = Instant::now();
         let events = timeout(self.request, self.api.watch(&params, version));
         let mut events = pin!(events.await.map_err(|_| Broken::connection("no answer"))??);
-        let mut heard = false;
-        let silence = Duration::from_secs(WATCH.into()) + MARGIN;
+        let mut works = false;
         loop {
-            let event =
-                timeout(silence, events.try_next()).await.map_err(|_| Broken::connection("no sign of life"))??;
+            let silence = if works { Duration::from_secs(WATCH.into()) + MARGIN } else { SHORT };
+            let event = match timeout(silence, events.try_next()).await {
+                Ok(event) => event?,
+                Err(_) if works => return Err(Broken::connection("no sign of life")),
+                Err(_) => {
+                    works = true;
+                    self.works();
+                    continue;
+                }
+            };
             let newest = match event {
-                None if heard || started.elapsed() >= SHORT => return Ok(()),
+                None if works => return Ok(()),
                 None => return Err(Broken::connection("it ended at once")),
                 Some(WatchEvent::Error(status)) => return Err(kube::Error::Api(status).into()),
                 Some(WatchEvent::Bookmark(bookmark)) => Some(bookmark.metadata.resource_version),
@@ -170,13 +175,13 @@ impl Feed {
                 }
             };
             *version = newest.filter(|version| !version.is_empty()).ok_or(Broken::Expired)?;
-            heard = true;
-            self.well();
+            works = true;
+            self.works();
         }
     }
 
-    /// The API server was heard.
-    fn well(&mut self) {
+    /// The watch works. A list that works says nothing of it.
+    fn works(&mut self) {
         if self.state.failures.swap(0, Ordering::Relaxed) > 0 {
             tracing::info!("the watch of the pods goes on");
             self.backoff.reset();

@@ -82,7 +82,18 @@ mod tests {
 
     #[test]
     fn observations_are_the_same() {
-        assert_eq!(piculet_pods::observe(&trim(pod()), "wp-1"), piculet_pods::observe(&pod(), "wp-1"));
+        let mut waiting = pod();
+        waiting.status = serde_json::from_value(json!({
+            "phase": "Pending",
+            "initContainerStatuses": [{
+                "name": "proxy", "image": "proxy", "imageID": "", "ready": false, "restartCount": 1,
+                "state": { "terminated": { "exitCode": 1 } },
+            }],
+        }))
+        .unwrap();
+        for pod in [pod(), waiting] {
+            assert_eq!(piculet_pods::observe(&trim(pod.clone()), "wp-1"), piculet_pods::observe(&pod, "wp-1"));
+        }
     }
 
     #[test]

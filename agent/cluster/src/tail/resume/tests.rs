@@ -204,6 +204,80 @@ fn a_rotated_file_without_our_last_line_is_a_gap() {
 }
 
 #[test]
+fn a_rotated_file_may_begin_at_the_time_of_our_last_line() {
+    let mut log = log([(0, "read"), (0, "lost"), (0, "new")]);
+    let mut reader = Reader::default();
+    reader.read(&log, 1, usize::MAX, 64);
+    log.start = 2;
+    assert!(reader.read_all(&log));
+    assert_eq!((reader.text.as_str(), reader.gaps.len()), ("read\nnew\n", 1));
+}
+
+#[test]
+fn a_file_may_be_rotated_while_a_stream_is_wanted_again() {
+    let mut log = log([(0, "read"), (0, "lost"), (0, "lost too"), (1, "new"), (2, "newer")]);
+    let mut reader = Reader::default();
+    reader.read(&log, 1, usize::MAX, 64);
+    log.start = 1;
+    let mut stream = reader.cursor.stream();
+    let served = Bytes::from(log.serve(reader.cursor.since(), 5));
+    let mut passed = Passed::default();
+    assert_eq!(reader.cursor.push(&mut stream, served, &mut passed), Next::Stream);
+    assert_eq!(passed, Passed::default());
+    log.start = 3;
+    assert!(reader.read_all(&log));
+    assert_eq!((reader.text.as_str(), reader.gaps.len(), reader.streams), ("read\nnew\nnewer\n", 1, 2));
+}
+
+#[test]
+fn a_second_rotation_hides_no_line_that_was_seen_to_be_new() {
+    let mut log = log([(0, "a"), (0, "last"), (0, "new"), (1, "newer"), (2, "newest")]);
+    let mut reader = Reader::default();
+    reader.read(&log, 2, usize::MAX, 64);
+    log.start = 1;
+    let mut stream = reader.cursor.stream();
+    let served = Bytes::from(log.serve(reader.cursor.since(), 5));
+    assert_eq!(reader.cursor.push(&mut stream, served, &mut Passed::default()), Next::Stream);
+    log.start = 3;
+    assert!(reader.read_all(&log));
+    assert_eq!((reader.text.as_str(), reader.gaps.len()), ("a\nlast\nnewer\nnewest\n", 1));
+}
+
+#[test]
+fn lines_are_counted_anew_in_a_rotated_file() {
+    let lines = (0..10).map(|_| (0, "x")).chain([(1, "y")]).chain((0..5).map(|_| (2, "z")));
+    let mut log = log(lines);
+    let mut reader = Reader::default();
+    reader.read(&log, 10, usize::MAX, 64);
+    log.start = 5;
+    reader.read(&log, 14, usize::MAX, 64);
+    assert!(reader.read_all(&log));
+    assert_eq!((reader.text, reader.gaps), (log.text(), vec![]));
+}
+
+#[test]
+fn the_count_outlives_streams_that_begin_later() {
+    let log = log([(1000, "a"), (2000, "b"), (1999, "c"), (1998, "d")]);
+    let mut reader = Reader::default();
+    for written in [2, 2, 3, 4] {
+        reader.read(&log, written, usize::MAX, 64);
+    }
+    assert_eq!((reader.text, reader.streams), (log.text(), 4));
+}
+
+#[test]
+fn what_came_after_our_last_line_is_found_without_a_count() {
+    // Rotation and a time that goes back over a second's border: the count of that second is not known.
+    let mut log = log([(19_000, "a"), (20_000, "b"), (20_100, "c"), (19_900, "d"), (19_850, "e")]);
+    let mut reader = Reader::default();
+    reader.read(&log, 2, usize::MAX, 64);
+    log.start = 1;
+    reader.read(&log, 4, usize::MAX, 64);
+    assert!(reader.read_all(&log));
+    assert_eq!((reader.text, reader.gaps), (log.text(), vec![]));
+}
+
+#[test]
 fn a_gap_is_said_also_if_the_stream_ends_before_the_first_piece() {
     let mut log = log([(0, "read"), (0, "read too"), (0, "lost"), (0, "new"), (1, "newer")]);
     let mut reader = Reader::default();
@@ -253,6 +327,22 @@ fn lines_without_a_time_are_passed_on_once() {
     let mut passed = Passed::default();
     cursor.push(&mut stream, Bytes::from_static(b"one\ntwo\n"), &mut passed);
     assert_eq!((passed, stream.dropped), (Passed::default(), 2));
+}
+
+#[test]
+fn an_excuse_is_no_log() {
+    let mut cursor = Cursor::default();
+    for _ in 0..2 {
+        let mut stream = cursor.stream();
+        let mut passed = Passed::default();
+        cursor.push(
+            &mut stream,
+            Bytes::from_static(b"unable to retrieve container logs for containerd://1"),
+            &mut passed,
+        );
+        assert_eq!(passed, Passed::default());
+        assert_eq!(stream.excuse.as_deref(), Some("unable to retrieve container logs for containerd://1"));
+    }
 }
 
 /// How the tests' containers write: the pause before each record, text of few values, whether the line ends.

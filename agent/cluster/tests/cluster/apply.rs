@@ -1,0 +1,187 @@
+//! Objects are made once, whatever becomes of requests and answers.
+
+use std::time::Duration;
+
+use fake_cluster::{Failure, Fault, Kind, Script, Verb};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::Api;
+use kube::api::{DeleteParams, PostParams};
+use piculet_cluster::{ApplyError, CallError};
+use piculet_core::outcome::NeverStarted;
+use tokio::time::Instant;
+
+use crate::setup::{NAMESPACE, Setup, anchor_object, others, pod};
+
+#[tokio::test(start_paused = true)]
+async fn making_an_object_again_changes_nothing() {
+    let setup = Setup::new();
+    let anchor = setup.anchor("1").await;
+    for object in others(&anchor).into_iter().chain([pod(&anchor, "wp-1").into()]) {
+        let first = setup.cluster.ensure(&object).await.unwrap();
+        let second = setup.cluster.ensure(&object).await.unwrap();
+        assert_eq!((first.adopted, second.adopted), (false, true), "{object:?}");
+        assert_eq!(first.uid, second.uid);
+    }
+    let again = setup.anchor("1").await;
+    assert_eq!((anchor.adopted, again.adopted, anchor.uid), (false, true, again.uid));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_whose_creation_was_not_answered_is_found() {
+    let setup = Setup::new();
+    setup.fake.faults().inject(Fault::lose_response().on(Verb::Create).of("configmaps"));
+    let anchor = setup.anchor("1").await;
+    assert!(anchor.adopted);
+    setup.fake.faults().inject(Fault::lose_response().on(Verb::Create).of("pods"));
+    let made = setup.cluster.ensure(&pod(&anchor, "wp-1").into()).await.unwrap();
+    assert!(made.adopted);
+    assert_eq!(setup.count(Kind::Pod), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_pass_is_tried_again() {
+    for fault in [
+        Fault::drop_connection().times(3),
+        Fault::fail(500).times(3),
+        Fault::fail(503).times(3),
+        Fault::fail(504).times(3),
+        Fault::fail(401).times(3),
+        // Two requests used the same quota.
+        Fault::fail(409).times(3),
+    ] {
+        let setup = Setup::new();
+        let anchor = setup.anchor("1").await;
+        setup.fake.faults().inject(fault.clone().on(Verb::Create).of("pods"));
+        let started = Instant::now();
+        setup.cluster.ensure(&pod(&anchor, "wp-1").into()).await.unwrap();
+        assert_eq!(setup.fake.faults().pending(), 0);
+        assert!(started.elapsed() < Duration::from_secs(2), "{fault:?}: {:?}", started.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_overloaded_server_says_when() {
+    let setup = Setup::new();
+    setup.fake.faults().inject(Fault::too_many_requests(7).on(Verb::Create).of("configmaps"));
+    let started = Instant::now();
+    setup.anchor("1").await;
+    let waited = started.elapsed();
+    assert!(waited >= Duration::from_secs(7) && waited < Duration::from_secs(8), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_hangs_is_made_again() {
+    let setup = Setup::new();
+    setup.fake.faults().inject(Fault::delay(Duration::from_secs(3600)).on(Verb::Create).of("configmaps"));
+    let started = Instant::now();
+    setup.anchor("1").await;
+    assert!(started.elapsed() < Duration::from_secs(32));
+}
+
+#[tokio::test(start_paused = true)]
+async fn patience_ends() {
+    let setup = Setup::new();
+    let anchor = setup.anchor("1").await;
+    setup.fake.faults().inject(Fault::fail(503).always().on(Verb::Create));
+    let started = Instant::now();
+    let error = setup.cluster.ensure(&pod(&anchor, "wp-1").into()).await.unwrap_err();
+    let waited = started.elapsed();
+    assert!(waited > Duration::from_secs(110) && waited <= Duration::from_secs(120), "{waited:?}");
+    assert_eq!((error.code(), error.reason()), ("cluster-unreachable", NeverStarted::Cluster));
+    let seconds = waited.as_secs();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "It was not possible to create Pod 'wp-1' in namespace 'ci' within {seconds} s: \
+             the server is currently unable to handle the request"
+        )
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_has_a_class_and_the_clusters_words() {
+    let setup = Setup::new();
+    let anchor = setup.anchor("1").await;
+    let words = "pods \"wp-1\" is forbidden: exceeded quota: compute, requested: cpu=2, used: cpu=9, limited: cpu=10";
+    setup.fake.faults().inject(Fault::fail_with(Failure::new(403, "Forbidden", words)).on(Verb::Create));
+    let error = setup.cluster.ensure(&pod(&anchor, "wp-1").into()).await.unwrap_err();
+    assert_eq!((error.reason(), error.message().as_str()), (NeverStarted::Quota, words));
+
+    let mut invalid = pod(&anchor, "wp-1");
+    invalid.spec.as_mut().unwrap().containers[0].name = "Not A Name".to_owned();
+    let error = setup.cluster.ensure(&invalid.into()).await.unwrap_err();
+    assert_eq!((error.code(), error.reason()), ("object-refused", NeverStarted::Config));
+    assert!(error.message().contains("spec.containers[0].name"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_of_somebody_else_is_left_alone() {
+    let setup = Setup::new();
+    let [ours, theirs] = [setup.anchor("1").await, setup.anchor("2").await];
+    setup.cluster.ensure(&pod(&theirs, "wp-1").into()).await.unwrap();
+    let error = setup.cluster.ensure(&pod(&ours, "wp-1").into()).await.unwrap_err();
+    assert_eq!(error.code(), "object-occupied");
+    assert_eq!(
+        error.to_string(),
+        "There is a Pod 'wp-1' in namespace 'ci' already, and it belongs to ConfigMap 'anchor-2'. \
+         Delete it if nobody needs it."
+    );
+
+    let error = setup.cluster.ensure_anchor(&anchor_object("1", "another server")).await.unwrap_err();
+    assert!(
+        matches!(&error, ApplyError::Occupied { owner, .. } if owner == "workflow '1' of server 'server'"),
+        "{error}"
+    );
+
+    let foreign = ConfigMap { metadata: anchor_object("3", "server").metadata, ..ConfigMap::default() };
+    let mut foreign = foreign;
+    foreign.metadata.annotations = None;
+    let api = Api::<ConfigMap>::namespaced(setup.fake.client(), NAMESPACE);
+    api.create(&PostParams::default(), &foreign).await.unwrap();
+    let error = setup.cluster.ensure_anchor(&anchor_object("3", "server")).await.unwrap_err();
+    assert!(matches!(error, ApplyError::Occupied { .. }), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_becomes_free_is_waited_for() {
+    let setup = Setup::new();
+    let anchor = setup.anchor("1").await;
+    let old = setup.run(&anchor, "wp-1", Script::new().forever().ignores_sigterm()).await;
+    let api = Api::<Pod>::namespaced(setup.fake.client(), NAMESPACE);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    api.delete("wp-1", &DeleteParams::default().grace_period(20)).await.unwrap();
+
+    let started = Instant::now();
+    let new = setup.cluster.ensure(&pod(&anchor, "wp-1").into()).await.unwrap();
+    assert!(!new.adopted);
+    assert_ne!(new.uid, old.uid);
+    let waited = started.elapsed();
+    assert!(waited > Duration::from_secs(19) && waited < Duration::from_secs(30), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_stays_taken_is_an_error() {
+    let setup = Setup::new();
+    let anchor = setup.anchor("1").await;
+    let mut held = anchor_object("2", "server");
+    held.metadata.finalizers = Some(vec!["example.org/hold".to_owned()]);
+    let held = setup.cluster.ensure_anchor(&held).await.unwrap();
+    let api = Api::<ConfigMap>::namespaced(setup.fake.client(), NAMESPACE);
+    api.delete(&held.name, &DeleteParams::default()).await.unwrap();
+
+    let error = setup.cluster.ensure_anchor(&anchor_object("2", "server")).await.unwrap_err();
+    assert_eq!((error.code(), error.reason()), ("object-terminating", NeverStarted::Cluster));
+    assert_ne!(anchor.uid, held.uid);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_right_is_told_in_the_clusters_words() {
+    let setup = Setup::new();
+    let anchor = setup.anchor("1").await;
+    setup.fake.access().restrict(fake_cluster::ADMIN, vec![fake_cluster::Rule::new(&["configmaps"], &["*"])]);
+    let error = setup.cluster.ensure(&pod(&anchor, "wp-1").into()).await.unwrap_err();
+    assert_eq!(error.reason(), NeverStarted::Cluster);
+    let ApplyError::Refused { error: error @ CallError::Refused { .. }, .. } = &error else { panic!("{error:?}") };
+    assert!(error.is_forbidden());
+    assert!(error.to_string().starts_with("The cluster refused to create Pod 'wp-1' in namespace 'ci': "), "{error}");
+}

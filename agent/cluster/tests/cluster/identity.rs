@@ -1,0 +1,34 @@
+//! Which cluster it is.
+
+use fake_cluster::{ADMIN, Fault, Kind, NodeSettings, Rule, Settings};
+use piculet_cluster::ClusterIdentity;
+
+use crate::setup::Setup;
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_is_known_by_its_system_namespace() {
+    let mut arm = NodeSettings::new("node-2");
+    arm.labels.push(("kubernetes.io/arch".to_owned(), "arm64".to_owned()));
+    let nodes = vec![NodeSettings::new("node-1"), arm, NodeSettings::new("node-3")];
+    let setup = Setup::with(Settings { nodes, ..Settings::default() });
+    let identity = setup.cluster.identity().await.unwrap();
+    let namespace = setup.fake.object(Kind::Namespace, "", "kube-system").unwrap();
+    assert_eq!(identity.uid.as_deref(), namespace["metadata"]["uid"].as_str());
+    assert!(identity.version.is_some_and(|version| version.starts_with("v1.")));
+    assert_eq!(identity.platforms.into_iter().collect::<Vec<_>>(), ["linux/amd64", "linux/arm64"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_right_it_is_unknown() {
+    let setup = Setup::new();
+    setup.fake.access().restrict(ADMIN, vec![Rule::new(&["pods"], &["*"])]);
+    let identity = setup.cluster.identity().await.unwrap();
+    assert_eq!(ClusterIdentity { version: None, ..identity }, ClusterIdentity::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_an_answer_it_is_an_error() {
+    let setup = Setup::new();
+    setup.fake.faults().inject(Fault::drop_connection().always());
+    assert_eq!(setup.cluster.identity().await.unwrap_err().code(), "cluster-unreachable");
+}

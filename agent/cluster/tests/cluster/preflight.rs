@@ -1,0 +1,50 @@
+//! What the agent may do.
+
+use fake_cluster::{ADMIN, Fault, Rule};
+use piculet_cluster::{Access, Need};
+
+use crate::setup::Setup;
+
+#[tokio::test(start_paused = true)]
+async fn who_may_do_everything_misses_nothing() {
+    let setup = Setup::new();
+    let preflight = setup.cluster.preflight().await.unwrap();
+    assert!(preflight.rights.iter().all(|right| right.access == Access::Allowed));
+    assert!(preflight.is_sufficient());
+    assert_eq!(preflight.reduced().count(), 0);
+    assert!(preflight.rights.is_sorted_by_key(|right| right.need != Need::Required));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_missing_is_told_with_what_is_lost() {
+    let setup = Setup::new();
+    setup.fake.access().restrict(
+        ADMIN,
+        vec![
+            Rule::new(&["pods"], &["create", "get", "list", "watch", "delete"]).in_namespace("ci"),
+            Rule::new(&["configmaps", "services", "persistentvolumeclaims"], &["*"]).in_namespace("ci"),
+            Rule::new(&["secrets"], &["create", "delete"]).in_namespace("ci"),
+        ],
+    );
+    let preflight = setup.cluster.preflight().await.unwrap();
+    assert!(!preflight.is_sufficient());
+    let missing: Vec<_> = preflight.missing().map(ToString::to_string).collect();
+    assert_eq!(missing, ["The agent may not get pods/log in namespace 'ci': no workflow can run. Extend its Role."]);
+    let reduced: Vec<_> = preflight.reduced().map(|right| (right.verb, right.resource, &right.namespace)).collect();
+    assert_eq!(
+        reduced,
+        [
+            ("get", "secrets", &Some("ci".to_owned())),
+            ("list", "secrets", &Some("ci".to_owned())),
+            ("get", "namespaces", &None),
+            ("list", "nodes", &None),
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_answer_is_not_a_missing_right() {
+    let setup = Setup::new();
+    setup.fake.faults().inject(Fault::drop_connection().always());
+    assert_eq!(setup.cluster.preflight().await.unwrap_err().code(), "cluster-unreachable");
+}
