@@ -40,7 +40,7 @@ impl When {
         if self.conditions.is_empty() {
             return Decision::Runs { on_success: true, on_failure: false };
         }
-        let (mut holds, mut on_success, mut on_failure) = (false, true, false);
+        let (mut holds, mut on_success, mut on_failure) = (false, false, false);
         let mut reasons: Vec<String> = Vec::new();
         for condition in &self.conditions {
             // An expression is always looked at: a mistake in it shows up before the day when it is needed.
@@ -62,7 +62,7 @@ impl When {
                 None => {
                     holds = true;
                     let says = |status: &str| condition.status.iter().any(|word| word == status);
-                    on_success &= condition.status.is_empty() || says("success");
+                    on_success |= condition.status.is_empty() || says("success");
                     on_failure |= says("failure");
                     for (key, unknown) in finding.undecided {
                         let message = format!("`{key}` counts as matching, here and below: {unknown}");

@@ -143,7 +143,8 @@ fn status_says_after_what_a_step_runs() {
         ("{status: failure}", false, true),
         ("{status: [success, failure]}", true, true),
         ("[{status: failure, event: tag}, {event: push}]", true, false),
-        ("[{status: failure}, {event: push}]", false, true),
+        ("[{status: failure}, {event: push}]", true, true),
+        ("[{status: [success, failure]}, {status: failure}]", true, true),
         ("[{status: [failure, success]}, {event: push}]", true, true),
     ] {
         let expected = Decision::Runs { on_success, on_failure };
