@@ -14,5 +14,5 @@ pub mod link;
 mod runner;
 mod session;
 pub mod shutdown;
-mod site;
+pub mod site;
 pub mod telemetry;

@@ -93,16 +93,15 @@ impl Session {
                 tracing::info!("the server allows workflows to be taken again");
                 self.slots.open();
             }
-            Directive::Connected { agent_id, session_id, .. } => {
-                tracing::info!(agent = agent_id, session = session_id, "connected to the server");
+            // The supervisor has logged both.
+            Directive::Connected { .. } => {
                 self.shop.metrics.connected.set(1);
                 self.readiness.send_modify(|readiness| readiness.connected = true);
             }
-            Directive::Disconnected { reason } => {
+            Directive::Disconnected { .. } => {
                 self.shop.metrics.connected.set(0);
-                self.readiness.send_modify(|readiness| readiness.connected = false);
                 self.shop.metrics.disconnections.inc();
-                tracing::warn!(reason, "no session with the server; running workflows go on");
+                self.readiness.send_modify(|readiness| readiness.connected = false);
             }
         }
     }

@@ -37,7 +37,7 @@ impl Site {
 }
 
 /// The platform of this machine, as Kubernetes and Woodpecker write it.
-pub(crate) fn own_platform() -> String {
+pub fn own_platform() -> String {
     let arch = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

@@ -1,5 +1,7 @@
 //! `demo`: everything in one process.
 
+use std::io::IsTerminal;
+
 use server_stub::demo::{self, DemoError, Options};
 use tracing_subscriber::EnvFilter;
 
@@ -10,7 +12,9 @@ use super::output::Output;
 pub(super) async fn run(options: &Options, output: &mut Output) -> Result<Exit, Failure> {
     let filter = EnvFilter::try_new(&options.log_level)
         .map_err(|error| Failure::BadInput(format!("--log-level '{}': {error}", options.log_level)))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let colour = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    log.with_target(false).with_ansi(colour).init();
     let mut out = std::io::BufWriter::new(std::io::stdout());
     match demo::run(options, output.is_json(), &mut out).await {
         Ok(true) => Ok(Exit::Done),
