@@ -81,7 +81,8 @@ pub struct Dispatcher {
     agents: BTreeMap<InstanceId, Agent>,
     sessions: BTreeMap<SessionId, Session>,
     workflows: BTreeMap<WorkflowId, Workflow>,
-    /// Workflows that wait for an agent, in the order in which they are served.
+    /// Workflows that wait for an agent, in the order in which they are served. One that ended meanwhile is dropped
+    /// when its turn comes.
     queue: VecDeque<WorkflowId>,
     /// Workflows in the order in which they came, for lists.
     order: Vec<WorkflowId>,

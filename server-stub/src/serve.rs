@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Identity, Server as Transport, ServerTlsConfig};
 
 use crate::server::Server;
@@ -80,13 +80,14 @@ impl Server {
         listener: TcpListener,
         tls: Option<Tls>,
     ) -> Result<impl Future<Output = Result<(), ServeError>> + use<>, ServeError> {
-        let mut transport = Transport::builder().tcp_nodelay(true).http2_keepalive_interval(Some(KEEPALIVE));
+        let mut transport = Transport::builder().http2_keepalive_interval(Some(KEEPALIVE));
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         if let Some(tls) = tls {
             transport = transport.tls_config(tls.config()).map_err(ServeError::Tls)?;
         }
         let serving = transport
             .add_service(self.agent_service())
-            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), self.going().clone().cancelled_owned());
+            .serve_with_incoming_shutdown(incoming, self.going().clone().cancelled_owned());
         Ok(async move { serving.await.map_err(ServeError::Agents) })
     }
 

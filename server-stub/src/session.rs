@@ -31,12 +31,20 @@ pub struct Sessions {
 
 type Outgoing = Pin<Box<dyn Stream<Item = Result<pb::ServerMessage, Status>> + Send>>;
 
-/// A session that was just opened.
+/// A session. Dropping it ends it: whoever drops it, the agent hears no more.
 struct Opened {
+    server: Server,
     id: SessionId,
     waker: Arc<Notify>,
-    /// Cancelled when its outgoing half is gone: nobody could be told what its messages bring.
+    /// Cancelled at the end: what the agent still says would bring answers that nobody can give it.
     gone: CancellationToken,
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.gone.cancel();
+        self.server.detach(self.id);
+    }
 }
 
 impl Server {
@@ -66,9 +74,9 @@ impl AgentService for Sessions {
         let reader = server.clone();
         server.tasks().spawn(async move { listen(reader, request.into_inner(), opened).await });
         let first = if delays_headers {
-            Talk::Opened((&mut open).await.unwrap_or_else(|_| Err(Status::unavailable("the call ended"))), server)
+            Talk::Answering((&mut open).await.unwrap_or_else(|_| Err(Status::unavailable("the call ended"))))
         } else {
-            Talk::Opening(open, server)
+            Talk::Opening(open)
         };
         Ok(Response::new(Box::pin(stream::unfold(first, Talk::next))))
     }
@@ -110,8 +118,8 @@ async fn listen(
     });
     tracing::info!(agent = name, instance, session = id.0, "session opened");
     let gone = CancellationToken::new();
-    if opened.send(Ok(Opened { id, waker, gone: gone.clone() })).is_err() {
-        server.detach(id);
+    let session = Opened { server: server.clone(), id, waker, gone: gone.clone() };
+    if opened.send(Ok(session)).is_err() {
         return;
     }
     let reason = tokio::select! {
@@ -167,55 +175,40 @@ async fn read_messages(server: &Server, id: SessionId, inbound: &mut Streaming<p
 /// What a call says, step by step.
 enum Talk {
     /// `Hello` has not been read yet.
-    Opening(oneshot::Receiver<Result<Opened, Status>>, Server),
+    Opening(oneshot::Receiver<Result<Opened, Status>>),
     /// It has, and nothing was said yet.
-    Opened(Result<Opened, Status>, Server),
+    Answering(Result<Opened, Status>),
     /// The session is open.
-    Open(Line),
+    Open(Opened),
     /// All was said.
     Over,
 }
 
-/// The outgoing half of a session. Its end is the session's end: whoever drops it, the agent hears no more.
-struct Line {
-    server: Server,
-    opened: Opened,
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        self.opened.gone.cancel();
-        self.server.detach(self.opened.id);
-    }
-}
+type Said = Result<pb::ServerMessage, Status>;
 
 impl Talk {
-    async fn next(self) -> Option<(Result<pb::ServerMessage, Status>, Self)> {
+    async fn next(self) -> Option<(Said, Self)> {
         let opened = match self {
-            Self::Opening(open, server) => {
-                (open.await.unwrap_or_else(|_| Err(Status::unavailable("the call ended"))), server)
-            }
-            Self::Opened(opened, server) => (opened, server),
-            Self::Open(line) => return line.next().await,
+            Self::Opening(open) => open.await.unwrap_or_else(|_| Err(Status::unavailable("the call ended"))),
+            Self::Answering(opened) => opened,
+            Self::Open(session) => return session.next().await,
             Self::Over => return None,
         };
         match opened {
-            (Ok(opened), server) => Line { server, opened }.next().await,
-            (Err(status), _) => Some((Err(status), Self::Over)),
+            Ok(session) => session.next().await,
+            Err(status) => Some((Err(status), Self::Over)),
         }
     }
 }
 
-impl Line {
-    async fn next(self) -> Option<(Result<pb::ServerMessage, Status>, Talk)> {
+impl Opened {
+    async fn next(self) -> Option<(Said, Talk)> {
         loop {
-            match self.server.change(|state, _| state.dispatcher.post(self.opened.id)) {
-                Post::Message(message) => {
-                    return Some((Ok(message), Talk::Open(self)));
-                }
+            match self.server.change(|state, _| state.dispatcher.post(self.id)) {
+                Post::Message(message) => return Some((Ok(message), Talk::Open(self))),
                 Post::End(Some(status)) => return Some((Err(status), Talk::Over)),
                 Post::End(None) => return None,
-                Post::Nothing => self.opened.waker.notified().await,
+                Post::Nothing => self.waker.notified().await,
             }
         }
     }

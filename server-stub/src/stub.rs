@@ -90,7 +90,7 @@ impl Stub {
 
     /// Whether workflows are placed as soon as an agent can take them.
     pub fn place_by_itself(&self, places: bool) {
-        self.server.change(|state, _| state.dispatcher.policy_mut().places = places);
+        self.server.change(|state, now| state.dispatcher.set_placing(places, now));
     }
 
     /// Puts a workflow into the queue.

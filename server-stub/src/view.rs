@@ -170,7 +170,11 @@ impl Server {
 
     /// All workflows, the oldest first.
     pub fn workflows(&self) -> Vec<WorkflowView> {
-        self.look(|dispatcher| dispatcher.workflows().map(|workflow| WorkflowView::of(dispatcher, workflow)).collect())
+        // One by one: why a workflow waits takes a look at every agent, and agents should not wait for a long list.
+        let ids: Vec<_> = self.look(|dispatcher| dispatcher.workflows().map(|workflow| workflow.id.clone()).collect());
+        let view =
+            |id: &WorkflowId| self.look(|dispatcher| Some(WorkflowView::of(dispatcher, dispatcher.workflow(id)?)));
+        ids.iter().filter_map(view).collect()
     }
 
     /// All agents that were heard of lately, by name.

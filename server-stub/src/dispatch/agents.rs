@@ -197,8 +197,12 @@ impl Dispatcher {
     pub(super) fn heartbeat(&mut self, instance: &InstanceId, held: &[Held]) {
         for Held { key, .. } in held {
             let current = self.workflows.get(&key.workflow).map(|workflow| workflow.assignment.epoch());
-            if current.is_some_and(|current| current < key.epoch) {
-                self.claim(instance, key);
+            if current.is_none_or(|current| current >= key.epoch) || !self.claim(instance, key) {
+                continue;
+            }
+            let stop = self.workflows.get(&key.workflow).and_then(|workflow| workflow.stop.clone());
+            if let (Some(stop), Some(session)) = (stop, self.live_session(instance)) {
+                session.mailbox.cancel(key.clone(), stop);
             }
         }
     }

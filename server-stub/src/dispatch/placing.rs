@@ -23,23 +23,25 @@ impl Dispatcher {
         if !self.policy.places {
             return;
         }
+        self.skip_what_can_not_run(now);
+        let is_anyone_free = self.agents.values().any(|agent| self.free_slots(agent) > 0);
         let mut waiting = std::mem::take(&mut self.queue);
-        waiting.retain(|id| match self.workflows.get(id).map(|workflow| self.turn(workflow)) {
-            None => false,
-            Some(Turn::Blocked | Turn::Skipped(_)) => true,
-            Some(Turn::Ready) => {
-                let chosen = self.choose(id);
-                match chosen {
-                    Ok(instance) => !self.assign(id, &instance, now),
-                    Err(unfit) => {
-                        self.note_refusals(id, &unfit, now);
-                        true
-                    }
+        waiting.retain(|id| {
+            let Some(workflow) = self.pending(id) else { return false };
+            // With a long queue and busy agents there is nothing to find out, but whether all have refused.
+            let is_worth_a_look = is_anyone_free || !workflow.refusals.is_empty();
+            if !is_worth_a_look || !matches!(self.turn(workflow), Turn::Ready) {
+                return true;
+            }
+            match self.choose(id) {
+                Ok(instance) => !self.assign(id, &instance, now),
+                Err(unfit) => {
+                    self.note_refusals(id, &unfit, now);
+                    true
                 }
             }
         });
         self.queue = waiting;
-        self.skip_what_can_not_run(now);
     }
 
     fn choose(&self, id: &WorkflowId) -> Result<InstanceId, Vec<Unfit>> {
@@ -61,6 +63,12 @@ impl Dispatcher {
         }
     }
 
+    /// Whether workflows are placed as soon as an agent can take them.
+    pub fn set_placing(&mut self, places: bool, now: Now) {
+        self.policy.places = places;
+        self.place(now);
+    }
+
     /// How many workflows an agent may be given now.
     pub fn free_slots(&self, agent: &Agent) -> u32 {
         let credit = agent.session.and_then(|id| self.sessions.get(&id)).map_or(0, |session| session.credit.left());
@@ -69,9 +77,7 @@ impl Dispatcher {
 
     /// Why a workflow waits, one reason for each agent; empty if it doesn't wait for an agent, or there is none.
     pub fn why_waiting(&self, id: &WorkflowId) -> Vec<Unfit> {
-        let waits = self.workflows.get(id).is_some_and(|workflow| {
-            *workflow.assignment.place() == Place::Pending && matches!(self.turn(workflow), Turn::Ready)
-        });
+        let waits = self.pending(id).is_some_and(|workflow| matches!(self.turn(workflow), Turn::Ready));
         if waits { self.choose(id).err().unwrap_or_default() } else { Vec::new() }
     }
 
@@ -128,7 +134,7 @@ impl Dispatcher {
         workflow.agent = None;
         self.touched.workflows.insert(id.clone());
         match workflow.stop.clone() {
-            Some(stop) => self.finish(id, End { state: State::Canceled, at: now.time, error: stop.reason }, now),
+            Some(stop) => self.finish(id, End { state: State::Canceled, at: now.time, error: stop.reason }),
             None => self.queue.push_front(id.clone()),
         }
     }
@@ -172,17 +178,24 @@ impl Dispatcher {
         if is_full { Turn::Blocked } else { Turn::Ready }
     }
 
+    /// Ends what waits in vain, and then what waits for that in vain.
     fn skip_what_can_not_run(&mut self, now: Now) {
-        let skipped: Vec<_> = self
-            .queue
-            .iter()
-            .filter_map(|id| match self.turn(self.workflows.get(id)?) {
-                Turn::Skipped(error) => Some((id.clone(), error)),
-                Turn::Ready | Turn::Blocked => None,
-            })
-            .collect();
-        for (id, error) in skipped {
-            self.finish(&id, End { state: State::Skipped, at: now.time, error }, now);
+        let waiting: Vec<_> = self.queue.iter().cloned().collect();
+        // Files are mostly in the order of their dependencies: then one round finds all, and a second that it did.
+        let mut goes_on = true;
+        while goes_on {
+            goes_on = false;
+            for id in &waiting {
+                let turn = self.pending(id).map(|workflow| self.turn(workflow));
+                if let Some(Turn::Skipped(error)) = turn {
+                    self.finish(id, End { state: State::Skipped, at: now.time, error });
+                    goes_on = true;
+                }
+            }
         }
+    }
+
+    fn pending(&self, id: &WorkflowId) -> Option<&Workflow> {
+        self.workflows.get(id).filter(|workflow| *workflow.assignment.place() == Place::Pending)
     }
 }

@@ -7,6 +7,7 @@ use piculet_proto::v1::MAX_LOG_CHUNK_BYTES;
 use tonic::Status;
 
 use super::{Dispatcher, End, SessionId, State};
+use crate::assignment::Place;
 use crate::clock::Now;
 use crate::ledger::Receipt;
 use crate::placement::Presence;
@@ -118,29 +119,33 @@ impl Dispatcher {
                 if let Some(workflow) = self.workflows.get_mut(&run.workflow) {
                     workflow.assignment.accepted();
                 }
+                return;
             }
-            Consequence::Refused { reason, is_final: true } => {
-                self.finish(&run.workflow, End { state: State::Failure, at: now.time, error: reason }, now);
-            }
-            Consequence::Refused { reason, is_final: false } => self.refused(instance, run, reason, now),
-            Consequence::Over => self.reported_over(&run.workflow, now),
+            Consequence::Refused { reason, is_final } => self.refused(instance, run, reason, is_final, now),
+            Consequence::Over => self.reported_over(&run.workflow),
         }
-    }
-
-    fn refused(&mut self, instance: &InstanceId, run: &RunKey, reason: String, now: Now) {
-        // What an agent refuses because it goes away, its successor may take.
-        let is_leaving = self.agents.get(instance).is_none_or(|agent| agent.presence() != Presence::Ready);
-        if let Some(workflow) = self.workflows.get_mut(&run.workflow).filter(|_| !is_leaving) {
-            workflow.refusals.insert(instance.clone(), reason);
-        }
-        self.release(instance, run, now);
         self.place(now);
     }
 
-    fn reported_over(&mut self, id: &WorkflowId, now: Now) {
+    fn refused(&mut self, instance: &InstanceId, run: &RunKey, reason: String, is_final: bool, now: Now) {
+        // What an agent refuses because it goes away, its successor may take.
+        let is_leaving = self.agents.get(instance).is_none_or(|agent| agent.presence() != Presence::Ready);
+        let Some(workflow) = self.workflows.get_mut(&run.workflow) else { return };
+        // Once the agent may have started pods, nobody else may start them again.
+        if is_final || matches!(workflow.assignment.place(), Place::Bound(_)) {
+            self.finish(&run.workflow, End { state: State::Failure, at: now.time, error: reason });
+            return;
+        }
+        if !is_leaving {
+            workflow.refusals.insert(instance.clone(), reason);
+        }
+        self.release(instance, run, now);
+    }
+
+    fn reported_over(&mut self, id: &WorkflowId) {
         let Some(report) = self.workflows.get(id).and_then(|workflow| workflow.ledger.finished()) else { return };
         let end = End { state: report.state.into(), at: report.finished, error: report.error.clone() };
-        self.finish(id, end, now);
+        self.finish(id, end);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use piculet_core::id::WorkflowId;
+use piculet_core::id::{InstanceId, RunKey, WorkflowId};
 use piculet_core::report::WorkflowReport;
 use piculet_core::workload::WorkloadSpec;
 use piculet_link::message::TraceContext;
@@ -139,25 +139,31 @@ impl Dispatcher {
         workflow.stop = Some(stop.clone());
         self.touched.workflows.insert(id.clone());
         let run = workflow.run();
-        let instance = match workflow.assignment.place() {
-            Place::Pending => {
-                self.finish(id, End { state: State::Canceled, at: now.time, error: stop.reason }, now);
-                return Ok(());
-            }
-            Place::Assigned(holder) | Place::Accepted(holder) | Place::Bound(holder) => holder.instance.clone(),
-            Place::Orphaned { .. } | Place::Ended => return Ok(()),
+        let never_left = match workflow.assignment.holder().map(|holder| holder.instance.clone()) {
+            Some(instance) => self.take_back(&instance, run, &stop, now),
+            None => *workflow.assignment.place() == Place::Pending,
         };
-        let Some(session) = self.live_session(&instance) else { return Ok(()) };
-        session.spoken = now.instant;
-        if !session.mailbox.cancel(run, stop.clone()) {
-            session.credit.undo();
-            self.finish(id, End { state: State::Canceled, at: now.time, error: stop.reason }, now);
+        if never_left {
+            self.finish(id, End { state: State::Canceled, at: now.time, error: stop.reason });
         }
+        self.place(now);
         Ok(())
     }
 
-    /// Ends a workflow: nobody has it any more, and its payload is forgotten.
-    pub(super) fn finish(&mut self, id: &WorkflowId, end: End, now: Now) {
+    /// Tells an agent to stop a run. True if the run was never handed out: then there is nothing to tell.
+    fn take_back(&mut self, instance: &InstanceId, run: RunKey, stop: &Stop, now: Now) -> bool {
+        let Some(session) = self.live_session(instance) else { return false };
+        session.spoken = now.instant;
+        let never_left = !session.mailbox.cancel(run, stop.clone());
+        if never_left {
+            session.credit.undo();
+        }
+        never_left
+    }
+
+    /// Ends a workflow: nobody has it any more, and its payload is forgotten. Others may have waited for that:
+    /// [`Dispatcher::place`] has to follow.
+    pub(super) fn finish(&mut self, id: &WorkflowId, end: End) {
         let Some(workflow) = self.workflows.get_mut(id) else { return };
         if workflow.end.is_some() {
             return;
@@ -180,11 +186,9 @@ impl Dispatcher {
         workflow.assignment.ended();
         workflow.spec = None;
         workflow.end = Some(end);
-        self.queue.retain(|waiting| waiting != id);
         self.over.push_back(id.clone());
         self.touched.workflows.insert(id.clone());
         self.forget_the_oldest();
-        self.place(now);
     }
 
     fn forget_the_oldest(&mut self) {

@@ -58,6 +58,7 @@ impl Dispatcher {
         self.end_refused_workflows(now);
         let lost_after = self.policy.timing.lost_after;
         self.agents.retain(|_, agent| agent.away_since.is_none_or(|since| now.instant < since + lost_after));
+        self.place(now);
     }
 
     fn watch_sessions(&mut self, now: Now) {
@@ -101,7 +102,7 @@ impl Dispatcher {
                 lost_after.as_secs()
             );
             let state = if workflow.stop.is_some() { State::Killed } else { State::Failure };
-            self.finish(&id, End { state, at: now.time, error }, now);
+            self.finish(&id, End { state, at: now.time, error });
         }
     }
 
@@ -117,7 +118,7 @@ impl Dispatcher {
         for id in refused {
             let reasons: Vec<_> = self.why_waiting(&id).iter().map(ToString::to_string).collect();
             let error = format!("No agent takes the workflow. {}.", reasons.join("; "));
-            self.finish(&id, End { state: State::Failure, at: now.time, error }, now);
+            self.finish(&id, End { state: State::Failure, at: now.time, error });
         }
     }
 }

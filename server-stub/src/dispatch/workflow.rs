@@ -11,7 +11,7 @@ use piculet_core::workload::WorkloadSpec;
 use piculet_link::message::TraceContext;
 use serde::{Deserialize, Serialize};
 
-use crate::assignment::Assignment;
+use crate::assignment::{Assignment, Place};
 use crate::ledger::Ledger;
 use crate::mailbox::Stop;
 
@@ -117,7 +117,7 @@ impl Workflow {
     pub fn state(&self) -> State {
         match (&self.end, self.assignment.place()) {
             (Some(end), _) => end.state,
-            (None, crate::assignment::Place::Pending) => State::Pending,
+            (None, Place::Pending | Place::Assigned(_)) => State::Pending,
             (None, _) => State::Running,
         }
     }

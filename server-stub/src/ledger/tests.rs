@@ -99,8 +99,10 @@ fn a_repeated_chunk_adds_no_line() {
     assert_eq!(ledger.apply(EPOCH, Sequence(1), chunk(0, &["one", "two"])), Receipt::Known);
     // An adopter that read the log anew numbers the same.
     ledger.begin(Epoch(2));
-    assert_eq!(ledger.apply(Epoch(2), Sequence(1), chunk(1, &["two", "three"])), Receipt::Stored);
+    assert_eq!(ledger.apply(Epoch(2), Sequence(1), chunk(1, &["TWO", "three"])), Receipt::Stored);
+    assert_eq!(ledger.apply(Epoch(2), Sequence(2), end(3, 11)), Receipt::Stored);
     assert_eq!(text(&ledger), [(0, "one".into()), (1, "two".into()), (2, "three".into())]);
+    assert_eq!(ledger.steps()[0].log.complaint(true), None);
 }
 
 #[test]

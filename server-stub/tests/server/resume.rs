@@ -196,6 +196,44 @@ async fn a_sibling_of_the_same_cluster_goes_on_under_a_higher_epoch() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sibling_that_adopts_in_mid_session_is_told_to_stop() {
+    let stub = Stub::start(Config::default());
+    let network = stub.network();
+    let mut first = RawAgent::ready(&network, hello("first"), 1).await;
+    let sibling = pb::Hello { cluster: hello("first").cluster, ..hello("sibling") };
+    let mut sibling = RawAgent::connect(&network, sibling).await;
+    let id = stub.submit(workload("w"));
+    let assign = first.assign().await;
+    first.accept(&assign).await;
+    drop(first);
+    sibling.hears_nothing().await;
+    let stop = server_stub::mailbox::Stop { reason: "the user asked".into(), grace: None };
+    stub.server().cancel(&id, stop).unwrap();
+    let adopted = pb::Assign { epoch: 2, ..assign };
+    sibling.say(Said::Heartbeat(pb::Heartbeat { held: vec![held(&adopted, 0)] })).await;
+    let heard = sibling.hear().await;
+    assert!(matches!(&heard, Heard::Cancel(cancel) if cancel.epoch == 2), "{heard:?}");
+    assert_eq!(stub.workflow(&id).place, PlaceView::Running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_after_the_acknowledgement_ends_the_workflow() {
+    let stub = Stub::start(Config::default());
+    let network = stub.network();
+    let mut agent = RawAgent::ready(&network, hello("agent"), 1).await;
+    let mut other = RawAgent::ready(&network, hello("other"), 1).await;
+    let id = stub.submit(workload("w"));
+    let assign = agent.assign().await;
+    agent.accept(&assign).await;
+    let refused =
+        pb::Refused { stamp: crate::agent::stamp(&assign, 2), reason: "the namespace is gone".into(), r#final: false };
+    agent.say(Said::Refused(refused)).await;
+    let view = stub.ended(&id).await;
+    assert_eq!((view.state, view.error.as_str()), (State::Failure, "the namespace is gone"));
+    other.hears_nothing().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cancel_reaches_the_agent_wherever_it_is() {
     let stub = Stub::start(Config::default());
     let network = stub.network();

@@ -101,3 +101,20 @@ async fn what_is_kept_is_bounded() {
     let left: Vec<_> = stub.server().workflows().into_iter().map(|workflow| workflow.id).collect();
     assert_eq!(left, ["a", "c"], "the one that ended first is forgotten first");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_long_chain_is_skipped_link_by_link() {
+    let stub = Stub::start(Config::default());
+    let name = |link: usize| format!("link-{link}");
+    let link = |link: usize| match link {
+        0 => submission("link-0", Condition::default()),
+        _ => submission(&name(link), after(&[&name(link - 1)], true, false)),
+    };
+    stub.server().submit((0..2000).map(link).collect()).unwrap();
+    let stop = server_stub::mailbox::Stop { reason: "asked".into(), grace: None };
+    stub.server().cancel(&WorkflowId::new("link-0"), stop).unwrap();
+    let states =
+        stub.server().look(|dispatcher| dispatcher.workflows().map(|workflow| workflow.state()).collect::<Vec<_>>());
+    assert_eq!(states.len(), 1000, "the older ones are forgotten");
+    assert!(states.iter().all(|state| *state == State::Skipped), "{states:?}");
+}
