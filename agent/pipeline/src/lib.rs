@@ -7,6 +7,29 @@
 //! The way of a file: its bytes become text ([`SourceFile`]), `${VARIABLES}` in the text are replaced (`substitute`),
 //! the result becomes a tree that knows its positions (`yaml`), the tree is read as a dialect (`woodpecker`), and what
 //! was read becomes a `WorkloadSpec`. Nothing here does I/O or reads a clock: the same input gives the same output.
+//!
+//! ```
+//! use piculet_pipeline::{Context, SourceFile, compile};
+//!
+//! let context = Context { id_prefix: "pipeline 42".to_owned(), ..Context::default() };
+//! let file = SourceFile::new(".woodpecker/build.yaml", "
+//! when: [{event: push}]
+//! steps:
+//!   - name: build
+//!     image: rust
+//!     commands: [cargo build]
+//! ");
+//! let compiled = compile(&file, &context)?;
+//! let workflow = &compiled.workflows[0];
+//! assert_eq!(workflow.name, "build");
+//! assert_eq!(workflow.spec.stages.len(), 2, "a clone step comes first");
+//!
+//! let broken = SourceFile::new("build.yaml", "steps:\n  build: {imge: rust}\n");
+//! let said = compile(&broken, &context).unwrap_err().to_string();
+//! assert!(said.contains("step 'build' has no image"));
+//! assert!(said.contains("did you mean 'image'?"));
+//! # Ok::<(), piculet_pipeline::Diagnostics>(())
+//! ```
 
 mod compiled;
 mod context;

@@ -23,11 +23,12 @@ pub(crate) fn load(text: &str, report: &mut Report<'_>) -> Option<Rc<Node>> {
             Err(error) => {
                 let at = loader.offsets.byte(*error.marker());
                 let span = Span { start: at, end: at };
-                let replaced = report
-                    .replaced_line(span)
-                    .map(|line| format!("with its variables replaced, the line is `{}`", line.trim()));
+                let replaced = report.replaced_line(span);
+                let replaced =
+                    replaced.map(|line| format!("with its variables replaced, the line is `{}`", line.trim()));
                 let message = format!("this is not valid YAML: {}", error.info());
-                report.error("yaml-syntax", span, message).hint = replaced;
+                report.error("yaml-syntax", span, message).hint =
+                    replaced.or_else(|| remedy(error.info()).map(str::to_owned));
                 return None;
             }
         };
@@ -46,6 +47,20 @@ pub(crate) fn load(text: &str, report: &mut Report<'_>) -> Option<Rc<Node>> {
         }
     }
     loader.root
+}
+
+/// What to do about the mistakes that are made most.
+fn remedy(info: &str) -> Option<&'static str> {
+    [
+        ("tabs disallowed", "indent with spaces"),
+        ("mapping values are not allowed", "put a text that holds `: ` between quotes, or look at the indentation"),
+        ("unexpected character", "put the text between quotes"),
+        ("unknown anchor", "define it further up, with `&` and its name"),
+        ("did not find expected", "look at the indentation of this line and the one before"),
+    ]
+    .into_iter()
+    .find(|(part, _)| info.contains(part))
+    .map(|(_, remedy)| remedy)
 }
 
 /// Reading can't go on; it was reported why.

@@ -87,6 +87,7 @@ fn what_is_wrong_is_told_with_its_place() {
         ("a: b: c", "1:5: yaml-syntax"),
         ("\u{e4}\u{f6}: *nothing", "1:5: yaml-syntax"),
         ("a: 1\nb: 2\na: 3", "3:1: yaml-duplicate-key"),
+        ("a: 1\r\nb: \u{e4}\r\na: 3\r\n", "3:1: yaml-duplicate-key"),
         ("a: &x [*x]", "1:8: yaml-anchor"),
         ("a:\n  <<: text", "2:3: yaml-merge"),
         ("a: &x {b: 1}\nc:\n  <<: [*x, 1]", "3:3: yaml-merge"),
@@ -96,6 +97,19 @@ fn what_is_wrong_is_told_with_its_place() {
         assert_eq!(codes(text), [expected], "{text}");
     }
     assert!(read("# only a comment\n").0.is_none_or(|node| node.is_null()));
+}
+
+#[test]
+fn common_mistakes_have_a_remedy() {
+    for (text, remedy) in [
+        ("a:\n\t- b", "indent with spaces"),
+        ("a: b: c", "put a text that holds `: ` between quotes, or look at the indentation"),
+        ("a: @b", "put the text between quotes"),
+        ("a: *b", "define it further up, with `&` and its name"),
+        ("a:\n  - b\n c: d", "look at the indentation of this line and the one before"),
+    ] {
+        assert_eq!(read(text).1.list[0].hint.as_deref(), Some(remedy), "{text}");
+    }
 }
 
 #[test]
