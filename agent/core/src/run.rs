@@ -37,10 +37,12 @@
 //! Skips are decided by what a step waits for: it runs `on_failure` if one of the steps before it, directly or through
 //! others, failed in a way that counts, and `on_success` if none did.
 
+mod attempt;
 mod deadlines;
 mod event;
 mod limits;
 mod step;
+mod stopping;
 
 pub use event::{Action, Event};
 pub use limits::Limits;
@@ -49,10 +51,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deadlines::{Clock, Deadlines};
-use step::{Phase, Pod, StepRun, Stop};
+use step::{Phase, StepRun, Stop};
 
-use crate::id::{Attempt, PodUid, StepIndex};
-use crate::observation::{Ended, Observation, Seen, Waiting};
+use crate::id::{Attempt, StepIndex};
 use crate::outcome::{Deadline, NeverStarted, Outcome, StepState, WorkflowState};
 use crate::report::StepReport;
 use crate::workload::{FailurePolicy, Step, Workload};
@@ -190,215 +191,6 @@ impl Run {
         }
     }
 
-    fn created(&mut self, index: StepIndex, attempt: Attempt, uid: PodUid, now: Instant, out: &mut Vec<Action>) {
-        let step = &mut self.steps[index.0];
-        if step.phase != (Phase::Creating { attempt }) {
-            return;
-        }
-        step.phase = Phase::Waiting { pod: Pod { attempt, uid, log_ended: false }, phase: None };
-        self.deadlines.set(Clock::Wait(index), now + self.limits.schedule);
-        if self.steps[index.0].stop.is_some() {
-            self.stop_pod(index, now, out);
-        }
-    }
-
-    fn create_failed(
-        &mut self,
-        index: StepIndex,
-        attempt: Attempt,
-        outcome: Outcome,
-        now: Instant,
-        out: &mut Vec<Action>,
-    ) {
-        if self.steps[index.0].phase == (Phase::Creating { attempt }) {
-            self.ended(index, attempt, Ended { outcome, started: None, finished: None }, now, out);
-        }
-    }
-
-    fn observed(&mut self, index: StepIndex, observation: Observation, now: Instant, out: &mut Vec<Action>) {
-        let step = &mut self.steps[index.0];
-        let (Phase::Waiting { pod, .. } | Phase::Running { pod, .. }) = &step.phase else { return };
-        if pod.uid != observation.uid {
-            return;
-        }
-        let is_going = observation.going.is_some();
-        if let Some(going) = observation.going {
-            step.going = Some(going);
-            // Whoever asked for it: a pod that never goes (its node is lost) must not hold the workflow for ever.
-            let clock = Clock::Stop(index);
-            if !self.deadlines.is_set(clock) {
-                self.deadlines.set(clock, now + self.limits.grace + self.limits.lost);
-            }
-        }
-        match observation.seen {
-            Seen::Waiting(waiting) => self.seen_waiting(index, waiting, now, out),
-            Seen::Running { started } => self.seen_running(index, started, now, out),
-            Seen::Ended(ended) => {
-                // What this very look says about the end counts: an earlier one may have come before the natural end.
-                if !is_going {
-                    self.steps[index.0].going = None;
-                }
-                self.seen_ended(index, ended, now, out);
-            }
-        }
-    }
-
-    fn seen_waiting(&mut self, index: StepIndex, waiting: Waiting, now: Instant, out: &mut Vec<Action>) {
-        let step = &mut self.steps[index.0];
-        let Phase::Waiting { phase, .. } = &mut step.phase else { return };
-        if *phase != Some(waiting.phase) {
-            *phase = Some(waiting.phase);
-            self.deadlines.set(Clock::Wait(index), now + self.limits.of_phase(waiting.phase));
-        }
-        let hopeless = waiting.hopeless;
-        let step = &mut self.steps[index.0];
-        step.waiting = Some(waiting);
-        if hopeless && step.stop.is_none() {
-            self.give_up_waiting(index, now, out);
-        }
-    }
-
-    fn seen_running(
-        &mut self,
-        index: StepIndex,
-        started: Option<jiff::Timestamp>,
-        now: Instant,
-        out: &mut Vec<Action>,
-    ) {
-        if let Phase::Waiting { pod, .. } = &self.steps[index.0].phase {
-            let pod = pod.clone();
-            self.started(index, pod, started, now, out);
-        }
-    }
-
-    /// The container runs, or ran: its log is read from now on.
-    fn started(
-        &mut self,
-        index: StepIndex,
-        pod: Pod,
-        started: Option<jiff::Timestamp>,
-        now: Instant,
-        out: &mut Vec<Action>,
-    ) {
-        let spec = self.workload.step(index);
-        out.push(Action::Tail { step: index, attempt: pod.attempt, uid: pod.uid.clone() });
-        out.push(Action::Report(StepReport {
-            step: spec.id.clone(),
-            attempt: pod.attempt,
-            state: StepState::Running,
-            started,
-            finished: None,
-            outcome: None,
-            error: String::new(),
-        }));
-        self.deadlines.clear(Clock::Wait(index));
-        if let Some(timeout) = spec.timeout() {
-            self.deadlines.set(Clock::Timeout(index), now + timeout);
-        }
-        let step = &mut self.steps[index.0];
-        step.starts += 1;
-        step.up = true;
-        step.phase = Phase::Running { pod, started };
-    }
-
-    fn seen_ended(&mut self, index: StepIndex, ended: Ended, now: Instant, out: &mut Vec<Action>) {
-        if let Phase::Waiting { pod, .. } = &self.steps[index.0].phase {
-            let pod = pod.clone();
-            if ended.started.is_none() && ended.outcome.exit_code().is_none() {
-                self.ended(index, pod.attempt, ended, now, out);
-                return;
-            }
-            self.started(index, pod, ended.started, now, out);
-        }
-        self.drain(index, ended, now, out);
-    }
-
-    fn gone(&mut self, index: StepIndex, uid: &PodUid, now: Instant, out: &mut Vec<Action>) {
-        let step = &self.steps[index.0];
-        let gone = Outcome::PodDeleted { by: None };
-        match &step.phase {
-            Phase::Waiting { pod, .. } if pod.uid == *uid => {
-                let outcome = step.going.clone().unwrap_or(gone);
-                self.ended(index, pod.attempt, Ended { outcome, started: None, finished: None }, now, out);
-            }
-            Phase::Running { pod, started } if pod.uid == *uid => {
-                let ended = Ended { outcome: gone, started: *started, finished: None };
-                self.drain(index, ended, now, out);
-            }
-            _ => {}
-        }
-    }
-
-    /// The container is over: what remains is its log.
-    fn drain(&mut self, index: StepIndex, mut ended: Ended, now: Instant, out: &mut Vec<Action>) {
-        let step = &mut self.steps[index.0];
-        let Phase::Running { pod, started } = &step.phase else { return };
-        if let Some(going) = step.going.take()
-            && !matches!(ended.outcome, Outcome::OomKilled { .. })
-        {
-            ended.outcome = going;
-        }
-        ended.started = ended.started.or(*started);
-        let pod = pod.clone();
-        let (attempt, log_ended) = (pod.attempt, pod.log_ended);
-        self.deadlines.clear(Clock::Timeout(index));
-        self.deadlines.clear(Clock::Stop(index));
-        if log_ended {
-            self.ended(index, attempt, ended, now, out);
-        } else {
-            self.deadlines.set(Clock::Log(index), now + self.limits.log);
-            self.steps[index.0].phase = Phase::Draining { pod, ended };
-        }
-    }
-
-    fn log_ended(&mut self, index: StepIndex, uid: &PodUid, now: Instant, out: &mut Vec<Action>) {
-        match &mut self.steps[index.0].phase {
-            Phase::Running { pod, .. } if pod.uid == *uid => pod.log_ended = true,
-            Phase::Draining { pod, ended } if pod.uid == *uid => {
-                let (attempt, ended) = (pod.attempt, ended.clone());
-                self.ended(index, attempt, ended, now, out);
-            }
-            _ => {}
-        }
-    }
-
-    /// An attempt is over, its log too: another one, or the end of the step.
-    fn ended(&mut self, index: StepIndex, attempt: Attempt, ended: Ended, now: Instant, out: &mut Vec<Action>) {
-        self.deadlines.clear_step(index);
-        let spec = self.workload.step(index);
-        let step = &mut self.steps[index.0];
-        let ran = matches!(step.phase, Phase::Running { .. } | Phase::Draining { .. });
-        let natural = step.stop.is_none();
-        if natural && step.may_try_again(&ended.outcome, ran, spec.spec.max_attempts, self.limits.creations) {
-            let pause = self.limits.pause_before(step.creations + 1);
-            out.push(Action::Say {
-                step: index,
-                text: format!("{} It is tried again in {} s.", ended.outcome, pause.as_secs()),
-            });
-            step.phase = Phase::Pausing { next: attempt.next() };
-            step.going = None;
-            self.deadlines.set(Clock::Pause(index), now + pause);
-            return;
-        }
-        let (state, outcome) = match step.stop.take() {
-            None => (ended.outcome.state(), Some(ended.outcome)),
-            // A service that was up until nobody needed it any more did all that was asked of it.
-            Some(Stop::NotNeeded) if ran => (StepState::Success, None),
-            Some(Stop::NotNeeded) => (StepState::Canceled, None),
-            Some(Stop::Because(outcome @ Outcome::NeverStarted { .. })) => (StepState::Failure, Some(outcome)),
-            Some(Stop::Because(outcome)) if ran => (outcome.state(), Some(outcome)),
-            Some(Stop::Because(outcome)) => (StepState::Canceled, Some(outcome)),
-        };
-        step.last_attempt = Some(attempt);
-        self.over(index, state, outcome, Some((ended.started, ended.finished)), out);
-        if state == StepState::Failure && self.workload.step(index).spec.failure == FailurePolicy::Cancel {
-            let name = &self.workload.step(index).spec.name;
-            let by = format!("the step '{name}' failed, and its failure stops the workflow");
-            let stopped = Stopped { outcome: Outcome::Cancelled { by }, grace: None, state: WorkflowState::Failure };
-            self.stop_all(stopped, now, out);
-        }
-    }
-
     /// Puts a step into its final state and says so.
     fn over(
         &mut self,
@@ -435,67 +227,6 @@ impl Run {
         }));
     }
 
-    /// Stops the whole workflow. The first reason counts.
-    fn stop_all(&mut self, stopped: Stopped, now: Instant, out: &mut Vec<Action>) {
-        if self.stopped.is_some() || matches!(self.state, State::Ending | State::Over) {
-            return;
-        }
-        if self.state == State::Offered {
-            self.state = State::Running;
-        }
-        self.stopped = Some(stopped.clone());
-        self.deadlines.clear(Clock::Workflow);
-        for index in self.indices() {
-            self.stop(index, Stop::Because(stopped.outcome.clone()), now, out);
-        }
-    }
-
-    fn stop(&mut self, index: StepIndex, why: Stop, now: Instant, out: &mut Vec<Action>) {
-        match &self.steps[index.0].phase {
-            Phase::Blocked => {
-                let outcome = why.outcome();
-                self.over(index, StepState::Canceled, outcome, None, out);
-            }
-            Phase::Pausing { .. } => {
-                self.deadlines.clear_step(index);
-                let outcome = why.outcome();
-                self.over(index, StepState::Canceled, outcome, None, out);
-            }
-            Phase::Creating { .. } => {
-                self.steps[index.0].stop.get_or_insert(why);
-            }
-            Phase::Waiting { .. } | Phase::Running { .. } => {
-                let stopping = self.steps[index.0].stop.is_some();
-                self.steps[index.0].stop.get_or_insert(why);
-                if !stopping {
-                    self.stop_pod(index, now, out);
-                }
-            }
-            Phase::Draining { .. } | Phase::Over { .. } => {}
-        }
-    }
-
-    fn stop_pod(&mut self, index: StepIndex, now: Instant, out: &mut Vec<Action>) {
-        let (Phase::Waiting { pod, .. } | Phase::Running { pod, .. }) = &self.steps[index.0].phase else { return };
-        let grace = self.stopped.as_ref().and_then(|stopped| stopped.grace);
-        out.push(Action::Stop { step: index, attempt: pod.attempt, uid: pod.uid.clone(), grace });
-        self.deadlines.clear(Clock::Wait(index));
-        self.deadlines.clear(Clock::Timeout(index));
-        self.deadlines.set(Clock::Stop(index), now + grace.unwrap_or(self.limits.grace) + self.limits.lost);
-    }
-
-    fn give_up_waiting(&mut self, index: StepIndex, now: Instant, out: &mut Vec<Action>) {
-        let step = &self.steps[index.0];
-        let outcome = match &step.waiting {
-            Some(waiting) => Outcome::NeverStarted { reason: waiting.reason, message: waiting.message.clone() },
-            None => Outcome::NeverStarted {
-                reason: NeverStarted::Cluster,
-                message: "the cluster said nothing about the pod".to_owned(),
-            },
-        };
-        self.stop(index, Stop::Because(outcome), now, out);
-    }
-
     fn tick(&mut self, now: Instant, out: &mut Vec<Action>) {
         while let Some(clock) = self.deadlines.pop(now) {
             match clock {
@@ -528,23 +259,6 @@ impl Run {
                     }
                 }
             }
-        }
-    }
-
-    /// A pod that was asked to go neither went nor ended in time: nobody will ever say how it ended.
-    fn never_went(&mut self, index: StepIndex, now: Instant, out: &mut Vec<Action>) {
-        let message = "the pod was asked to end and did not, and its node doesn't answer".to_owned();
-        let outcome = Outcome::Unknown { message };
-        match &self.steps[index.0].phase {
-            Phase::Waiting { pod, .. } => {
-                let attempt = pod.attempt;
-                self.ended(index, attempt, Ended { outcome, started: None, finished: None }, now, out);
-            }
-            Phase::Running { started, .. } => {
-                let ended = Ended { outcome, started: *started, finished: None };
-                self.drain(index, ended, now, out);
-            }
-            _ => {}
         }
     }
 

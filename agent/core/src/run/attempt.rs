@@ -1,0 +1,226 @@
+//! One attempt at a step: from its pod's creation to the end of its log.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::deadlines::Clock;
+use super::step::{Phase, Pod, Stop};
+use super::{Action, Run, Stopped};
+use crate::id::{Attempt, PodUid, StepIndex};
+use crate::observation::{Ended, Observation, Seen, Waiting};
+use crate::outcome::{Outcome, StepState, WorkflowState};
+use crate::report::StepReport;
+use crate::workload::FailurePolicy;
+
+impl Run {
+    pub(super) fn created(
+        &mut self,
+        index: StepIndex,
+        attempt: Attempt,
+        uid: PodUid,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        let step = &mut self.steps[index.0];
+        if step.phase != (Phase::Creating { attempt }) {
+            return;
+        }
+        step.phase = Phase::Waiting { pod: Pod { attempt, uid, log_ended: false }, phase: None };
+        self.deadlines.set(Clock::Wait(index), now + self.limits.schedule);
+        if self.steps[index.0].stop.is_some() {
+            self.stop_pod(index, now, out);
+        }
+    }
+
+    pub(super) fn create_failed(
+        &mut self,
+        index: StepIndex,
+        attempt: Attempt,
+        outcome: Outcome,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        if self.steps[index.0].phase == (Phase::Creating { attempt }) {
+            self.ended(index, attempt, Ended { outcome, started: None, finished: None }, now, out);
+        }
+    }
+
+    pub(super) fn observed(&mut self, index: StepIndex, observation: Observation, now: Instant, out: &mut Vec<Action>) {
+        let step = &mut self.steps[index.0];
+        let (Phase::Waiting { pod, .. } | Phase::Running { pod, .. }) = &step.phase else { return };
+        if pod.uid != observation.uid {
+            return;
+        }
+        let is_going = observation.going.is_some();
+        if let Some(going) = observation.going {
+            step.going = Some(going);
+            // Whoever asked for it: a pod that never goes (its node is lost) must not hold the workflow for ever.
+            let clock = Clock::Stop(index);
+            if !self.deadlines.is_set(clock) {
+                self.deadlines.set(clock, now + self.limits.grace + self.limits.lost);
+            }
+        }
+        match observation.seen {
+            Seen::Waiting(waiting) => self.seen_waiting(index, waiting, now, out),
+            Seen::Running { started } => self.seen_running(index, started, now, out),
+            Seen::Ended(ended) => {
+                // What this very look says about the end counts: an earlier one may have come before the natural end.
+                if !is_going {
+                    self.steps[index.0].going = None;
+                }
+                self.seen_ended(index, ended, now, out);
+            }
+        }
+    }
+
+    fn seen_waiting(&mut self, index: StepIndex, waiting: Waiting, now: Instant, out: &mut Vec<Action>) {
+        let step = &mut self.steps[index.0];
+        let Phase::Waiting { phase, .. } = &mut step.phase else { return };
+        if *phase != Some(waiting.phase) {
+            *phase = Some(waiting.phase);
+            self.deadlines.set(Clock::Wait(index), now + self.limits.of_phase(waiting.phase));
+        }
+        let hopeless = waiting.hopeless;
+        let step = &mut self.steps[index.0];
+        step.waiting = Some(waiting);
+        if hopeless && step.stop.is_none() {
+            self.give_up_waiting(index, now, out);
+        }
+    }
+
+    fn seen_running(&mut self, index: StepIndex, started: Option<Timestamp>, now: Instant, out: &mut Vec<Action>) {
+        if let Phase::Waiting { pod, .. } = &self.steps[index.0].phase {
+            let pod = pod.clone();
+            self.started(index, pod, started, now, out);
+        }
+    }
+
+    /// The container runs, or ran: its log is read from now on.
+    fn started(&mut self, index: StepIndex, pod: Pod, started: Option<Timestamp>, now: Instant, out: &mut Vec<Action>) {
+        let spec = self.workload.step(index);
+        out.push(Action::Tail { step: index, attempt: pod.attempt, uid: pod.uid.clone() });
+        out.push(Action::Report(StepReport {
+            step: spec.id.clone(),
+            attempt: pod.attempt,
+            state: StepState::Running,
+            started,
+            finished: None,
+            outcome: None,
+            error: String::new(),
+        }));
+        self.deadlines.clear(Clock::Wait(index));
+        if let Some(timeout) = spec.timeout() {
+            self.deadlines.set(Clock::Timeout(index), now + timeout);
+        }
+        let step = &mut self.steps[index.0];
+        step.starts += 1;
+        step.up = true;
+        step.phase = Phase::Running { pod, started };
+    }
+
+    fn seen_ended(&mut self, index: StepIndex, ended: Ended, now: Instant, out: &mut Vec<Action>) {
+        if let Phase::Waiting { pod, .. } = &self.steps[index.0].phase {
+            let pod = pod.clone();
+            if ended.started.is_none() && ended.outcome.exit_code().is_none() {
+                self.ended(index, pod.attempt, ended, now, out);
+                return;
+            }
+            self.started(index, pod, ended.started, now, out);
+        }
+        self.drain(index, ended, now, out);
+    }
+
+    pub(super) fn gone(&mut self, index: StepIndex, uid: &PodUid, now: Instant, out: &mut Vec<Action>) {
+        let step = &self.steps[index.0];
+        let gone = Outcome::PodDeleted { by: None };
+        match &step.phase {
+            Phase::Waiting { pod, .. } if pod.uid == *uid => {
+                let outcome = step.going.clone().unwrap_or(gone);
+                self.ended(index, pod.attempt, Ended { outcome, started: None, finished: None }, now, out);
+            }
+            Phase::Running { pod, started } if pod.uid == *uid => {
+                let ended = Ended { outcome: gone, started: *started, finished: None };
+                self.drain(index, ended, now, out);
+            }
+            _ => {}
+        }
+    }
+
+    /// The container is over: what remains is its log.
+    pub(super) fn drain(&mut self, index: StepIndex, mut ended: Ended, now: Instant, out: &mut Vec<Action>) {
+        let step = &mut self.steps[index.0];
+        let Phase::Running { pod, started } = &step.phase else { return };
+        if let Some(going) = step.going.take()
+            && !matches!(ended.outcome, Outcome::OomKilled { .. })
+        {
+            ended.outcome = going;
+        }
+        ended.started = ended.started.or(*started);
+        let pod = pod.clone();
+        let (attempt, log_ended) = (pod.attempt, pod.log_ended);
+        self.deadlines.clear(Clock::Timeout(index));
+        self.deadlines.clear(Clock::Stop(index));
+        if log_ended {
+            self.ended(index, attempt, ended, now, out);
+        } else {
+            self.deadlines.set(Clock::Log(index), now + self.limits.log);
+            self.steps[index.0].phase = Phase::Draining { pod, ended };
+        }
+    }
+
+    pub(super) fn log_ended(&mut self, index: StepIndex, uid: &PodUid, now: Instant, out: &mut Vec<Action>) {
+        match &mut self.steps[index.0].phase {
+            Phase::Running { pod, .. } if pod.uid == *uid => pod.log_ended = true,
+            Phase::Draining { pod, ended } if pod.uid == *uid => {
+                let (attempt, ended) = (pod.attempt, ended.clone());
+                self.ended(index, attempt, ended, now, out);
+            }
+            _ => {}
+        }
+    }
+
+    /// An attempt is over, its log too: another one, or the end of the step.
+    pub(super) fn ended(
+        &mut self,
+        index: StepIndex,
+        attempt: Attempt,
+        ended: Ended,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        self.deadlines.clear_step(index);
+        let spec = self.workload.step(index);
+        let step = &mut self.steps[index.0];
+        let ran = matches!(step.phase, Phase::Running { .. } | Phase::Draining { .. });
+        let natural = step.stop.is_none();
+        if natural && step.may_try_again(&ended.outcome, ran, spec.spec.max_attempts, self.limits.creations) {
+            let pause = self.limits.pause_before(step.creations + 1);
+            out.push(Action::Say {
+                step: index,
+                text: format!("{} It is tried again in {} s.", ended.outcome, pause.as_secs()),
+            });
+            step.phase = Phase::Pausing { next: attempt.next() };
+            step.going = None;
+            self.deadlines.set(Clock::Pause(index), now + pause);
+            return;
+        }
+        let (state, outcome) = match step.stop.take() {
+            None => (ended.outcome.state(), Some(ended.outcome)),
+            // A service that was up until nobody needed it any more did all that was asked of it.
+            Some(Stop::NotNeeded) if ran => (StepState::Success, None),
+            Some(Stop::NotNeeded) => (StepState::Canceled, None),
+            Some(Stop::Because(outcome @ Outcome::NeverStarted { .. })) => (StepState::Failure, Some(outcome)),
+            Some(Stop::Because(outcome)) if ran => (outcome.state(), Some(outcome)),
+            Some(Stop::Because(outcome)) => (StepState::Canceled, Some(outcome)),
+        };
+        step.last_attempt = Some(attempt);
+        self.over(index, state, outcome, Some((ended.started, ended.finished)), out);
+        if state == StepState::Failure && self.workload.step(index).spec.failure == FailurePolicy::Cancel {
+            let name = &self.workload.step(index).spec.name;
+            let by = format!("the step '{name}' failed, and its failure stops the workflow");
+            let stopped = Stopped { outcome: Outcome::Cancelled { by }, grace: None, state: WorkflowState::Failure };
+            self.stop_all(stopped, now, out);
+        }
+    }
+}

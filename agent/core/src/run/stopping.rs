@@ -1,0 +1,90 @@
+//! Stopping: on request, at a time limit, or because nobody needs a step any more.
+
+use std::time::Instant;
+
+use super::deadlines::Clock;
+use super::step::{Phase, Stop};
+use super::{Action, Run, State, Stopped};
+use crate::id::StepIndex;
+use crate::observation::Ended;
+use crate::outcome::{NeverStarted, Outcome, StepState};
+
+impl Run {
+    /// Stops the whole workflow. The first reason counts.
+    pub(super) fn stop_all(&mut self, stopped: Stopped, now: Instant, out: &mut Vec<Action>) {
+        if self.stopped.is_some() || matches!(self.state, State::Ending | State::Over) {
+            return;
+        }
+        if self.state == State::Offered {
+            self.state = State::Running;
+        }
+        self.stopped = Some(stopped.clone());
+        self.deadlines.clear(Clock::Workflow);
+        for index in self.indices() {
+            self.stop(index, Stop::Because(stopped.outcome.clone()), now, out);
+        }
+    }
+
+    pub(super) fn stop(&mut self, index: StepIndex, why: Stop, now: Instant, out: &mut Vec<Action>) {
+        match &self.steps[index.0].phase {
+            Phase::Blocked => {
+                let outcome = why.outcome();
+                self.over(index, StepState::Canceled, outcome, None, out);
+            }
+            Phase::Pausing { .. } => {
+                self.deadlines.clear_step(index);
+                let outcome = why.outcome();
+                self.over(index, StepState::Canceled, outcome, None, out);
+            }
+            Phase::Creating { .. } => {
+                self.steps[index.0].stop.get_or_insert(why);
+            }
+            Phase::Waiting { .. } | Phase::Running { .. } => {
+                let stopping = self.steps[index.0].stop.is_some();
+                self.steps[index.0].stop.get_or_insert(why);
+                if !stopping {
+                    self.stop_pod(index, now, out);
+                }
+            }
+            Phase::Draining { .. } | Phase::Over { .. } => {}
+        }
+    }
+
+    pub(super) fn stop_pod(&mut self, index: StepIndex, now: Instant, out: &mut Vec<Action>) {
+        let (Phase::Waiting { pod, .. } | Phase::Running { pod, .. }) = &self.steps[index.0].phase else { return };
+        let grace = self.stopped.as_ref().and_then(|stopped| stopped.grace);
+        out.push(Action::Stop { step: index, attempt: pod.attempt, uid: pod.uid.clone(), grace });
+        self.deadlines.clear(Clock::Wait(index));
+        self.deadlines.clear(Clock::Timeout(index));
+        self.deadlines.set(Clock::Stop(index), now + grace.unwrap_or(self.limits.grace) + self.limits.lost);
+    }
+
+    pub(super) fn give_up_waiting(&mut self, index: StepIndex, now: Instant, out: &mut Vec<Action>) {
+        let step = &self.steps[index.0];
+        let outcome = match &step.waiting {
+            Some(waiting) => Outcome::NeverStarted { reason: waiting.reason, message: waiting.message.clone() },
+            None => Outcome::NeverStarted {
+                reason: NeverStarted::Cluster,
+                message: "the cluster said nothing about the pod".to_owned(),
+            },
+        };
+        self.stop(index, Stop::Because(outcome), now, out);
+    }
+
+    /// A pod that was asked to go neither went nor ended in time: nobody will ever say how it ended.
+    pub(super) fn never_went(&mut self, index: StepIndex, now: Instant, out: &mut Vec<Action>) {
+        let message = "the pod was asked to end and did not, and its node doesn't answer".to_owned();
+        let outcome = Outcome::Unknown { message };
+        match &self.steps[index.0].phase {
+            Phase::Waiting { pod, .. } => {
+                let attempt = pod.attempt;
+                self.ended(index, attempt, Ended { outcome, started: None, finished: None }, now, out);
+            }
+            Phase::Running { started, .. } => {
+                let ended = Ended { outcome, started: *started, finished: None };
+                self.drain(index, ended, now, out);
+            }
+            _ => {}
+        }
+    }
+}
