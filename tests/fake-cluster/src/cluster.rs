@@ -41,7 +41,7 @@ pub struct Settings {
     pub seed: u64,
     /// How many writes the API server remembers for watches.
     pub history: usize,
-    /// Namespaces that exist from the start, beside `default` and those of the system.
+    /// Namespaces that exist from the start, beside `default` and those of the system. The first is that of clients.
     pub namespaces: Vec<String>,
     /// Nodes that exist from the start.
     pub nodes: Vec<NodeSettings>,
@@ -116,6 +116,8 @@ pub(crate) struct Shared {
     kubelets: Arc<Kubelets>,
     machines: Arc<Machines>,
     node_grace: Duration,
+    /// The namespace of clients that name none.
+    namespace: String,
     /// Aborted with the cluster.
     tasks: Mutex<JoinSet<()>>,
 }
@@ -167,8 +169,9 @@ impl FakeCluster {
         tasks.spawn(nodes::run(Arc::clone(&store), settings.orphan_collection));
         tasks.spawn(Arc::clone(&kubelets).run());
         let node_grace = settings.node_grace;
+        let namespace = settings.namespaces.first().map_or("default", String::as_str).to_owned();
         let tasks = Mutex::new(tasks);
-        let shared = Arc::new(Shared { api, store, kubelets, machines, node_grace, tasks });
+        let shared = Arc::new(Shared { api, store, kubelets, machines, node_grace, namespace, tasks });
         let cluster = Self { shared };
         let system = ["default", "kube-system", "kube-public", "kube-node-lease"].map(str::to_owned);
         for namespace in system.iter().chain(&settings.namespaces) {
@@ -180,10 +183,10 @@ impl FakeCluster {
         cluster
     }
 
-    /// A client that may do everything, with the default namespace `ci`.
+    /// A client that may do everything, with the first of the settings' namespaces as its own.
     #[must_use]
     pub fn client(&self) -> kube::Client {
-        self.client_as(ADMIN, "ci")
+        self.client_as(ADMIN, &self.shared.namespace)
     }
 
     /// A client of a user, with a default namespace.
@@ -204,7 +207,7 @@ impl FakeCluster {
     /// If the address cannot be bound.
     pub async fn listen(&self, address: SocketAddr) -> io::Result<(SocketAddr, String)> {
         let address = listen::listen(&self.shared, address).await?;
-        Ok((address, listen::kubeconfig(address, "ci")))
+        Ok((address, listen::kubeconfig(address, &self.shared.namespace)))
     }
 
     /// What goes wrong with requests.
@@ -339,7 +342,7 @@ impl FakeCluster {
         scheduler::preempt(&self.shared.store, &Key::new(Kind::Pod, namespace, pod))
     }
 
-    /// Ends the cluster: no request is answered any more, every container is ended, and all have ended on return.
+    /// Ends the cluster: nobody listens any more, no controller works, and every container has ended on return.
     pub async fn shut_down(&self) {
         let mut tasks = {
             let mut held = self.shared.tasks.lock().unwrap_or_else(PoisonError::into_inner);

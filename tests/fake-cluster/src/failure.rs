@@ -34,7 +34,7 @@ impl Failure {
             404 => Self::new(404, "NotFound", "the server could not find the requested resource"),
             409 => Self::new(409, "Conflict", "Operation cannot be fulfilled: the fault plan says so"),
             410 => Self::new(410, "Expired", "The resourceVersion for the provided list is too old."),
-            500 => Self::new(500, "InternalError", "Internal error occurred: etcdserver: leader changed"),
+            500 => Self::internal("etcdserver: leader changed"),
             503 => Self::new(503, "ServiceUnavailable", "the server is currently unable to handle the request"),
             504 => Self::timeout("request did not complete within requested timeout - context deadline exceeded"),
             _ => Self::new(code, "", format!("unexpected response {code}")),
@@ -76,12 +76,13 @@ impl Failure {
         Self::new(410, "Expired", message)
     }
 
-    pub(crate) fn timeout(message: impl Into<String>) -> Self {
-        Self::new(504, "Timeout", message)
+    pub(crate) fn timeout(message: &str) -> Self {
+        Self::new(504, "Timeout", format!("Timeout: {message}"))
     }
 
     pub(crate) fn internal(message: impl fmt::Display) -> Self {
-        Self::new(500, "InternalError", format!("Internal error occurred: {message}"))
+        let message = message.to_string();
+        Self::new(500, "InternalError", format!("Internal error occurred: {message}")).with_cause("", &message)
     }
 
     pub(crate) fn unsupported_media(accepted: &str) -> Self {
@@ -98,7 +99,12 @@ impl Failure {
 
     /// The object did not pass validation. `kind` is `Pod`, or `Lease.coordination.k8s.io`.
     pub(crate) fn invalid(kind: &str, group: &str, name: &str, errors: &[FieldError]) -> Self {
-        let said: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        let mut said: Vec<String> = Vec::new();
+        for error in errors.iter().map(ToString::to_string) {
+            if !said.contains(&error) {
+                said.push(error);
+            }
+        }
         let said = if let [one] = said.as_slice() { one.clone() } else { format!("[{}]", said.join(", ")) };
         let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
         let mut failure = Self::new(422, "Invalid", format!("{qualified} {name:?} is invalid: {said}"));
@@ -118,8 +124,12 @@ impl Failure {
     /// Adds one cause to the details.
     pub(crate) fn with_cause(mut self, reason: &str, message: &str) -> Self {
         let causes = self.details.entry("causes").or_insert_with(|| json!([]));
+        let mut cause = json!({"message": message});
+        if !reason.is_empty() {
+            cause["reason"] = reason.into();
+        }
         if let Value::Array(causes) = causes {
-            causes.push(json!({"reason": reason, "message": message}));
+            causes.push(cause);
         }
         self
     }

@@ -2,12 +2,13 @@
 
 mod container;
 mod environment;
+mod image;
 mod logs;
 mod machines;
 mod record;
 mod worker;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,7 +81,8 @@ impl Kubelets {
 
     /// Gives every bound pod a worker, and tells the workers what becomes of their pods.
     pub(crate) async fn run(self: Arc<Self>) {
-        let mut written = self.store.feed(&[Kind::Pod]);
+        let mut written = self.store.feed(&[Kind::Pod, Kind::PersistentVolumeClaim]);
+        let mut claims: BTreeMap<String, Key> = BTreeMap::new();
         let mut workers: HashMap<String, (Key, Seen)> = HashMap::new();
         loop {
             written.mark();
@@ -112,10 +114,23 @@ impl Kubelets {
                 }
                 there && !seen.is_closed()
             });
+            self.follow_claims(&mut claims);
             if !written.changed().await {
                 return;
             }
         }
+    }
+
+    /// Tells the runtime of claims that are gone. `known` are those that were there before, by uid.
+    fn follow_claims(&self, known: &mut BTreeMap<String, Key>) {
+        let there = self.store.list(Kind::PersistentVolumeClaim, None);
+        let there: BTreeMap<String, Key> = there.iter().map(|claim| (claim.uid().to_owned(), claim.key())).collect();
+        for (uid, key) in std::mem::take(known) {
+            if !there.contains_key(&uid) {
+                self.runtime.claim_removed(&key.namespace, &key.name);
+            }
+        }
+        *known = there;
     }
 
     /// Starts the worker of a pod. A pod that has ended already gets none.

@@ -25,6 +25,9 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
 
     /// Called once when the pod's object is gone: whatever the runtime keeps for it can go too.
     fn removed(&self, pod: &Pod);
+
+    /// Called once when a persistent volume claim's object is gone: so are its contents.
+    fn claim_removed(&self, _namespace: &str, _name: &str) {}
 }
 
 /// The future of a container's life.
@@ -41,6 +44,8 @@ pub struct ContainerIo {
     pub wish: watch::Receiver<Wish>,
     /// What is in the pod's volumes that are made of objects.
     pub volumes: VolumeFiles,
+    /// The values of all secrets that the container gets, in its environment or in files. For hiding them.
+    pub secrets: Vec<String>,
 }
 
 /// The files of those volumes that are made of secrets, config maps, tokens and fields of the pod: by the volume's

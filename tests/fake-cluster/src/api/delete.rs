@@ -50,6 +50,10 @@ impl Api {
         if eviction["kind"].as_str().is_some_and(|kind| kind != "Eviction") {
             return Err(Failure::bad_request(format!("no kind {} is registered for pods/eviction", eviction["kind"])));
         }
+        let named = eviction["metadata"]["name"].as_str().unwrap_or_default();
+        if named != asked.resource.name {
+            return Err(Failure::bad_request("name in URL does not match name in Eviction object"));
+        }
         let key = asked.key();
         let mut options = read_options(&eviction["deleteOptions"])?;
         options.dry_run = asked.params.dry_run()?;

@@ -88,7 +88,7 @@ impl Store {
             return Ok(());
         }
         let message = format!("Too large resource version: {revision}, current: {}", self.current_revision());
-        Err(Failure::timeout(message)
+        Err(Failure::timeout(&message)
             .with_cause("ResourceVersionTooLarge", "Too large resource version")
             .retry_after(1))
     }

@@ -127,13 +127,9 @@ fn container(pod: &Object, asked: &str) -> Result<String, Failure> {
     if let [only] = containers.as_slice() {
         return Ok((*only).to_owned());
     }
-    let mut message =
-        format!("a container name must be specified for pod {}, choose one of: [{}]", pod.name(), containers.join(" "));
-    if !inits.is_empty() {
-        message.push_str(" or one of the init containers: [");
-        message.push_str(&inits.join(" "));
-        message.push(']');
-    }
+    let all: Vec<&str> = inits.into_iter().chain(containers).collect();
+    let message =
+        format!("a container name must be specified for pod {}, choose one of: [{}]", pod.name(), all.join(" "));
     Err(Failure::bad_request(message))
 }
 

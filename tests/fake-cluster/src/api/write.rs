@@ -155,6 +155,10 @@ fn next_version(part: &str, present: &Object, mut next: Value) -> Result<Value, 
             }
         }
     }
+    restore(&mut next["metadata"], &before["metadata"], "generation");
+    if let (Some(generation), true) = (before["metadata"]["generation"].as_i64(), next["spec"] != before["spec"]) {
+        next["metadata"]["generation"] = (generation + 1).into();
+    }
     let next = admission::of_update(kind, next);
     validate::update(kind, before, &next)?;
     check_size(&next)?;

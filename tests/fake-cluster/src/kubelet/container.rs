@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::log::ContainerLog;
-use crate::runtime::{ContainerIo, CreateError, Exit, Runtime, Wish};
+use crate::runtime::{ContainerIo, CreateError, Exit, Runtime, VolumeFiles, Wish};
 
 /// How many pieces of output wait for the log before the process has to.
 const OUTPUT_QUEUE: usize = 64;
@@ -25,7 +25,8 @@ pub(super) struct Run {
     pub(super) runtime: Arc<dyn Runtime>,
     pub(super) pod: Arc<Pod>,
     pub(super) name: String,
-    pub(super) volumes: crate::runtime::VolumeFiles,
+    pub(super) volumes: VolumeFiles,
+    pub(super) secrets: Vec<String>,
     pub(super) log: Arc<ContainerLog>,
     pub(super) wish: watch::Receiver<Wish>,
 }
@@ -35,7 +36,7 @@ impl Run {
     pub(super) async fn live(self, index: usize, tell: mpsc::Sender<(usize, Happened)>) {
         let (started, mut has_started) = oneshot::channel();
         let (output, mut written) = mpsc::channel(OUTPUT_QUEUE);
-        let io = ContainerIo { started, output, wish: self.wish, volumes: self.volumes };
+        let io = ContainerIo { started, output, wish: self.wish, volumes: self.volumes, secrets: self.secrets };
         let mut running = self.runtime.run(self.pod, self.name, io);
         let mut started = false;
         let outcome = loop {

@@ -13,8 +13,10 @@ use crate::object::{Key, list};
 use crate::runtime::VolumeFiles;
 use crate::store::Store;
 
-/// Resolves the environment of one container. The error is the sentence of `CreateContainerConfigError`.
-pub(super) fn resolve(store: &Store, pod: &Pod, container: &mut Container) -> Result<(), String> {
+/// Resolves the environment of one container, and gives the values in it that come from secrets. The error is the
+/// sentence of `CreateContainerConfigError`.
+pub(super) fn resolve(store: &Store, pod: &Pod, container: &mut Container) -> Result<Vec<String>, String> {
+    let mut secrets = Vec::new();
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let mut found: Vec<(String, String)> = Vec::new();
     for source in container.env_from.take().into_iter().flatten() {
@@ -27,7 +29,11 @@ pub(super) fn resolve(store: &Store, pod: &Pod, container: &mut Container) -> Re
         match data(store, kind, namespace, &name) {
             Some(data) => {
                 for (key, value) in data {
-                    set(&mut found, format!("{prefix}{key}"), String::from_utf8_lossy(&value).into_owned());
+                    let value = String::from_utf8_lossy(&value).into_owned();
+                    if kind == Kind::Secret {
+                        secrets.push(value.clone());
+                    }
+                    set(&mut found, format!("{prefix}{key}"), value);
                 }
             }
             None if optional == Some(true) => {}
@@ -42,7 +48,9 @@ pub(super) fn resolve(store: &Store, pod: &Pod, container: &mut Container) -> Re
                     Some(pod_field(pod, &field))
                 } else if let Some(reference) = from.secret_key_ref {
                     let name = &reference.name;
-                    entry(store, Kind::Secret, namespace, name, &reference.key, reference.optional)?
+                    let value = entry(store, Kind::Secret, namespace, name, &reference.key, reference.optional)?;
+                    secrets.extend(value.clone());
+                    value
                 } else if let Some(reference) = from.config_map_key_ref {
                     let name = &reference.name;
                     entry(store, Kind::ConfigMap, namespace, name, &reference.key, reference.optional)?
@@ -62,7 +70,7 @@ pub(super) fn resolve(store: &Store, pod: &Pod, container: &mut Container) -> Re
     }
     let plain = |(name, value)| EnvVar { name, value: Some(value), value_from: None };
     container.env = Some(found.into_iter().map(plain).collect());
-    Ok(())
+    Ok(secrets)
 }
 
 /// The files of those volumes of a pod that are made of objects. The error names the volume and says what is missing.
@@ -109,6 +117,13 @@ pub(super) fn volume_files(store: &Store, pod: &Pod) -> Result<VolumeFiles, (Str
         }
     }
     Ok(volumes)
+}
+
+/// The values of secrets in the files of those volumes that are made of secrets.
+pub(super) fn secrets_in(pod: &Pod, volumes: &VolumeFiles) -> Vec<String> {
+    let all = pod.spec.iter().filter_map(|spec| spec.volumes.as_ref()).flatten();
+    let secret = all.filter(|volume| volume.secret.is_some()).filter_map(|volume| volumes.get(&volume.name));
+    secret.flat_map(BTreeMap::values).map(|value| String::from_utf8_lossy(value).into_owned()).collect()
 }
 
 /// Puts a secret or a config map, or some of its keys, into files.

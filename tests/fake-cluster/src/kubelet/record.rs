@@ -161,6 +161,23 @@ impl PodRecord {
         self.containers.iter().filter(|container| container.init).all(ContainerRecord::succeeded)
     }
 
+    /// What was not seen to end when the pod ended counts as failed: containers that could have been started, and all
+    /// init containers up to the last that was.
+    pub(super) fn end_unseen(&mut self) {
+        let begun = |one: &ContainerRecord| one.last.is_some() || !matches!(one.state, State::Waiting { .. });
+        let initialized = self.initialized() || self.containers.iter().any(|one| !one.init && begun(one));
+        let inits = self.containers.iter().filter(|one| one.init);
+        let begun_inits = inits.enumerate().filter(|(_, one)| begun(one)).last().map_or(1, |(index, _)| index + 1);
+        let mut init = 0;
+        for container in &mut self.containers {
+            init += usize::from(container.init);
+            let counts = if container.init { init <= begun_inits } else { initialized };
+            if counts && container.state.exit_code().is_none() {
+                container.state = State::Ended(Ended::unknown());
+            }
+        }
+    }
+
     /// Writes this pod's status over the one that is stored. What others wrote there stays.
     pub(super) fn write(&self, status: &mut Value, now: Timestamp) {
         if !status.is_object() {

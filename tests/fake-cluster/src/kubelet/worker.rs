@@ -152,10 +152,7 @@ impl Worker {
     /// Lives as long as the pod's object does, and as long as one of its containers.
     pub(super) async fn run(mut self) {
         loop {
-            // On a node that is down nothing happens; not even time passes for a kubelet.
-            if self.up.wait_for(|up| *up).await.is_err() {
-                return;
-            }
+            self.until_up().await;
             self.look();
             self.advance();
             self.publish();
@@ -174,6 +171,15 @@ impl Worker {
         }
         self.kubelets.containers.remove(&self.uid);
         self.kubelets.runtime.removed(&self.pod);
+    }
+
+    /// On a node that is down nothing happens; not even time passes for a kubelet. Only the end of the cluster does.
+    async fn until_up(&mut self) {
+        let mut seen = self.seen.clone();
+        tokio::select! {
+            up = self.up.wait_for(|up| *up) => drop(up),
+            () = async { while seen.changed().await.is_ok() {} } => {}
+        }
     }
 
     /// Takes in what became of the pod's object.
@@ -324,6 +330,7 @@ impl Worker {
             let mut next = pod.value().clone();
             if pod.uid() == self.uid {
                 self.record.write(&mut next["status"], now);
+                next["status"]["observedGeneration"] = pod.value()["metadata"]["generation"].clone();
             }
             Ok(next)
         });

@@ -87,7 +87,8 @@ impl Reader {
                 self.left -= chunk.len();
                 return Some(chunk);
             }
-            if !self.follow || !open && self.watching.is_none_or(|known| known == rotations) {
+            // At the end of a container that has ended a kubelet looks for no new file.
+            if !self.follow || !open {
                 return None;
             }
             match self.watching {

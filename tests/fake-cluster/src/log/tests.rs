@@ -106,8 +106,8 @@ async fn rotation_takes_what_a_slow_reader_has_not_read() {
     assert!(tokio::time::timeout(Duration::from_secs(1), quick.next()).await.is_err(), "it waits for more");
     tokio::time::advance(Duration::from_secs(10)).await;
     log.append(Bytes::from_static(b"second file\n"));
-    log.close();
     assert_eq!(quick.next().await.as_deref(), Some(b"second file\n".as_slice()));
+    log.close();
     assert_eq!(quick.next().await, None);
     assert_eq!(slow.next().await.as_deref(), Some(b"first file\n".as_slice()));
     assert_eq!(slow.next().await, None, "its stream ends with the old file");

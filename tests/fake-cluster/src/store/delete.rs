@@ -59,6 +59,11 @@ impl State {
         if options.dry_run {
             return Ok(Deletion::Gone(present));
         }
+        if key.kind == Kind::Namespace && present.is_terminating() && !self.may_go(&present) {
+            let why = "The system is ensuring all content is removed from this namespace.  Upon completion, this \
+                       namespace will automatically be purged by the system.";
+            return Err(Failure::conflict(key.kind, &key.name, why));
+        }
         let mut next = present.value().clone();
         set_propagation(&mut next, options.propagation);
         match graceful(&present, options, now) {
@@ -127,7 +132,7 @@ enum Grace {
     None,
 }
 
-/// Only pods know grace: a pod that no node has, or that has ended, needs none.
+/// Only pods know grace: for a pod that no node has, or that has ended, it is zero.
 fn graceful(present: &Object, options: &DeleteOptions, now: Timestamp) -> Grace {
     if present.kind() != Kind::Pod {
         return Grace::None;
@@ -138,22 +143,23 @@ fn graceful(present: &Object, options: &DeleteOptions, now: Timestamp) -> Grace 
         let running = metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or_default();
         let begun = metadata["deletionTimestamp"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
         return match options.grace {
-            Some(asked) if asked < running && asked > 0 => {
+            Some(asked) if asked < running => {
+                let asked = asked.max(0);
                 let earlier = begun.unwrap_or(now) - SignedDuration::from_secs(running - asked);
                 Grace::Set { until: earlier, seconds: asked }
             }
-            Some(0) => Grace::None,
+            _ if running == 0 => Grace::None,
             _ => Grace::Running,
         };
     }
     let ended = matches!(present.text(&["status", "phase"]), "Succeeded" | "Failed");
     let own = present.value()["spec"]["terminationGracePeriodSeconds"].as_i64();
-    match options.grace.or(own).unwrap_or_default() {
-        _ if ended || present.text(&["spec", "nodeName"]).is_empty() => Grace::None,
-        0 => Grace::None,
-        negative if negative < 0 => Grace::Set { until: until(1), seconds: 1 },
-        seconds => Grace::Set { until: until(seconds), seconds },
-    }
+    let seconds = match options.grace.or(own).unwrap_or_default() {
+        _ if ended || present.text(&["spec", "nodeName"]).is_empty() => 0,
+        negative if negative < 0 => 1,
+        seconds => seconds,
+    };
+    Grace::Set { until: until(seconds), seconds }
 }
 
 fn grow_generation(next: &mut Value) {

@@ -72,12 +72,6 @@ impl Store {
             if next == *present.value() {
                 return Ok(present);
             }
-            if key.kind == Kind::Pod && next["spec"] != present.value()["spec"] {
-                let generation = present.value()["metadata"]["generation"].as_i64().unwrap_or(1);
-                next["metadata"]["generation"] = (generation + 1).into();
-            } else {
-                keep(&mut next["metadata"], &present.value()["metadata"], "generation");
-            }
             if dry_run {
                 return Ok(Arc::new(Object::new(key.kind, next)));
             }

@@ -3,10 +3,13 @@
 /// Why `text` is no DNS-1123 label; nothing if it is one.
 pub(super) fn dns_label(text: &str) -> Option<String> {
     if text.len() > 63 {
-        return Some("must be no more than 63 bytes".into());
+        return Some("must be no more than 63 characters".into());
     }
     if is_label(text, |first| first.is_ascii_lowercase() || first.is_ascii_digit()) {
         return None;
+    }
+    if dns_subdomain(text).is_none() {
+        return Some("must not contain dots".into());
     }
     Some(
         "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end \
@@ -19,7 +22,7 @@ pub(super) fn dns_label(text: &str) -> Option<String> {
 /// Why `text` is no DNS-1123 subdomain.
 pub(super) fn dns_subdomain(text: &str) -> Option<String> {
     if text.len() > 253 {
-        return Some("must be no more than 253 bytes".into());
+        return Some("must be no more than 253 characters".into());
     }
     let label = |part: &str| is_label(part, |first| first.is_ascii_lowercase() || first.is_ascii_digit());
     if text.split('.').all(label) {
@@ -36,7 +39,7 @@ pub(super) fn dns_subdomain(text: &str) -> Option<String> {
 /// Why `text` is no DNS-1035 label: the form of a service's name.
 pub(super) fn dns_1035_label(text: &str) -> Option<String> {
     if text.len() > 63 {
-        return Some("must be no more than 63 bytes".into());
+        return Some("must be no more than 63 characters".into());
     }
     if is_label(text, |first| first.is_ascii_lowercase()) {
         return None;
@@ -100,7 +103,7 @@ pub(super) fn label_value(text: &str) -> Option<String> {
 /// Why `text` is no key of a config map or a secret.
 pub(super) fn data_key(text: &str) -> Option<String> {
     if text.len() > 253 {
-        return Some("must be no more than 253 bytes".into());
+        return Some("must be no more than 253 characters".into());
     }
     match text {
         "." => Some("must not be '.'".into()),

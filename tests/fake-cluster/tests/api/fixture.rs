@@ -10,57 +10,57 @@ use kube::runtime::wait::await_condition;
 use serde_json::{Value, json};
 
 /// A cluster, its runtime, and the pods of its namespace `ci`.
-pub struct Fixture {
-    pub runtime: Arc<ScriptedRuntime>,
-    pub cluster: FakeCluster,
-    pub pods: Api<Pod>,
+pub(crate) struct Fixture {
+    pub(crate) runtime: Arc<ScriptedRuntime>,
+    pub(crate) cluster: FakeCluster,
+    pub(crate) pods: Api<Pod>,
 }
 
 impl Fixture {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let runtime = ScriptedRuntime::new();
         let cluster = FakeCluster::scripted(&runtime);
         Self { pods: Api::default_namespaced(cluster.client()), runtime, cluster }
     }
 
     /// A cluster whose containers all play `script`.
-    pub fn playing(script: Script) -> Self {
+    pub(crate) fn playing(script: Script) -> Self {
         let fixture = Self::new();
         fixture.runtime.on_all(script);
         fixture
     }
 
-    pub async fn create(&self, pod: &Pod) -> Pod {
+    pub(crate) async fn create(&self, pod: &Pod) -> Pod {
         self.pods.create(&PostParams::default(), pod).await.expect("the pod is created")
     }
 
     /// Waits until the pod is in a phase.
-    pub async fn until_phase(&self, name: &str, phase: &'static str) -> Value {
+    pub(crate) async fn until_phase(&self, name: &str, phase: &'static str) -> Value {
         let reached = |pod: Option<&Pod>| pod.and_then(|pod| pod.status.as_ref()?.phase.as_deref()) == Some(phase);
-        within(await_condition(self.pods.clone(), name, reached)).await.expect("the watch goes on");
+        within(Box::pin(await_condition(self.pods.clone(), name, reached))).await.expect("the watch goes on");
         self.pod(name)
     }
 
     /// Waits until the pod's object is gone.
-    pub async fn until_gone(&self, name: &str) {
+    pub(crate) async fn until_gone(&self, name: &str) {
         let gone = |pod: Option<&Pod>| pod.is_none();
-        within(await_condition(self.pods.clone(), name, gone)).await.expect("the watch goes on");
+        within(Box::pin(await_condition(self.pods.clone(), name, gone))).await.expect("the watch goes on");
     }
 
     /// Waits until the first container waits for this reason; gives the message.
-    pub async fn until_waiting(&self, name: &str, reason: &'static str) -> String {
+    pub(crate) async fn until_waiting(&self, name: &str, reason: &'static str) -> String {
         let waiting = |pod: Option<&Pod>| first_waiting(pod).is_some_and(|(found, _)| found == reason);
-        let pod = within(await_condition(self.pods.clone(), name, waiting)).await.expect("the watch goes on");
+        let pod = within(Box::pin(await_condition(self.pods.clone(), name, waiting))).await.expect("the watch goes on");
         first_waiting(pod.as_ref()).map(|(_, message)| message).unwrap_or_default()
     }
 
     /// The pod as it is stored.
-    pub fn pod(&self, name: &str) -> Value {
+    pub(crate) fn pod(&self, name: &str) -> Value {
         self.cluster.object(Kind::Pod, "ci", name).expect("the pod is there")
     }
 
     /// The events about an object, as `reason: message`.
-    pub fn events(&self, name: &str) -> Vec<String> {
+    pub(crate) fn events(&self, name: &str) -> Vec<String> {
         let mut events = self.cluster.objects(Kind::Event);
         events.retain(|event| event["involvedObject"]["name"] == name);
         let number = |event: &Value| event["metadata"]["resourceVersion"].as_str().map(|text| text.parse::<u64>().ok());
@@ -77,12 +77,12 @@ fn first_waiting(pod: Option<&Pod>) -> Option<(String, String)> {
 }
 
 /// No test waits longer than a day of its own time.
-pub async fn within<T>(work: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(86_400), work).await.expect("it happens within a day")
 }
 
 /// A pod of one container named `step`, with more in its specification.
-pub fn pod_with(name: &str, more: Value) -> Pod {
+pub(crate) fn pod_with(name: &str, more: Value) -> Pod {
     let mut pod = json!({
         "metadata": {"name": name, "labels": {"step": name}},
         "spec": {
@@ -94,17 +94,17 @@ pub fn pod_with(name: &str, more: Value) -> Pod {
     serde_json::from_value(pod).expect("a pod")
 }
 
-pub fn pod(name: &str) -> Pod {
+pub(crate) fn pod(name: &str) -> Pod {
     pod_with(name, json!({}))
 }
 
 /// A typed object out of JSON.
-pub fn object<T: serde::de::DeserializeOwned>(value: Value) -> T {
+pub(crate) fn object<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).expect("an object")
 }
 
 /// The code, the reason and the message of a refusal.
-pub fn refusal<T: std::fmt::Debug>(result: kube::Result<T>) -> (u16, String, String) {
+pub(crate) fn refusal<T: std::fmt::Debug>(result: kube::Result<T>) -> (u16, String, String) {
     match result {
         Err(kube::Error::Api(status)) => (status.code, status.reason, status.message),
         other => panic!("a refusal was expected, not {other:?}"),
@@ -112,12 +112,12 @@ pub fn refusal<T: std::fmt::Debug>(result: kube::Result<T>) -> (u16, String, Str
 }
 
 /// The condition of this type.
-pub fn condition<'a>(pod: &'a Value, kind: &str) -> &'a Value {
+pub(crate) fn condition<'a>(pod: &'a Value, kind: &str) -> &'a Value {
     let conditions = pod["status"]["conditions"].as_array().expect("conditions");
     conditions.iter().find(|one| one["type"] == kind).unwrap_or(&Value::Null)
 }
 
 /// Lets everything run that is due now.
-pub async fn settle() {
+pub(crate) async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }

@@ -65,6 +65,7 @@ async fn a_running_pod_has_addresses_and_conditions() {
     assert!(running["status"]["podIP"].as_str().is_some_and(|ip| ip.starts_with("10.244.")));
     assert_eq!(running["status"]["startTime"], "2026-01-01T00:00:00Z");
     assert_eq!(running["spec"]["nodeName"], "node-1");
+    assert_eq!((&running["metadata"]["generation"], &running["status"]["observedGeneration"]), (&json!(1), &json!(1)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -128,6 +129,16 @@ async fn images_that_cannot_be_pulled_are_tried_again_and_again() {
     ] {
         assert!(events.iter().any(|event| event.starts_with(wanted)), "{wanted:?} in {events:#?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_has_no_name_is_not_even_tried() {
+    let fixture = Fixture::new();
+    let containers = json!([{"name": "step", "image": "Not An Image"}]);
+    fixture.create(&pod_with("p", json!({"containers": containers}))).await;
+    let message = fixture.until_waiting("p", "InvalidImageName").await;
+    assert!(message.ends_with("couldn't parse image name \"Not An Image\": invalid reference format"), "{message}");
+    assert!(fixture.events("p").iter().any(|event| event.starts_with("InspectFailed: ")));
 }
 
 #[tokio::test(start_paused = true)]

@@ -113,7 +113,7 @@ async fn the_container_must_be_named_where_there_are_several() {
     fixture.create(&pod_with("p", json!({"containers": containers, "initContainers": inits}))).await;
     assert_eq!(
         refusal(fixture.pods.logs("p", &LogParams::default()).await).2,
-        "a container name must be specified for pod p, choose one of: [one two] or one of the init containers: [first]"
+        "a container name must be specified for pod p, choose one of: [first one two]"
     );
     let wrong = LogParams { container: Some("three".into()), ..LogParams::default() };
     assert_eq!(refusal(fixture.pods.logs("p", &wrong).await).2, "container three is not valid for pod p");

@@ -72,6 +72,29 @@ async fn names_are_taken_once_and_namespaces_must_exist() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_server_tells_what_it_has() {
+    let fixture = Fixture::new();
+    let client = fixture.cluster.client();
+    assert_eq!(client.list_core_api_versions().await.expect("versions").versions, ["v1"]);
+    let core = client.list_core_api_resources("v1").await.expect("resources").resources;
+    let log = core.iter().find(|resource| resource.name == "pods/log").expect("a part of pods");
+    assert_eq!((log.verbs.as_slice(), log.namespaced), (["get".to_owned()].as_slice(), true));
+    let groups = client.list_api_groups().await.expect("groups").groups;
+    assert!(groups.iter().any(|group| group.name == "coordination.k8s.io"));
+    for path in ["/healthz", "/readyz", "/livez"] {
+        let request = http::Request::get(path).body(Vec::new()).expect("a request");
+        assert_eq!(client.request_text(request).await.expect("healthy"), "ok");
+    }
+    for path in ["/apis/apps/v1/deployments", "/api/v1/namespaces/ci/widgets", "/metrics"] {
+        let request = http::Request::get(path).body(Vec::new()).expect("a request");
+        match client.request_text(request).await {
+            Err(kube::Error::Api(status)) => assert_eq!(status.code, 404, "{path}"),
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dry_run_changes_nothing() {
     let fixture = Fixture::new();
     let maps: Api<ConfigMap> = Api::default_namespaced(fixture.cluster.client());
@@ -127,7 +150,7 @@ async fn lists_know_the_revisions_of_the_past_and_of_the_future() {
     let future = ListParams::default().at("999999").matching(kube::api::VersionMatch::NotOlderThan);
     let (code, reason, message) = refusal(maps.list(&future).await);
     assert_eq!((code, reason.as_str()), (504, "Timeout"));
-    assert!(message.starts_with("Too large resource version: 999999, current:"), "{message}");
+    assert!(message.starts_with("Timeout: Too large resource version: 999999, current:"), "{message}");
 }
 
 #[tokio::test(start_paused = true)]

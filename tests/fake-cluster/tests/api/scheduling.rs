@@ -15,7 +15,7 @@ async fn unschedulable(fixture: &Fixture, name: &str) -> String {
         pod.and_then(|pod| pod.status.as_ref()?.conditions.as_ref())
             .is_some_and(|all| all.iter().any(|one| one.reason.as_deref() == Some("Unschedulable")))
     };
-    within(await_condition(fixture.pods.clone(), name, refused)).await.expect("the watch goes on");
+    within(Box::pin(await_condition(fixture.pods.clone(), name, refused))).await.expect("the watch goes on");
     let pod = fixture.pod(name);
     assert_eq!(pod["status"]["phase"], "Pending");
     let scheduled = condition(&pod, "PodScheduled");

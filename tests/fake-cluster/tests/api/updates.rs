@@ -95,7 +95,11 @@ async fn what_is_immutable_stays() {
         "{message}"
     );
     let finalizer = json!({"metadata": {"finalizers": ["piculet.dev/outcome"]}});
-    assert!(fixture.pods.patch("p", &PatchParams::default(), &Patch::Merge(finalizer)).await.is_ok());
+    let patched = fixture.pods.patch("p", &PatchParams::default(), &Patch::Merge(finalizer)).await.expect("patched");
+    assert_eq!(patched.metadata.generation, Some(1));
+    let deadline = json!({"spec": {"activeDeadlineSeconds": 9}, "metadata": {"generation": 7}});
+    let patched = fixture.pods.patch("p", &PatchParams::default(), &Patch::Merge(deadline)).await.expect("patched");
+    assert_eq!(patched.metadata.generation, Some(2), "the server counts");
 }
 
 #[tokio::test(start_paused = true)]

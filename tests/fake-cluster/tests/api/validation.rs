@@ -37,11 +37,12 @@ where
 async fn pods_are_checked() {
     for (more, expected) in [
         (
-            step(json!({"name": "a.b"})),
-            "spec.containers[0].name: Invalid value: \"a.b\": a lowercase RFC 1123 label must consist of lower case \
+            step(json!({"name": "A"})),
+            "spec.containers[0].name: Invalid value: \"A\": a lowercase RFC 1123 label must consist of lower case \
              alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  \
              or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
         ),
+        (step(json!({"name": "a.b"})), "spec.containers[0].name: Invalid value: \"a.b\": must not contain dots"),
         (step(json!({"image": ""})), "spec.containers[0].image: Required value"),
         (
             step(json!({"env": [{"name": "A=B", "value": ""}]})),

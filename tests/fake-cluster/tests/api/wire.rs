@@ -79,6 +79,7 @@ async fn shutting_down_ends_every_container() {
     let (fixture, _) = listening(Script::new().forever()).await;
     fixture.create(&pod("p")).await;
     fixture.until_phase("p", "Running").await;
+    fixture.cluster.lose_node("node-1");
     tokio::time::timeout(Duration::from_secs(10), fixture.cluster.shut_down()).await.expect("all containers end");
     assert!(fixture.pods.list(&Default::default()).await.is_err(), "nobody answers any more");
 }

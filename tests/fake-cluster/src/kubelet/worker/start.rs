@@ -11,6 +11,7 @@ use super::{Worker, field};
 use crate::events::Mood;
 use crate::kubelet::container::Run;
 use crate::kubelet::environment;
+use crate::kubelet::image;
 use crate::kubelet::record::{Ended, State};
 use crate::runtime::{CreateError, VolumeFiles, Wish};
 
@@ -38,21 +39,35 @@ impl Worker {
                 return;
             }
         };
-        let mut container = self.slots[index].spec.clone();
-        if let Err(why) = environment::resolve(&self.kubelets.store, &pod, &mut container) {
-            self.refuse(index, &CreateError { reason: "CreateContainerConfigError".into(), message: why });
+        let image = self.record.containers[index].image.clone();
+        if !image::is_reference(&image) {
+            let message = format!(
+                "Failed to apply default image tag {image:?}: couldn't parse image name {image:?}: invalid reference format"
+            );
+            let at = field(&self.record.containers[index]);
+            self.recorder.record(&self.object, &at, Mood::Warning, "InspectFailed", &message);
+            self.refuse(index, &CreateError { reason: "InvalidImageName".into(), message });
             return;
         }
+        let mut container = self.slots[index].spec.clone();
+        let mut secrets = match environment::resolve(&self.kubelets.store, &pod, &mut container) {
+            Ok(secrets) => secrets,
+            Err(why) => {
+                self.refuse(index, &CreateError { reason: "CreateContainerConfigError".into(), message: why });
+                return;
+            }
+        };
+        secrets.extend(environment::secrets_in(&pod, &volumes));
         if let Some(spec) = &mut pod.spec {
             let all = spec.init_containers.iter_mut().flatten().chain(&mut spec.containers);
             for one in all.filter(|one| one.name == container.name) {
                 *one = container.clone();
             }
         }
-        self.launch(index, pod, volumes);
+        self.launch(index, pod, volumes, secrets);
     }
 
-    pub(super) fn launch(&mut self, index: usize, pod: Pod, volumes: VolumeFiles) {
+    pub(super) fn launch(&mut self, index: usize, pod: Pod, volumes: VolumeFiles, secrets: Vec<String>) {
         let record = &mut self.record.containers[index];
         if record.last.is_some() {
             record.restarts += 1;
@@ -66,6 +81,7 @@ impl Worker {
             pod: Arc::new(pod),
             name: record.name.clone(),
             volumes,
+            secrets,
             log: self.kubelets.containers.begin(&self.uid, &record.name),
             wish: wishes,
         };

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{Restart, Stop, Worker, field};
 use crate::events::Mood;
-use crate::kubelet::record::{ContainerRecord, Ended, PodEnd, State};
+use crate::kubelet::record::{ContainerRecord, PodEnd};
 use crate::object::Object;
 use crate::runtime::Wish;
 use crate::store::DeleteOptions;
@@ -62,11 +62,8 @@ impl Worker {
     pub(super) fn finish_stopped(&mut self) {
         if self.record.end.is_none() {
             let natural = self.natural_end().filter(|_| self.record.verdict.is_none());
-            if natural.is_none() && self.record.initialized() {
-                let unseen = |one: &&mut ContainerRecord| !one.init && one.state.exit_code().is_none();
-                for container in self.record.containers.iter_mut().filter(unseen) {
-                    container.state = State::Ended(Ended::unknown());
-                }
+            if natural.is_none() {
+                self.record.end_unseen();
             }
             // The last status of the containers is seen before the last phase.
             self.publish();
