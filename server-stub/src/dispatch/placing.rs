@@ -5,6 +5,7 @@ use piculet_core::id::{InstanceId, WorkflowId};
 use super::{Agent, Condition, Dispatcher, End, State, Throttle, Workflow};
 use crate::assignment::Place;
 use crate::clock::Now;
+use crate::ledger::Ledger;
 use crate::placement::{self, Candidate, Reason, Unfit};
 
 /// What keeps a workflow from an agent.
@@ -132,6 +133,10 @@ impl Dispatcher {
         let Some(workflow) = self.workflows.get_mut(id) else { return };
         workflow.driver = None;
         workflow.agent = None;
+        if let Some(spec) = &workflow.spec {
+            // Nothing ran; what the last agent said of it is not about the next one's run.
+            workflow.ledger = Ledger::new(spec, self.policy.limits.log_bytes);
+        }
         self.touched.workflows.insert(id.clone());
         match workflow.stop.clone() {
             Some(stop) => self.finish(id, End { state: State::Canceled, at: now.time, error: stop.reason }),

@@ -66,14 +66,14 @@ pub(crate) async fn call_over(channel: Channel, token: Option<&str>, first: Vec<
         request.metadata_mut().insert("authorization", value);
     }
     let mut hear = AgentServiceClient::new(channel).connect(request).await?.into_inner();
-    match next(&mut hear).await? {
+    match within(next(&mut hear)).await? {
         Some(Heard::Welcome(welcome)) => Ok(RawAgent { say, hear, welcome, assigns_received: 0 }),
         other => panic!("expected Welcome, got {other:?}"),
     }
 }
 
 async fn next(hear: &mut Streaming<pb::ServerMessage>) -> Result<Option<Heard>, Status> {
-    let message = within(hear.message()).await?;
+    let message = hear.message().await?;
     Ok(message.map(|message| message.message.expect("a message has content")))
 }
 
@@ -118,30 +118,36 @@ impl RawAgent {
 
     /// The next message, pings included.
     pub(crate) async fn hear_all(&mut self) -> Heard {
-        next(&mut self.hear).await.unwrap().expect("the call goes on")
+        within(next(&mut self.hear)).await.unwrap().expect("the call goes on")
     }
 
     /// The next message that is no ping; pings are answered.
     pub(crate) async fn hear(&mut self) -> Heard {
-        loop {
-            match next(&mut self.hear).await {
-                Ok(Some(Heard::Ping(_))) => self.say(Said::Heartbeat(pb::Heartbeat::default())).await,
-                Ok(Some(message)) => return message,
-                Ok(None) => panic!("the server ended the call"),
-                Err(status) => panic!("the server ended the call: {status}"),
+        within(async {
+            loop {
+                match next(&mut self.hear).await {
+                    Ok(Some(Heard::Ping(_))) => self.say(Said::Heartbeat(pb::Heartbeat::default())).await,
+                    Ok(Some(message)) => return message,
+                    Ok(None) => panic!("the server ended the call"),
+                    Err(status) => panic!("the server ended the call: {status}"),
+                }
             }
-        }
+        })
+        .await
     }
 
     /// How the server ends the call; what it says before is passed over.
     pub(crate) async fn end(&mut self) -> Status {
-        loop {
-            match next(&mut self.hear).await {
-                Ok(Some(_)) => {}
-                Ok(None) => return Status::ok(""),
-                Err(status) => return status,
+        within(async {
+            loop {
+                match next(&mut self.hear).await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => return Status::ok(""),
+                    Err(status) => return status,
+                }
             }
-        }
+        })
+        .await
     }
 
     pub(crate) async fn assign(&mut self) -> pb::Assign {

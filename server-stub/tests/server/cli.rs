@@ -13,21 +13,21 @@ use tonic::transport::Endpoint;
 
 use crate::agent::{RawAgent, accepted, call_over, finished, hello, log, log_end, step};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_piculet-server");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_piculet-server");
 
 const FILE: &str = "skip_clone: true\nsteps:\n  - {name: build it, image: alpine, commands: [make]}\n";
 
 /// A server process; it is ended with the value.
-struct Served {
+pub(crate) struct Served {
     child: Child,
     stdout: BufReader<ChildStdout>,
-    agents: String,
+    pub(crate) agents: String,
     api: String,
     folder: TempDir,
 }
 
 impl Served {
-    fn start(options: &[&str]) -> Self {
+    pub(crate) fn start(options: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         let mut child = Command::new(BINARY)
             .args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log", "warn"])

@@ -11,4 +11,6 @@ mod lease;
 mod refusals;
 mod resume;
 mod script;
+mod tls;
+mod volume;
 mod waiting;

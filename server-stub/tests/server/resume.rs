@@ -81,11 +81,13 @@ async fn before_the_acknowledgement_a_lost_workflow_goes_elsewhere() {
     stub.submit(workload("w"));
     let assign = first.assign().await;
     first.say(accepted(&assign)).await;
+    first.say(step(&assign, 2, pb::StepState::Failure, Some(1))).await;
     first.hears_nothing().await;
     drop(first);
     let again = second.assign().await;
     assert_eq!((&again.workflow_id, again.epoch), (&assign.workflow_id, 2));
     second.accept(&again).await;
+    assert_eq!(stub.server().workflows()[0].steps[0].state, StepState::Pending, "nothing is left of the first run");
     // The first comes back: it never was told that its acceptance is stored, so it has no pods.
     let first = RawAgent::connect(&network, resuming("a-first", vec![held(&assign, 0)])).await;
     assert!(!first.welcome.held[0].keep);
