@@ -1,0 +1,40 @@
+//! Much at once.
+
+use piculet_proto::v1 as pb;
+use server_stub::dispatch::State;
+use server_stub::server::Config;
+use server_stub::stub::Stub;
+
+use crate::agent::{RawAgent, finished, hello, log, log_end, step, workload};
+
+const LINES: u64 = 200_000;
+const CHUNK: u64 = 400;
+
+#[tokio::test(start_paused = true)]
+async fn two_hundred_thousand_lines_are_all_kept() {
+    let stub = Stub::start(Config::default());
+    let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
+    let id = stub.submit(workload("w"));
+    let assign = agent.assign().await;
+    agent.accept(&assign).await;
+    let mut sequence = 1;
+    let text = |number: u64| format!("{number:080}");
+    for first in (0..LINES).step_by(CHUNK.try_into().unwrap()) {
+        let lines: Vec<_> = (first..first + CHUNK).map(text).collect();
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        sequence += 1;
+        agent.say(log(&assign, sequence, first, &lines)).await;
+    }
+    agent.say(log_end(&assign, sequence + 1, LINES, LINES * 80)).await;
+    agent.say(step(&assign, sequence + 2, pb::StepState::Success, Some(0))).await;
+    agent.say(finished(&assign, sequence + 3, pb::WorkflowState::Success)).await;
+    while agent.ack().await.2 < sequence + 3 {}
+    let view = stub.workflow(&id);
+    assert_eq!((view.state, view.steps[0].log_lines), (State::Success, LINES));
+    assert_eq!(view.steps[0].log_complaint, None);
+    let lines = stub.log(&id, "build");
+    let is_right = |(number, line): (u64, &piculet_core::report::LogLine)| {
+        line.number == number && line.bytes == text(number).as_bytes()
+    };
+    assert!((0..).zip(&lines).all(is_right));
+}
