@@ -112,3 +112,24 @@ async fn a_drained_agent_finishes_what_it_has_and_takes_no_more() {
     assert_eq!(world.stub.workflow(&waiting).state, State::Pending);
     assert_eq!(world.left(), Vec::<String>::new(), "the agent ended only after it had cleaned up");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_at_any_moment_ends_the_workflow_and_leaves_nothing() {
+    for moment in 0..30 {
+        let mut world = World::new();
+        world.agent();
+        world
+            .runtime
+            .on_all(Script::new().starts_after(Duration::from_millis(20)).wait(Duration::from_millis(70)).exit(0));
+        let db = StepSpec { kind: StepKind::Service, ..step("db") };
+        let id = world.stub.submit(workflow(vec![vec![db], vec![step("a"), step("b")], vec![step("c")]]));
+        tokio::time::sleep(Duration::from_millis(moment * 10)).await;
+        let stop = Stop { reason: "a test".to_owned(), grace: Some(Duration::from_secs(1)) };
+        // Late ones come when the workflow is over, which is said.
+        let over = world.stub.server().cancel(&id, stop).is_err();
+        let workflow = world.stub.ended(&id).await;
+        assert_eq!(workflow.state == State::Success, over, "at {} ms: {workflow:?}", moment * 10);
+        assert!(workflow.steps.iter().all(|step| step.state.is_final()), "at {} ms: {workflow:?}", moment * 10);
+        world.until_clean().await;
+    }
+}
