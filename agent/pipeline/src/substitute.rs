@@ -31,7 +31,7 @@ use crate::diagnostic::Severity;
 
 /// The longest text that a file may become, in bytes.
 const MAX_TEXT: usize = 4 << 20;
-/// After so many problems the rest of the text is left as it is.
+/// After so many mistakes the rest of the text is left as it is; so many warnings are given.
 const MAX_PROBLEMS: usize = 50;
 
 /// A text after substitution, which knows where each part of it came from.
@@ -123,6 +123,7 @@ pub(crate) fn substitute_or<'t, 'v>(
 ) -> Substituted<'t> {
     let mut done = Substituted { original, ..Substituted::default() };
     let mut unknown = BTreeSet::new();
+    let (mut mistakes, mut warnings) = (0, 0);
     let mut at = 0;
     while let Some(found) = original.get(at..).and_then(|rest| rest.find('$')).map(|offset| at + offset) {
         done.push(original.get(at..found).unwrap_or_default(), at..found, true);
@@ -130,15 +131,20 @@ pub(crate) fn substitute_or<'t, 'v>(
         if rest.starts_with("$$") {
             done.push("$", found..found + 2, false);
             at = found + 2;
-        } else if rest.starts_with("${") && done.problems.len() < MAX_PROBLEMS {
+        } else if rest.starts_with("${") && mistakes < MAX_PROBLEMS {
             let mut expansion = Expansion::new(original, found + 2, lookup, missing);
             match expansion.value() {
                 Ok(value) => {
                     at = expansion.at();
-                    done.problems.extend(expansion.warnings(found..at, &mut unknown));
+                    if warnings < MAX_PROBLEMS {
+                        let more = expansion.warnings(found..at, &mut unknown);
+                        done.problems.extend(more.into_iter().take(MAX_PROBLEMS - warnings));
+                        warnings = done.problems.len() - mistakes;
+                    }
                     done.push(&value, found..at, false);
                 }
                 Err(problem) => {
+                    mistakes += 1;
                     done.problems.push(problem);
                     done.push("${", found..found + 2, true);
                     at = found + 2;
@@ -149,16 +155,20 @@ pub(crate) fn substitute_or<'t, 'v>(
             at = found + 1;
         }
         if done.text.len() > MAX_TEXT {
-            done.problems.push(Problem {
-                code: "substitution-too-large",
-                severity: Severity::Error,
-                place: found..at,
-                message: "here the file grows beyond 4 MiB, because of the variables that were put in".to_owned(),
-                hint: "put large values into files, not into variables".to_owned(),
-            });
+            done.problems.push(too_large(found..at));
             return done;
         }
     }
     done.push(original.get(at..).unwrap_or_default(), at..original.len(), true);
     done
+}
+
+fn too_large(place: Range<usize>) -> Problem {
+    Problem {
+        code: "substitution-too-large",
+        severity: Severity::Error,
+        place,
+        message: "here the file grows beyond 4 MiB, because of the variables that were put in".to_owned(),
+        hint: "put large values into files, not into variables".to_owned(),
+    }
 }

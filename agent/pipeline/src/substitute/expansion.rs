@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::{Problem, operators};
+use super::{MAX_TEXT, Problem, operators, too_large};
 use crate::diagnostic::Severity;
 
 /// `${a:-${b:-${c}}}` has depth 3.
@@ -127,6 +127,7 @@ impl<'t, 'v> Expansion<'t, '_, 'v> {
             if self.skip(operator) {
                 let from = self.word(&['/', '}'], true, depth)?;
                 let to = if self.skip("/") { self.word(&['}'], true, depth)? } else { String::new() };
+                self.check_size(value.matches(&from).count().saturating_mul(to.len()))?;
                 return self.closed(replace(&value, &from, &to));
             }
         }
@@ -142,6 +143,7 @@ impl<'t, 'v> Expansion<'t, '_, 'v> {
     fn word(&mut self, stop: &[char], escapes: bool, depth: usize) -> Result<String, Problem> {
         let mut word = String::new();
         loop {
+            self.check_size(word.len())?;
             if self.skip("${") {
                 let inner = self.expansion(depth + 1)?;
                 word.push_str(&inner);
@@ -162,6 +164,10 @@ impl<'t, 'v> Expansion<'t, '_, 'v> {
                 }
             }
         }
+    }
+
+    fn check_size(&self, size: usize) -> Result<(), Problem> {
+        if size > MAX_TEXT { Err(too_large(self.start..self.start + 2)) } else { Ok(()) }
     }
 
     fn closed(&mut self, value: String) -> Result<String, Problem> {

@@ -100,6 +100,14 @@ fn what_a_shell_would_do_otherwise_is_a_warning() {
 }
 
 #[test]
+fn many_warnings_stop_nothing_but_themselves() {
+    let text: String = (0..100).map(|i| format!("${{x{i}}}")).collect();
+    let text = format!("{text}${{TAG}}");
+    let done = substitute(&text, &lookup);
+    assert_eq!((done.text.as_str(), done.problems.len()), ("v1.2.3", 50));
+}
+
+#[test]
 fn places_are_found_again() {
     let done = substitute("a: ${TAG} $$ ${NOTHING}z\nb: ${SHA}", &lookup);
     assert_eq!(done.text, "a: v1.2.3 $ z\nb: 9f2c0d6e8b1a4c7f");
@@ -128,6 +136,10 @@ fn growth_is_bounded() {
     let done = substitute(&text, &|name| (name == "BIG").then_some(big.as_str()));
     assert_eq!(done.problems.last().map(|problem| problem.code), Some("substitution-too-large"));
     assert!(done.text.len() < 6 << 20);
+    for inner in [format!("${{A:-{text}}}"), "${BIG//x/${BIG}}".to_owned()] {
+        let done = substitute(&inner, &|name| (name == "BIG").then_some(big.as_str()));
+        assert_eq!(done.problems.first().map(|problem| problem.code), Some("substitution-too-large"));
+    }
 }
 
 #[test]
