@@ -20,12 +20,12 @@ const INTERNAL: &str = "woodpecker-ci.org";
 const PLATFORM: &str = "platform";
 
 /// What an agent offers to workflows.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Offer {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offer<'a> {
     /// A key with a leading `!` is required of the workflow; the value `*` matches any.
-    pub labels: BTreeMap<String, String>,
-    /// Platforms of the cluster's nodes, for example `linux/amd64`.
-    pub platforms: Vec<String>,
+    pub labels: &'a BTreeMap<String, String>,
+    /// Platforms of the cluster's nodes, for example `linux/amd64`. Empty: unknown.
+    pub platforms: &'a [String],
 }
 
 /// Why an agent doesn't take a workflow.
@@ -67,8 +67,8 @@ pub enum Mismatch {
 ///
 /// # Errors
 /// The first label that doesn't fit.
-pub fn score(wanted: &BTreeMap<String, String>, offer: &Offer) -> Result<u32, Mismatch> {
-    for (key, value) in &offer.labels {
+pub fn score(wanted: &BTreeMap<String, String>, offer: Offer<'_>) -> Result<u32, Mismatch> {
+    for (key, value) in offer.labels {
         let Some(required) = key.strip_prefix('!') else { continue };
         if wanted.get(required) != Some(value) {
             return Err(Mismatch::Required { key: required.to_owned(), value: value.clone() });
@@ -81,7 +81,7 @@ pub fn score(wanted: &BTreeMap<String, String>, offer: &Offer) -> Result<u32, Mi
     Ok(sum)
 }
 
-fn score_label(key: &str, wanted: &str, offer: &Offer) -> Result<u32, Mismatch> {
+fn score_label(key: &str, wanted: &str, offer: Offer<'_>) -> Result<u32, Mismatch> {
     let has = offer.labels.get(key).or_else(|| offer.labels.get(&format!("!{key}")));
     match has.map(String::as_str) {
         Some(has) if has == wanted => return Ok(EXACT_SCORE),
@@ -93,7 +93,7 @@ fn score_label(key: &str, wanted: &str, offer: &Offer) -> Result<u32, Mismatch> 
             return Ok(EXACT_SCORE);
         }
         if has.is_none() {
-            return Err(Mismatch::Platform { wanted: wanted.to_owned(), has: offer.platforms.clone() });
+            return Err(Mismatch::Platform { wanted: wanted.to_owned(), has: offer.platforms.to_vec() });
         }
     }
     Err(match has {
@@ -134,8 +134,9 @@ mod tests {
             .collect()
     }
 
-    fn offer(text: &str, platforms: &[&str]) -> Offer {
-        Offer { labels: labels(text), platforms: platforms.iter().map(|&platform| platform.to_owned()).collect() }
+    fn scored(workflow: &str, agent: &str, platforms: &[&str]) -> Result<u32, Mismatch> {
+        let platforms: Vec<_> = platforms.iter().map(|&platform| platform.to_owned()).collect();
+        score(&labels(workflow), Offer { labels: &labels(agent), platforms: &platforms })
     }
 
     #[test]
@@ -164,19 +165,18 @@ mod tests {
             ("platform=linux/arm64", "platform=linux/amd64", &["linux/arm64"], Some(10)),
             ("platform=linux/arm64", "platform=linux/amd64", &[], None),
         ] {
-            let scored = score(&labels(workflow), &offer(agent, platforms));
+            let scored = scored(workflow, agent, platforms);
             assert_eq!(scored.as_ref().ok().copied(), expected, "{workflow:?} on {agent:?} {platforms:?}: {scored:?}");
         }
     }
 
     #[test]
     fn says_what_does_not_fit() {
-        let wanted = labels("platform=linux/arm64");
-        let mismatch = score(&wanted, &offer("", &["linux/amd64"])).expect_err("the platform is another");
+        let mismatch = scored("platform=linux/arm64", "", &["linux/amd64"]).expect_err("the platform is another");
         assert_eq!(mismatch.to_string(), "its nodes are linux/amd64; the workflow asks for linux/arm64");
-        let mismatch = score(&labels("gpu=a100"), &offer("gpu=h100", &[])).expect_err("the value is another");
+        let mismatch = scored("gpu=a100", "gpu=h100", &[]).expect_err("the value is another");
         assert_eq!(mismatch.to_string(), "its label is gpu=h100; the workflow asks for gpu=a100");
-        let mismatch = score(&labels(""), &offer("!team=x", &[])).expect_err("the label is required");
+        let mismatch = scored("", "!team=x", &[]).expect_err("the label is required");
         assert_eq!(mismatch, Mismatch::Required { key: "team".into(), value: "x".into() });
     }
 }

@@ -16,7 +16,7 @@ pub struct Candidate<'a> {
     /// Its name, for people.
     pub name: &'a str,
     /// Its labels and platforms.
-    pub offer: &'a Offer,
+    pub offer: Offer<'a>,
     /// Whether it can be given anything.
     pub presence: Presence,
     /// How many more workflows it may be given now: its credit.
@@ -143,7 +143,7 @@ mod tests {
     #[derive(Clone)]
     struct Agent {
         instance: InstanceId,
-        offer: Offer,
+        labels: BTreeMap<String, String>,
         presence: Presence,
         free: u32,
         load: u32,
@@ -154,7 +154,7 @@ mod tests {
     fn agent(name: &str, load: u32, capacity: u32) -> Agent {
         Agent {
             instance: InstanceId::new(name),
-            offer: Offer::default(),
+            labels: BTreeMap::new(),
             presence: Presence::Ready,
             free: capacity - load,
             load,
@@ -164,7 +164,7 @@ mod tests {
     }
 
     fn labelled(mut agent: Agent, key: &str, value: &str) -> Agent {
-        agent.offer.labels.insert(key.to_owned(), value.to_owned());
+        agent.labels.insert(key.to_owned(), value.to_owned());
         agent
     }
 
@@ -173,7 +173,7 @@ mod tests {
         let candidates = agents.iter().map(|agent| Candidate {
             instance: &agent.instance,
             name: agent.instance.as_str(),
-            offer: &agent.offer,
+            offer: Offer { labels: &agent.labels, platforms: &[] },
             presence: agent.presence,
             free: agent.free,
             load: agent.load,

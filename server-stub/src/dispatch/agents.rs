@@ -27,8 +27,6 @@ pub struct Agent {
     pub id: String,
     /// What it said about itself when it came last.
     pub identity: Identity,
-    /// Its labels and platforms.
-    pub offer: Offer,
     /// The session that it speaks through; `None` while it is away.
     pub session: Option<SessionId>,
     /// Since when it is away.
@@ -60,6 +58,11 @@ impl Agent {
     /// The identity by which the agent holds workflows.
     pub fn holder(&self) -> Holder {
         Holder { instance: self.identity.instance.clone(), cluster: self.identity.cluster.uid.clone() }
+    }
+
+    /// What it offers to workflows.
+    pub fn offer(&self) -> Offer<'_> {
+        Offer { labels: &self.identity.labels, platforms: &self.identity.platforms }
     }
 
     /// Its name, for people.
@@ -125,7 +128,6 @@ impl Dispatcher {
 
     /// An agent as it is when it has just come: what it holds, and what an operator told it, stays.
     fn arrival(&mut self, former: Option<Agent>, identity: Identity, session: SessionId) -> Agent {
-        let offer = Offer { labels: identity.labels.clone(), platforms: identity.platforms.clone() };
         let (id, is_drained, runs) = match former {
             Some(former) => (former.id, former.is_drained, former.runs),
             None => {
@@ -133,7 +135,7 @@ impl Dispatcher {
                 (format!("agent-{}", self.agents_seen), false, BTreeSet::new())
             }
         };
-        Agent { id, identity, offer, session: Some(session), away_since: None, is_draining: false, is_drained, runs }
+        Agent { id, identity, session: Some(session), away_since: None, is_draining: false, is_drained, runs }
     }
 
     /// Decides about every workflow that an instance says it holds, and about those that it doesn't mention.

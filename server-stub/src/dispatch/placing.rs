@@ -55,7 +55,7 @@ impl Dispatcher {
         Candidate {
             instance: &agent.identity.instance,
             name: agent.name(),
-            offer: &agent.offer,
+            offer: agent.offer(),
             presence: agent.presence(),
             free: self.free_slots(agent),
             load: agent.load(),
