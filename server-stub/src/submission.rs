@@ -126,7 +126,7 @@ pub enum PlanError {
     #[error("{0}")]
     Context(#[from] GivenError),
     /// Files are wrong.
-    #[error("{}", rendered(.0))]
+    #[error("{} can't be run\n\n{}", if .0.len() == 1 { "a pipeline file" } else { "pipeline files" }, rendered(.0))]
     Files(Vec<Diagnostics>),
     /// A workload is wrong.
     #[error("the workload '{name}' can't be run: {problems}")]

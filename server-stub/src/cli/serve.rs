@@ -1,5 +1,6 @@
 //! `serve`: the server itself.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -115,6 +116,7 @@ impl Args {
 pub(super) async fn run(args: Args, output: &mut Output) -> Result<Exit, Failure> {
     let filter = EnvFilter::try_new(&args.log).map_err(|error| Failure::BadInput(format!("--log: {error}")))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = log.with_ansi(std::io::stderr().is_terminal());
     if output.is_json() {
         log.json().init()
     } else {

@@ -80,6 +80,21 @@ async fn credit_is_never_exceeded() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_assignment_that_never_left_is_taken_back() {
+    let stub = Stub::start(Config::default());
+    let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
+    until(|| stub.server().agents()[0].free_slots == 1).await;
+    // Nothing else runs between these: the connection has not fetched the first when it is cancelled.
+    let first = stub.submit(workload("first"));
+    assert_eq!(stub.workflow(&first).place, PlaceView::Assigned);
+    let stop = server_stub::mailbox::Stop { reason: "never mind".into(), grace: None };
+    stub.server().cancel(&first, stop).unwrap();
+    stub.submit(workload("second"));
+    assert_eq!(agent.assign().await.workload.unwrap().name, "second");
+    assert_eq!(stub.workflow(&first).state, State::Canceled);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_drained_agent_gets_nothing_until_it_is_resumed() {
     let stub = Stub::start(Config::default());
     let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;

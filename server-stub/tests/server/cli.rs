@@ -166,7 +166,10 @@ fn bad_input_has_exit_code_2() {
     let binary = served.file("binary.yaml", b"steps: \xff\n");
     let good = served.file("good.yaml", FILE);
     for (arguments, words) in [
-        (vec!["submit", text(&broken)], "error[pipeline-invalid]: "),
+        (
+            vec!["submit", text(&broken)],
+            "error[pipeline-invalid]: a pipeline file can't be run\n\nerror[yaml-syntax]: ",
+        ),
         (vec!["submit", text(&broken)], "broken.yaml:"),
         (vec!["submit", text(&binary)], "is no text: the byte at 7 is not UTF-8"),
         (vec!["submit", "/nowhere/file.yaml"], "can't read /nowhere/file.yaml"),
