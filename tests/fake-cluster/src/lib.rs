@@ -21,6 +21,7 @@ mod kubelet;
 mod listen;
 mod log;
 mod object;
+pub mod process;
 mod quantity;
 pub mod runtime;
 mod scheduler;

@@ -9,6 +9,7 @@ mod garbage;
 mod kubelet;
 mod logs;
 mod objects;
+mod program;
 mod scheduling;
 mod updates;
 mod validation;
