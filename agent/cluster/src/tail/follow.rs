@@ -126,7 +126,6 @@ impl Follower {
         let mut stand = self.first_look().await;
         // Whether the last stream ended as it does when a container is over.
         let mut ended_well = false;
-        let mut again_before = false;
         let mut failed_reads = 0;
         loop {
             match stand {
@@ -148,10 +147,8 @@ impl Follower {
                 failed_reads = 0;
             }
             ended_well = matches!(read, Read::Whole { level: true });
-            let again = matches!(read, Read::Again);
             match (stand, &read) {
-                (_, Read::Again) if brought || !again_before => {}
-                (Stand::Running, Read::Quiet) => {}
+                (_, Read::Again) | (Stand::Running, Read::Quiet) => {}
                 // A single read that brings nothing proves nothing: a broken connection can look like that.
                 (Stand::Over, Read::Whole { level: true }) if !brought && self.streams > 1 => {
                     return Ok(TailEnd::Complete);
@@ -170,7 +167,6 @@ impl Follower {
                 }
                 _ => self.pause().await,
             }
-            again_before = again;
             stand = self.look().await;
         }
     }

@@ -210,6 +210,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn any_bytes_come_out_again(bytes in proptest::collection::vec(any::<u8>(), 0..200), size in 1usize..50) {
             let mut splitter = Splitter::default();

@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use fake_cluster::{ADMIN, Fault, LogSettings, Script, Settings, Verb};
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
 use kube::{Api, Client};
 use piculet_cluster::{Applied, Cluster, Gap, Limits, PodNews, Tail, TailEnd, TailTarget, Tailed};
+use piculet_core::id::PodUid;
 use piculet_core::observation::Seen;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::cut::Cut;
+use crate::cut::{Cut, End};
+use crate::scripted::{Asked, server};
 use crate::setup::{NAMESPACE, STEP, Setup, pod, soon};
 
 /// What was read of a log.
@@ -183,10 +186,10 @@ async fn a_log_that_is_over_already_is_read_too() {
 }
 
 /// Reads a log over connections that end after so many bytes each.
-async fn over_cut_connections(after: usize, quietly: bool, tick: Duration) {
+async fn over_cut_connections(after: usize, end: End, tick: Duration) {
     let logs = LogSettings { tick, ..LogSettings::default() };
     let setup = Setup::with(Settings { logs, ..Settings::default() });
-    let client = Client::new(Cut::new(setup.fake.connect(ADMIN), after, quietly), NAMESPACE);
+    let client = Client::new(Cut::new(setup.fake.connect(ADMIN), after, end), NAMESPACE);
     let cluster = Cluster::new(client, NAMESPACE, Limits::default()).with_seed(7);
     let anchor = setup.anchor("1").await;
 
@@ -219,22 +222,133 @@ async fn over_cut_connections(after: usize, quietly: bool, tick: Duration) {
 #[tokio::test(start_paused = true)]
 async fn connections_that_break_lose_and_double_nothing() {
     for after in [23_000, 24_001, 31_337] {
-        over_cut_connections(after, false, Duration::from_nanos(100)).await;
+        over_cut_connections(after, End::Broken, Duration::from_nanos(100)).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn nor_do_streams_that_end_too_early() {
     for after in [23_000, 24_001, 31_337] {
-        over_cut_connections(after, true, Duration::from_nanos(100)).await;
+        over_cut_connections(after, End::Early, Duration::from_nanos(100)).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn nor_if_many_lines_have_the_same_time() {
     for after in [23_000, 24_001, 31_337] {
-        over_cut_connections(after, false, Duration::ZERO).await;
+        over_cut_connections(after, End::Broken, Duration::ZERO).await;
     }
+}
+
+/// A cluster whose streams of logs never end.
+fn lingering(setup: &Setup) -> Cluster {
+    let client = Client::new(Cut::new(setup.fake.connect(ADMIN), usize::MAX, End::Never), NAMESPACE);
+    Cluster::new(client, NAMESPACE, Limits::default()).with_seed(7)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_does_not_end_with_its_container_is_left() {
+    let setup = Setup::new();
+    let cluster = lingering(&setup);
+    let anchor = setup.anchor("1").await;
+    let made = setup.run(&anchor, "wp-1", Script::new().line("one").wait(Duration::from_secs(60)).line("two")).await;
+    let started = Instant::now();
+    let log = all(cluster.tail(target(&made, "wp-1"), &cluster.watch())).await;
+    assert_eq!(log.complete(), "one\ntwo\n");
+    // The kubelet itself would end it five seconds later.
+    assert!(started.elapsed() < Duration::from_secs(61), "{:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_does_not_end_with_its_pod_is_left() {
+    let setup = Setup::new();
+    let cluster = lingering(&setup);
+    let anchor = setup.anchor("1").await;
+    let made = setup.run(&anchor, "wp-1", Script::new().line("one").forever()).await;
+    let log = tokio::spawn(all(cluster.tail(target(&made, "wp-1"), &cluster.watch())));
+    sleep(Duration::from_secs(5)).await;
+    pods(&setup).delete("wp-1", &DeleteParams::default().grace_period(0)).await.unwrap();
+    let log = timeout(Duration::from_secs(10), log).await.unwrap().unwrap();
+    assert_eq!(log.text(), "one\n");
+    assert!(matches!(log.end, Some(TailEnd::Lost { since: Some(_) })), "{:?}", log.end);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_stay_fresh_however_often_connections_break() {
+    let setup = Setup::new();
+    let anchor = setup.anchor("1").await;
+    let script =
+        (0..120).fold(Script::new(), |script, number| script.line(&number.to_string()).wait(Duration::from_secs(1)));
+    let made = setup.run(&anchor, "wp-1", script).await;
+    let mut tail = tail(&setup, &made, "wp-1");
+    let mut breaks = tokio::time::interval(Duration::from_millis(5500));
+    loop {
+        let tailed = tokio::select! {
+            _ = breaks.tick() => {
+                setup.fake.faults().cut_streams();
+                continue;
+            }
+            tailed = tail.next() => tailed,
+        };
+        match tailed {
+            Some(Tailed::Pieces(pieces)) => {
+                let age = setup.fake.now().duration_since(pieces[0].time);
+                assert!(age <= SignedDuration::from_secs(1), "{age}");
+            }
+            Some(Tailed::End(end)) => break assert_eq!(end, TailEnd::Complete),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The log of a container that is over, as a server shows it, request by request.
+async fn shown(texts: &[&str]) -> (Log, Vec<String>) {
+    let asked = Asked::default();
+    let cluster = Cluster::new(server(texts, asked.clone()), NAMESPACE, Limits::default());
+    let target = TailTarget { pod: "wp-1".to_owned(), uid: PodUid::new("u1"), container: STEP.to_owned() };
+    let watch = cluster.watch();
+    watch.synced().await;
+    let log = soon(all(cluster.tail(target, &watch))).await;
+    let asked = asked.lock().unwrap().clone();
+    (log, asked)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_is_asked_for_from_a_whole_second_before_its_last_line() {
+    let text = "2026-08-22T10:00:07.999999999Z one\n2026-08-22T12:00:08.5+02:00 two\n";
+    let (log, asked) = shown(&[text]).await;
+    assert_eq!(log.complete(), "one\ntwo\n");
+    let since: Vec<_> = asked.iter().map(|query| query.split('&').find(|part| part.starts_with("sinceTime"))).collect();
+    assert_eq!(since, [None, Some("sinceTime=2026-08-22T10%3A00%3A07Z")]);
+    assert!(
+        asked.iter().all(|query| query.contains("timestamps=true") && query.contains("container=step")),
+        "{asked:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stands_behind_our_last_line_is_read_even_if_nothing_else_shows_that_it_is_new() {
+    // The file was rotated, and then the clock went back over a second's border.
+    let stamped = |lines: &[(&str, &str)]| -> String {
+        lines.iter().map(|(time, line)| format!("2026-08-22T10:00:{time}Z {line}\n")).collect()
+    };
+    let [a, b, c, d, e] = [("19", "a"), ("20", "b"), ("20.1", "c"), ("19.9", "d"), ("19.85", "e")];
+    let texts = [stamped(&[a, b]), stamped(&[b, c, d]), stamped(&[b, c, d, e])];
+    let (log, _) = shown(&[&texts[0], &texts[1], &texts[2]]).await;
+    assert_eq!(log.complete(), "a\nb\nc\nd\ne\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_becomes_shorter_is_not_believed() {
+    let [one, two] = ["2026-08-22T10:00:07Z one\n", "2026-08-22T10:00:07Z one\n2026-08-22T10:00:08Z two\n"];
+    let (log, asked) = shown(&[two, one, two]).await;
+    assert_eq!((log.complete(), asked.len()), ("one\ntwo\n", 3));
+
+    let (log, _) = shown(&[two, one]).await;
+    assert_eq!(log.text(), "one\ntwo\n");
+    let Some(TailEnd::Unconfirmed { since, why }) = log.end else { panic!("{:?}", log.end) };
+    assert_eq!(since, "2026-08-22T10:00:08Z".parse().ok());
+    assert_eq!(why, "the cluster shows less of the log than before");
 }
 
 #[tokio::test(start_paused = true)]
