@@ -1,5 +1,7 @@
 //! Agent, server stub and fake cluster together, in one process, in virtual time: only the wires between them are real.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic where it is set up, too")]
+
 mod cluster_light;
 mod faults;
 mod flows;

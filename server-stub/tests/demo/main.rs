@@ -3,6 +3,12 @@
 //! Steps are processes in namespaces of their own. Where the kernel forbids that, the tests that need it say so, loudly,
 //! and check that the demo refuses with a sentence.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test may panic where it is set up, and says what it skips"
+)]
+
 mod corpus;
 mod flows;
 mod host;
