@@ -44,6 +44,20 @@ async fn what_was_reported_is_acknowledged_before_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_is_owed_nothing_is_told_too() {
+    let (mut agent, _network, mut server) = start(Plan::default());
+    let mut call = server.session().await;
+    agent.connected().await;
+    assert_eq!(call.hear_demand().await.free_slots, 2);
+    agent.closer.close(Instant::now() + GRACE);
+    assert_eq!(call.hear().await, Some(Said::Draining));
+    assert_eq!(call.hear_demand().await.free_slots, 0);
+    assert_eq!(call.hear().await, None);
+    drop(call);
+    assert_eq!(agent.ended().await, Ok(Closed::Flushed));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_deadline_counts_though_something_is_left() {
     let (mut agent, _network, mut server) = start(Plan::default());
     let call = server.session().await;

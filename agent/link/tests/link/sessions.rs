@@ -7,7 +7,7 @@ use piculet_link::message::{Demand, Hello};
 use piculet_link::supervisor::Directive;
 use piculet_link::wire::{self, agent::Said};
 use piculet_proto::v1::ServerMessage;
-use tokio::time::{Instant, advance, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::agent::{Plan, identity, start};
 use crate::server::{HEARTBEAT, LEASE, key, spec, welcome};
@@ -119,10 +119,19 @@ async fn a_silent_server_is_left_for_a_new_session() {
 #[tokio::test(start_paused = true)]
 async fn a_line_that_swallows_everything_is_noticed() {
     let (mut agent, network, mut server) = start(Plan::default());
-    let _call = server.session().await;
+    let call = server.session().await;
     agent.connected().await;
+    let pinging = tokio::spawn(async move {
+        loop {
+            call.say(wire::server::ping());
+            sleep(HEARTBEAT).await;
+        }
+    });
+    sleep(LEASE * 4).await;
+    assert!(agent.status.borrow().is_connected());
     network.freeze();
     agent.disconnected().await;
+    pinging.abort();
     network.repair();
     server.session().await;
     agent.connected().await;
@@ -162,7 +171,7 @@ async fn an_agent_that_does_not_look_blocks_nobody() {
         call.assign(key);
     }
     // Far beyond the lease: a server that is not listened to is not silent.
-    advance(LEASE * 4).await;
+    sleep(LEASE * 4).await;
     for key in &keys {
         agent.report(key, piculet_core::report::Report::Accepted).await;
     }

@@ -95,10 +95,14 @@ async fn a_server_of_another_name_is_not_spoken_to() {
 #[tokio::test(start_paused = true)]
 async fn an_agent_without_a_good_certificate_gets_no_session() {
     let authority = Authority::new();
-    let (network, _server, folder) = start(&authority);
+    let (network, mut server, folder) = start(&authority);
     let mut agent = Agent::start(plan(&folder, &authority, Authority::new().issue("agent")), &network);
-    agent.status.changed().await.unwrap();
-    assert!(!agent.status.borrow().is_connected());
+    tokio::select! {
+        biased;
+        _ = server.ring() => panic!("the server took a certificate of another authority"),
+        changed = agent.status.changed() => changed.unwrap(),
+    }
+    assert_eq!(agent.status.borrow().last_error.clone().unwrap().code(), "link-broken");
 }
 
 #[tokio::test(start_paused = true)]

@@ -124,6 +124,17 @@ fn what_waits_for_the_agent_is_bounded_by_not_listening() {
 }
 
 #[test]
+fn a_drain_that_was_not_said_is_still_owed() {
+    let now = Instant::now().into_std();
+    let mut exchange = open(now);
+    assert!(exchange.flushed());
+    exchange.drain();
+    assert!(!exchange.flushed());
+    assert_eq!(exchange.next(now), Some(Outgoing::Draining));
+    assert!(exchange.flushed());
+}
+
+#[test]
 fn the_end_of_a_session_is_told_once() {
     let now = Instant::now().into_std();
     let mut exchange = open(now);
