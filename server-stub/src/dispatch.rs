@@ -41,8 +41,10 @@ pub struct Policy {
 /// What is kept in memory at most.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Bytes of log lines per step. What comes after is counted and not kept.
+    /// Memory for the log of one step, in bytes. What comes after is counted and not kept.
     pub log_bytes: u64,
+    /// Memory for all logs, in bytes. When there is more, the workflows that ended first are forgotten.
+    pub all_log_bytes: u64,
     /// Workflows that are over; the oldest are forgotten first.
     pub finished_workflows: usize,
     /// Workflows that are not over; more are refused.
@@ -55,6 +57,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             log_bytes: 256 << 20,
+            all_log_bytes: 4 << 30,
             finished_workflows: 1000,
             open_workflows: 10_000,
             // The rest of a message has room in 64 KiB.

@@ -49,7 +49,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// An empty one. Each step's log holds at most `log_bytes` bytes of lines; what comes after is counted.
+    /// An empty one. Each step's log takes at most `log_bytes` bytes of memory; what comes after is counted.
     pub fn new(spec: &WorkloadSpec, log_bytes: u64) -> Self {
         let steps: Vec<_> =
             spec.stages.iter().flat_map(|stage| &stage.steps).map(|step| StepRecord::new(step, log_bytes)).collect();
@@ -128,6 +128,11 @@ impl Ledger {
             step.close(because);
         }
         self.finished = Some(report);
+    }
+
+    /// What the logs cost in memory, in bytes.
+    pub fn memory(&self) -> u64 {
+        self.steps.iter().map(|step| step.log.memory()).sum()
     }
 
     /// The last sequence that was stored under the current epoch; 0 if none.

@@ -1,12 +1,15 @@
 //! Listening: gRPC for agents, HTTP for people.
 
+use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures_util::Stream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::{Connected, TcpIncoming};
 use tonic::transport::{Certificate, Identity, Server as Transport, ServerTlsConfig};
 
 use crate::server::Server;
@@ -89,6 +92,23 @@ impl Server {
             .add_service(self.agent_service())
             .serve_with_incoming_shutdown(incoming, self.going().clone().cancelled_owned());
         Ok(async move { serving.await.map_err(ServeError::Agents) })
+    }
+
+    /// Serves agents over connections of any kind, until there are no more and all have ended.
+    ///
+    /// # Errors
+    /// If the transport breaks.
+    pub fn serve_with_incoming<I, IO, E>(
+        &self,
+        incoming: I,
+    ) -> impl Future<Output = Result<(), ServeError>> + use<I, IO, E>
+    where
+        I: Stream<Item = Result<IO, E>>,
+        IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let serving = Transport::builder().add_service(self.agent_service()).serve_with_incoming(incoming);
+        async move { serving.await.map_err(ServeError::Agents) }
     }
 
     /// Serves the HTTP API over `listener` until the server is shut down.

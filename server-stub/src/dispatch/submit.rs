@@ -192,9 +192,11 @@ impl Dispatcher {
     }
 
     fn forget_the_oldest(&mut self) {
-        while self.over.len() > self.policy.limits.finished_workflows {
+        let mut memory: u64 = self.workflows.values().map(|workflow| workflow.ledger.memory()).sum();
+        let limits = self.policy.limits;
+        while self.over.len() > limits.finished_workflows || memory > limits.all_log_bytes {
             let Some(oldest) = self.over.pop_front() else { return };
-            self.workflows.remove(&oldest);
+            memory -= self.workflows.remove(&oldest).map_or(0, |workflow| workflow.ledger.memory());
             self.order.retain(|id| *id != oldest);
             self.touched.workflows.insert(oldest);
         }

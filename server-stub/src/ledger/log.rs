@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
-use piculet_core::logs::spool::{Chunk, Piece};
+use piculet_core::logs::spool::{Chunk, LINE_OVERHEAD, Piece};
 use piculet_core::report::{LogLine, LogTotal};
 
 /// The longest line that is kept; agents cut longer ones at the same length.
@@ -27,7 +27,8 @@ pub struct LogPage {
 pub struct StepLog {
     lines: BTreeMap<u64, (Timestamp, Bytes)>,
     stored_bytes: u64,
-    limit_bytes: u64,
+    /// The most memory that the lines may cost, in bytes.
+    limit: u64,
     /// Lines that came when the log was full.
     unstored_lines: u64,
     /// One more than the highest number that came.
@@ -47,11 +48,11 @@ struct Part {
 }
 
 impl StepLog {
-    pub(super) fn new(limit_bytes: u64) -> Self {
+    pub(super) fn new(limit: u64) -> Self {
         Self {
             lines: BTreeMap::new(),
             stored_bytes: 0,
-            limit_bytes,
+            limit,
             unstored_lines: 0,
             next: 0,
             holes: Vec::new(),
@@ -114,7 +115,7 @@ impl StepLog {
             return;
         }
         let length = bytes.len() as u64;
-        if self.unstored_lines > 0 || self.stored_bytes + length > self.limit_bytes {
+        if self.unstored_lines > 0 || self.memory() + length + LINE_OVERHEAD as u64 > self.limit {
             self.unstored_lines += 1;
             return;
         }
@@ -153,6 +154,11 @@ impl StepLog {
         self.end
     }
 
+    /// What the lines cost in memory, in bytes.
+    pub fn memory(&self) -> u64 {
+        self.stored_bytes + self.line_count() * LINE_OVERHEAD as u64
+    }
+
     /// How many lines never came, as far as that is known.
     pub fn missing_lines(&self) -> u64 {
         let holes: u64 = self.holes.iter().map(|hole| hole.end - hole.start).sum();
@@ -173,8 +179,8 @@ impl StepLog {
         }
         if self.unstored_lines > 0 {
             return Some(format!(
-                "{} more lines came and were not kept: a step's log may have {} bytes here.",
-                self.unstored_lines, self.limit_bytes
+                "{} more lines came and were not kept: the server has room for {} bytes of a step's log.",
+                self.unstored_lines, self.limit
             ));
         }
         let Some(end) = self.end else {

@@ -173,13 +173,23 @@ fn whole_lines_stop_before_the_first_hole() {
 fn a_full_log_counts_what_it_does_not_keep() {
     let mut ledger = ledger();
     let long = "x".repeat(600);
+    // What comes after the first that has no room has none either: one hole at the end can be understood.
     apply_all(&mut ledger, [chunk(0, &[&long, &long, "short"]), end(3, 1205)]);
     let log = &ledger.steps()[0].log;
     assert_eq!((log.line_count(), log.unstored_lines(), log.missing_lines(), log.whole_lines()), (1, 2, 0, 3));
     assert_eq!(
         log.complaint(true).as_deref(),
-        Some("2 more lines came and were not kept: a step's log may have 1000 bytes here.")
+        Some("2 more lines came and were not kept: the server has room for 1000 bytes of a step's log.")
     );
+}
+
+#[test]
+fn empty_lines_need_room_too() {
+    let mut ledger = ledger();
+    apply_all(&mut ledger, [chunk(0, &[""; 50]), end(50, 0)]);
+    let log = &ledger.steps()[0].log;
+    assert!(log.line_count() < 10 && log.memory() <= 1000, "{} lines", log.line_count());
+    assert_eq!(log.line_count() + log.unstored_lines(), 50);
 }
 
 #[test]

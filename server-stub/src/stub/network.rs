@@ -6,7 +6,6 @@ use std::time::Duration;
 use futures_util::stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::watch;
-use tonic::transport::Server as Transport;
 
 use crate::server::Server;
 
@@ -58,10 +57,9 @@ impl Network {
         }
         let (client, near) = tokio::io::duplex(BUFFER_BYTES);
         let (far, server) = tokio::io::duplex(BUFFER_BYTES);
-        let service = self.server.agent_service();
+        let serving = self.server.serve_with_incoming(stream::iter([Ok::<_, io::Error>(server)]));
         self.server.tasks().spawn(async move {
-            let incoming = stream::iter([Ok::<_, io::Error>(server)]);
-            if let Err(error) = Transport::builder().add_service(service).serve_with_incoming(incoming).await {
+            if let Err(error) = serving.await {
                 tracing::debug!(%error, "a connection in memory ended");
             }
         });

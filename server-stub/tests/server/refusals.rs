@@ -3,11 +3,12 @@
 use piculet_core::secret::Secret;
 use piculet_proto::v1 as pb;
 use piculet_proto::v1::agent_message::Message as Said;
+use server_stub::dispatch::State;
 use server_stub::server::Config;
 use server_stub::stub::Stub;
 use tonic::Code;
 
-use crate::agent::{RawAgent, call, hello, step, workload};
+use crate::agent::{RawAgent, call, finished, hello, step, workload};
 
 #[tokio::test(start_paused = true)]
 async fn only_a_hello_of_this_protocol_opens_a_session() {
@@ -72,6 +73,22 @@ async fn what_breaks_the_protocol_ends_the_session() {
         assert_eq!(status.code(), Code::InvalidArgument, "{status}");
         assert!(status.message().contains(words), "{status}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_reports_for_another() {
+    let stub = Stub::start(Config::default());
+    let network = stub.network();
+    let mut agent = RawAgent::ready(&network, hello("agent"), 1).await;
+    let mut stranger = RawAgent::connect(&network, hello("stranger")).await;
+    let id = stub.submit(workload("w"));
+    let assign = agent.assign().await;
+    agent.accept(&assign).await;
+    stranger.say(step(&assign, 2, pb::StepState::Success, Some(0))).await;
+    stranger.say(finished(&assign, 3, pb::WorkflowState::Success)).await;
+    stranger.hears_nothing().await;
+    assert_eq!(stub.workflow(&id).state, State::Running);
+    assert_eq!(stub.workflow(&id).steps[0].state.as_str(), "pending");
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use server_stub::dispatch::{Condition, Limits, State, Submission, Throttle};
 use server_stub::server::Config;
 use server_stub::stub::Stub;
 
-use crate::agent::{RawAgent, finished, hello, step, workload};
+use crate::agent::{RawAgent, finished, hello, log, step, workload};
 
 fn submission(name: &str, condition: Condition) -> Submission {
     Submission { id: WorkflowId::new(name), spec: workload(name), condition, trace: None }
@@ -100,6 +100,24 @@ async fn what_is_kept_is_bounded() {
     }
     let left: Vec<_> = stub.server().workflows().into_iter().map(|workflow| workflow.id).collect();
     assert_eq!(left, ["a", "c"], "the one that ended first is forgotten first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn full_memory_forgets_what_ended_first() {
+    let limits = Limits { all_log_bytes: 3000, ..Limits::default() };
+    let stub = Stub::start(Config { limits, ..Config::default() });
+    let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 4).await;
+    let line = "x".repeat(1000);
+    for name in ["a", "b", "c"] {
+        stub.server().submit(vec![submission(name, Condition::default())]).unwrap();
+        let assign = agent.assign().await;
+        agent.accept(&assign).await;
+        agent.say(log(&assign, 2, 0, &[&line])).await;
+        agent.say(finished(&assign, 3, pb::WorkflowState::Failure)).await;
+        while agent.ack().await.2 < 3 {}
+    }
+    let left: Vec<_> = stub.server().workflows().into_iter().map(|workflow| workflow.id).collect();
+    assert_eq!(left, ["b", "c"]);
 }
 
 #[tokio::test(start_paused = true)]
