@@ -25,7 +25,7 @@ use std::time::Duration;
 use piculet_core::outbox::{Limits, Usage};
 use piculet_core::retry::{Backoff, Growth, Verdict};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 use tracing::{debug, error, warn};
 
 pub use closer::Closer;
@@ -168,9 +168,10 @@ impl<L: Link> Supervisor<L> {
             let now = Instant::now();
             desk.serve_agent(now);
             let full = desk.serve_link(&outgoing, now);
-            if let Some(closed) = desk.closed(now) {
+            if let Some((closed, close_by)) = desk.closed(now) {
                 if desk.exchange.server().is_some() {
-                    goodbye(running, outgoing, incoming).await;
+                    let until = close_by.min(now + GOODBYE);
+                    goodbye(running, outgoing, incoming, until).await;
                 }
                 return SessionEnd::Closed(closed);
             }
@@ -249,11 +250,12 @@ async fn goodbye(
     running: impl Future<Output = Ended>,
     outgoing: mpsc::Sender<Outgoing>,
     mut incoming: mpsc::Receiver<Incoming>,
+    until: Instant,
 ) {
     drop(outgoing);
     // The link must not wait for somebody who takes what it still receives.
     let hear_out = async { while incoming.recv().await.is_some() {} };
-    match timeout(GOODBYE, async { tokio::join!(running, hear_out) }).await {
+    match timeout_at(until, async { tokio::join!(running, hear_out) }).await {
         Ok((Ended { cause, .. }, ())) => debug!(code = cause.code(), "said good-bye: {cause}"),
         Err(_) => debug!("the server did not end the session in time"),
     }

@@ -102,13 +102,13 @@ impl Desk {
         lease.into_iter().chain(next).min().map(Instant::from_std)
     }
 
-    /// Whether, and how, the wish to end is fulfilled.
-    pub(super) fn closed(&self, now: Instant) -> Option<Closed> {
+    /// Whether, and how, the wish to end is fulfilled, and until when it had time.
+    pub(super) fn closed(&self, now: Instant) -> Option<(Closed, Instant)> {
         let close_by = self.wish.borrow().close_by?;
         if self.deliveries.is_empty() && self.exchange.flushed() {
-            Some(Closed::Flushed)
+            Some((Closed::Flushed, close_by))
         } else {
-            (now >= close_by).then_some(Closed::DeadlinePassed)
+            (now >= close_by).then_some((Closed::DeadlinePassed, close_by))
         }
     }
 
@@ -137,7 +137,7 @@ impl Desk {
         loop {
             let now = Instant::now();
             self.serve_agent(now);
-            if let Some(closed) = self.closed(now) {
+            if let Some((closed, _)) = self.closed(now) {
                 return Some(closed);
             }
             if now >= until {

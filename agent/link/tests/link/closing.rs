@@ -71,7 +71,7 @@ async fn the_deadline_counts_though_something_is_left() {
     agent.closer.close(began + GRACE);
     assert_eq!(agent.ended().await, Ok(Closed::DeadlinePassed));
     let took = began.elapsed();
-    assert!(took >= Duration::from_secs(20) && took < Duration::from_secs(23), "{took:?}");
+    assert_eq!(took.as_secs(), 20);
     drop(call);
 }
 
