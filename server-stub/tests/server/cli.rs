@@ -3,8 +3,9 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
-use assert_cmd::assert::OutputAssertExt;
+use assert_cmd::assert::Assert;
 use piculet_proto::v1 as pb;
 use piculet_proto::v1::agent_message::Message as Said;
 use serde_json::Value;
@@ -86,8 +87,19 @@ fn command(api: &str, arguments: &[&str]) -> Command {
     command
 }
 
-fn stdout(mut command: Command) -> String {
-    String::from_utf8(command.assert().success().get_output().stdout.clone()).unwrap()
+/// Runs a command to its end. One that hangs has failed.
+pub(crate) fn ended(command: Command) -> Assert {
+    assert_cmd::Command::from_std(command).timeout(Duration::from_secs(60)).assert()
+}
+
+fn stdout(command: Command) -> String {
+    String::from_utf8(ended(command).success().get_output().stdout.clone()).unwrap()
+}
+
+fn serve(options: &[&str]) -> Command {
+    let mut command = Command::new(BINARY);
+    command.arg("serve").args(options);
+    command
 }
 
 fn text(path: &Path) -> &str {
@@ -141,7 +153,7 @@ fn a_workflow_without_an_agent_says_so_and_can_be_cancelled() {
     let list = stdout(served.command(&["list"]));
     assert!(list.contains("no agent is connected"), "{list}");
     assert_eq!(stdout(served.command(&["cancel", "1", "--reason", "never mind"])), "1  test  canceled\n");
-    let again = served.command(&["cancel", "1"]).assert().code(2);
+    let again = ended(served.command(&["cancel", "1"])).code(2);
     let error = String::from_utf8(again.get_output().stderr.clone()).unwrap();
     assert!(error.starts_with("error[workflow-over]: the workflow '"), "{error}");
 }
@@ -154,7 +166,7 @@ fn workload_files_are_taken_too() {
     let submitted = stdout(served.command(&["submit", "--workload", text(&good), "--label", "region=eu"]));
     assert!(submitted.trim().ends_with("  raw"), "{submitted}");
     let bad = served.file("bad.yaml", "name: raw\nsecrets: [hunter2hunter2]\nstaegs: []\n");
-    let failed = served.command(&["submit", "--workload", text(&bad)]).assert().code(2);
+    let failed = ended(served.command(&["submit", "--workload", text(&bad)])).code(2);
     let error = String::from_utf8(failed.get_output().stderr.clone()).unwrap();
     assert!(error.contains("staegs") && !error.contains("hunter2hunter2"), "{error}");
 }
@@ -181,7 +193,7 @@ fn bad_input_has_exit_code_2() {
         (vec!["agents", "--drain", "nobody"], "error[agent-unknown]: "),
         (vec!["dance"], "unrecognized subcommand"),
     ] {
-        let failed = served.command(&arguments).assert().code(2);
+        let failed = ended(served.command(&arguments)).code(2);
         let error = String::from_utf8(failed.get_output().stderr.clone()).unwrap();
         assert!(error.contains(words), "{arguments:?}: {error}");
     }
@@ -191,17 +203,17 @@ fn bad_input_has_exit_code_2() {
 fn a_server_that_is_not_there_has_exit_code_69() {
     // Nobody listens there: the port was free a moment ago.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let failed = command(&format!("http://{free}"), &["list"]).assert().code(69);
+    let failed = ended(command(&format!("http://{free}"), &["list"])).code(69);
     let error = String::from_utf8(failed.get_output().stderr.clone()).unwrap();
     assert!(error.starts_with(&format!("error[unreachable]: can't reach the server at {free}")), "{error}");
-    command("https://127.0.0.1:1", &["list"]).assert().code(2);
+    ended(command("https://127.0.0.1:1", &["list"])).code(2);
 }
 
 #[test]
 fn an_address_in_use_has_exit_code_69() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let failed = Command::new(BINARY).args(["serve", "--listen", &address]).assert().code(69);
+    let failed = ended(serve(&["--listen", &address])).code(69);
     let error = String::from_utf8(failed.get_output().stderr.clone()).unwrap();
     assert!(error.contains(&format!("error[listen]: can't listen on {address}")), "{error}");
 }
@@ -211,18 +223,18 @@ async fn tokens_are_asked_for_on_both_sides() {
     let folder = TempDir::new().unwrap();
     let (agent_token, api_token) = (write(&folder, "agent", "for-agents\n"), write(&folder, "api", "for-people\n"));
     let served = Served::start(&["--token-file", text(&agent_token), "--api-token-file", text(&api_token)]);
-    let failed = served.command(&["list"]).assert().code(77);
+    let failed = ended(served.command(&["list"])).code(77);
     let error = String::from_utf8(failed.get_output().stderr.clone()).unwrap();
     assert!(error.starts_with("error[unauthorised]: "), "{error}");
-    served.command(&["list", "--api-token-file", text(&agent_token)]).assert().code(77);
-    served.command(&["list", "--api-token-file", text(&api_token)]).assert().success();
+    ended(served.command(&["list", "--api-token-file", text(&agent_token)])).code(77);
+    ended(served.command(&["list", "--api-token-file", text(&api_token)])).success();
     served.agent(Some("for-agents")).await;
 }
 
 #[test]
 fn nobody_is_let_in_from_elsewhere_without_a_token() {
     for (option, remedy) in [("--listen", "--token-file"), ("--http", "--api-token-file")] {
-        let failed = Command::new(BINARY).args(["serve", option, "0.0.0.0:0"]).assert().code(2);
+        let failed = ended(serve(&[option, "0.0.0.0:0"])).code(2);
         let error = String::from_utf8(failed.get_output().stderr.clone()).unwrap();
         assert!(error.contains(&format!("{option} 0.0.0.0:0")) && error.contains(remedy), "{error}");
     }

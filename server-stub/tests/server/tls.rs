@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use assert_cmd::assert::OutputAssertExt;
 use piculet_proto::v1::agent_message::Message as Said;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Error, Identity};
 
 use crate::agent::{call_over, hello};
-use crate::cli::{BINARY, Served};
+use crate::cli::{BINARY, Served, ended};
 
 struct Files(TempDir);
 
@@ -82,9 +81,13 @@ async fn agents_come_in_with_the_right_certificates_only() {
 fn certificates_that_are_none_are_bad_input() {
     let files = Files::new();
     let garbage = files.write("garbage.pem", "no certificate");
-    let serve = ["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--tls-cert", &garbage];
-    let failed = Command::new(BINARY).args(serve).args(["--tls-key", &garbage]).assert().code(2);
+    let serve = |more: &[&str]| {
+        let mut command = Command::new(BINARY);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--tls-cert", &garbage]).args(more);
+        ended(command)
+    };
+    let failed = serve(&["--tls-key", &garbage]).code(2);
     let error = String::from_utf8(failed.get_output().stderr.clone()).unwrap();
     assert!(error.starts_with("error[tls]: "), "{error}");
-    Command::new(BINARY).args(serve).assert().code(2);
+    serve(&[]).code(2);
 }
