@@ -32,6 +32,9 @@ use worker::Worker;
 pub struct KubeletTiming {
     /// From the end of the last container to the pod's last phase. Real kubelets take 1.5 to 4 s.
     pub phase_lag: Duration,
+    /// From the last status of a pod that was asked to go to the removal of its containers, logs and object. Real kubelets
+    /// take about a second.
+    pub removal_lag: Duration,
     /// From a failed image pull to the next; doubles each time.
     pub pull_backoff: Duration,
     /// The longest time between two image pulls.
@@ -44,6 +47,7 @@ impl Default for KubeletTiming {
     fn default() -> Self {
         Self {
             phase_lag: Duration::from_millis(1500),
+            removal_lag: Duration::from_millis(500),
             pull_backoff: Duration::from_secs(10),
             longest_backoff: Duration::from_secs(300),
             setup_retry: Duration::from_secs(10),
@@ -83,7 +87,8 @@ impl Kubelets {
     pub(crate) async fn run(self: Arc<Self>) {
         let mut written = self.store.feed(&[Kind::Pod, Kind::PersistentVolumeClaim]);
         let mut claims: BTreeMap<String, Key> = BTreeMap::new();
-        let mut workers: HashMap<String, (Key, Seen)> = HashMap::new();
+        // In the order of uids: the same in every run with the same seed.
+        let mut workers: BTreeMap<String, (Key, Seen)> = BTreeMap::new();
         loop {
             written.mark();
             for pod in self.store.list(Kind::Pod, None) {

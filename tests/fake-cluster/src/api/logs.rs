@@ -15,8 +15,9 @@ use crate::body::{self, Body, broken};
 use crate::clock::until;
 use crate::failure::{Failure, FieldError};
 use crate::faults::Cut;
+use crate::kind::Kind;
 use crate::log::{LogOptions, Reader};
-use crate::object::{Object, list};
+use crate::object::{Key, Object, list};
 
 const PLAIN: &str = "text/plain";
 
@@ -62,6 +63,9 @@ impl Api {
         if node.is_empty() {
             // There is no kubelet to ask, and the server says nothing at all.
             return Ok(body::whole(StatusCode::NO_CONTENT, PLAIN, ""));
+        }
+        if self.store.get(&Key::new(Kind::Node, "", node)).is_none() {
+            return Err(Failure::not_found(Kind::Node, node));
         }
         if !self.machines.is_up(node) {
             let address = pod.text(&["status", "hostIP"]);

@@ -34,6 +34,7 @@ pub(crate) async fn run(store: Arc<Store>, collect_after: Duration) {
             }
         }
         tokio::select! {
+            biased;
             there = written.changed() => if !there { return },
             () = until(next) => {}
         }

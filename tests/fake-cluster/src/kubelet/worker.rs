@@ -46,6 +46,8 @@ pub(super) struct Worker {
     deadline: Option<Instant>,
     /// When the pod's last phase may be said.
     end_at: Option<Instant>,
+    /// When what is left of a pod that was asked to go is removed.
+    removal: Option<Instant>,
     gone: bool,
 }
 
@@ -143,6 +145,7 @@ impl Worker {
             stop: None,
             deadline: deadline.map(|seconds| Instant::now() + Duration::from_secs(seconds)),
             end_at: None,
+            removal: None,
             gone: false,
             kubelets,
             pod,
@@ -177,6 +180,7 @@ impl Worker {
     async fn until_up(&mut self) {
         let mut seen = self.seen.clone();
         tokio::select! {
+            biased;
             up = self.up.wait_for(|up| *up) => drop(up),
             () = async { while seen.changed().await.is_ok() {} } => {}
         }
@@ -348,7 +352,8 @@ impl Worker {
         let ends = self.end_at.filter(|_| self.record.end.is_none() && self.stop.is_none());
         let deadline = self.deadline.filter(|_| self.record.end.is_none());
         let retries = retries.filter(|at| *at > now && self.stop.is_none());
-        retries.chain(kill).chain(ends).chain(deadline).min()
+        let removal = self.removal.filter(|at| *at > now);
+        retries.chain(kill).chain(ends).chain(deadline).chain(removal).min()
     }
 }
 

@@ -91,6 +91,8 @@ async fn a_silent_node_keeps_its_containers_running_for_all_that_is_known() {
 async fn the_pods_of_a_removed_node_fail_and_are_collected() {
     let fixture = running(Script::new().forever()).await;
     fixture.cluster.remove_node("node-1");
+    let refused = refusal(fixture.pods.logs("p", &LogParams::default()).await);
+    assert_eq!(refused, (404, "NotFound".into(), "nodes \"node-1\" not found".into()), "not the pod");
     let failed = fixture.until_phase("p", "Failed").await;
     assert_eq!(condition(&failed, "DisruptionTarget")["reason"], "DeletionByPodGC");
     assert_eq!(condition(&failed, "DisruptionTarget")["message"], "PodGC: node no longer exists");

@@ -2,6 +2,7 @@
 
 mod access;
 mod deletion;
+mod determinism;
 mod disruption;
 mod faults;
 mod fixture;
