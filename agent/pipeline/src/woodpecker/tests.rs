@@ -100,6 +100,18 @@ fn outcomes_of_other_workflows_come_from_two_keys() {
 }
 
 #[test]
+fn the_key_of_a_service_is_its_name_but_a_step_may_have_another() {
+    let text = "
+when: [event: push]
+services: {db: {image: postgres, name: other}}
+steps: {key: {image: alpine, name: own}, plain: {image: alpine}}
+";
+    let spec = run(text).unwrap().workflows.remove(0).spec;
+    let names: Vec<_> = spec.stages.iter().flat_map(|stage| &stage.steps).map(|step| step.name.as_str()).collect();
+    assert_eq!(names, ["clone", "db", "own", "plain"]);
+}
+
+#[test]
 fn matrices_are_bounded_and_in_order() {
     let names = |matrix: &str| -> Vec<String> {
         let compiled = run(format!("matrix: {matrix}\n{STEPS}")).unwrap();
