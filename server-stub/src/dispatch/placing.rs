@@ -160,7 +160,10 @@ impl Dispatcher {
     fn turn(&self, workflow: &Workflow) -> Turn {
         let condition = &workflow.condition;
         let mut failed = None;
-        for other in condition.after.iter().filter_map(|id| self.workflows.get(id)) {
+        for id in &condition.after {
+            let Some(other) = self.workflows.get(id) else {
+                return Turn::Skipped(format!("It waits for the workflow '{id}', which is not known."));
+            };
             match &other.end {
                 None => return Turn::Blocked,
                 Some(end) if end.state == State::Success => {}
@@ -200,7 +203,7 @@ impl Dispatcher {
         }
     }
 
-    fn pending(&self, id: &WorkflowId) -> Option<&Workflow> {
+    pub(super) fn pending(&self, id: &WorkflowId) -> Option<&Workflow> {
         self.workflows.get(id).filter(|workflow| *workflow.assignment.place() == Place::Pending)
     }
 }

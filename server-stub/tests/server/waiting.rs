@@ -121,6 +121,33 @@ async fn full_memory_forgets_what_ended_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_others_wait_for_is_not_forgotten() {
+    let limits = Limits { finished_workflows: 1, ..Limits::default() };
+    let stub = Stub::start(Config { limits, ..Config::default() });
+    let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 4).await;
+    let submissions = vec![
+        submission("build", Condition::default()),
+        submission("slow", Condition::default()),
+        submission("deploy", after(&["build", "slow"], true, false)),
+        submission("lost", after(&["nobody"], true, false)),
+    ];
+    stub.server().submit(submissions).unwrap();
+    assert_eq!(stub.workflow(&WorkflowId::new("lost")).state, State::Skipped);
+    let (build, slow) = (agent.assign().await, agent.assign().await);
+    run(&mut agent, &build, 1).await;
+    stub.ended(&WorkflowId::new("build")).await;
+    for name in ["x", "y"] {
+        stub.server().submit(vec![submission(name, Condition::default())]).unwrap();
+        let stop = server_stub::mailbox::Stop { reason: "asked".into(), grace: None };
+        stub.server().cancel(&WorkflowId::new(name), stop).unwrap();
+    }
+    while agent.ack().await.2 < 3 {}
+    run(&mut agent, &slow, 0).await;
+    let deploy = stub.ended(&WorkflowId::new("deploy")).await;
+    assert_eq!(deploy.error, "It runs only after a success, and the workflow 'build' ended as failure.");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_long_chain_is_skipped_link_by_link() {
     let stub = Stub::start(Config::default());
     let name = |link: usize| format!("link-{link}");
