@@ -47,6 +47,8 @@ async fn a_node_in_need_evicts_and_keeps_the_object() {
     assert_eq!(condition(&ended, "DisruptionTarget")["reason"], "TerminationByKubelet");
     assert_eq!(state(&ended)["terminated"]["exitCode"], 137);
     assert!(ended["metadata"]["deletionTimestamp"].is_null());
+    assert_eq!(fixture.pods.logs("p", &LogParams::default()).await.expect("the log"), "words\n");
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let log = fixture.pods.logs("p", &LogParams::default()).await.expect("an answer");
     assert!(log.starts_with("unable to retrieve container logs for "), "{log}");
 }

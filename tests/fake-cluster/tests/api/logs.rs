@@ -154,6 +154,8 @@ async fn the_log_goes_with_the_containers_though_a_finalizer_keeps_the_object() 
     let mut read = String::new();
     Box::pin(open).read_to_string(&mut read).await.expect("the log");
     assert_eq!(read, "words\nlast words\n", "an open stream is read to its end");
+    assert_eq!(text(&fixture, "p", &LogParams::default()).await, read, "for a while it can be read again");
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let late = text(&fixture, "p", &LogParams::default()).await;
     assert!(late.starts_with("unable to retrieve container logs for containerd://"), "{late}");
 }

@@ -74,6 +74,10 @@ impl Worker {
             return;
         }
         self.publish();
+        let removal = *self.removal.get_or_insert_with(|| Instant::now() + self.kubelets.timing.removal_lag);
+        if Instant::now() < removal && !self.gone {
+            return;
+        }
         self.kubelets.containers.remove(&self.uid);
         let uncontested = self.object.value()["metadata"]["deletionGracePeriodSeconds"] != 0;
         if deleted && uncontested && !self.gone {
