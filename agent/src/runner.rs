@@ -111,6 +111,17 @@ impl Runner {
         }
     }
 
+    /// What is not masked is said where it could be read.
+    async fn tell_what_is_not_masked(&mut self, step: StepIndex) {
+        let unencoded = self.mask.unencoded();
+        if unencoded > 0 {
+            let text = format!(
+                "{unencoded} secrets are so long that only the values themselves are masked in this log, not their base64 forms."
+            );
+            self.log(step, Order::Say(text)).await;
+        }
+    }
+
     /// Runs the workflow to its end, the removal of its objects included.
     pub(crate) async fn drive(mut self, mut mailbox: mpsc::Receiver<Message>) {
         while !self.run.is_over() {

@@ -27,6 +27,8 @@ pub(crate) struct Session {
     tasks: JoinSet<()>,
     keys: BTreeMap<Id, RunKey>,
     readiness: watch::Sender<Readiness>,
+    /// The agent itself shuts down: nothing that a server says gives out slots again.
+    draining: bool,
 }
 
 /// How a session ended.
@@ -42,7 +44,16 @@ pub(crate) enum SessionEnd {
 
 impl Session {
     pub(crate) fn new(shop: Shop, site: Arc<Site>, slots: Slots, readiness: watch::Sender<Readiness>) -> Self {
-        Self { shop, site, slots, runs: BTreeMap::new(), tasks: JoinSet::new(), keys: BTreeMap::new(), readiness }
+        Self {
+            shop,
+            site,
+            slots,
+            runs: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            keys: BTreeMap::new(),
+            readiness,
+            draining: false,
+        }
     }
 
     /// Serves directives until the agent was drained, aborted, or the link ended.
@@ -51,16 +62,15 @@ impl Session {
         directives: &mut mpsc::Receiver<Directive>,
         shutdown: &Shutdown,
     ) -> SessionEnd {
-        let mut draining = false;
         loop {
-            if draining && self.runs.is_empty() {
+            if self.draining && self.runs.is_empty() {
                 return SessionEnd::Drained;
             }
             tokio::select! {
                 biased;
                 () = shutdown.abort.cancelled() => return SessionEnd::Aborted,
-                () = shutdown.drain.cancelled(), if !draining => {
-                    draining = true;
+                () = shutdown.drain.cancelled(), if !self.draining => {
+                    self.draining = true;
                     self.slots.close();
                     self.readiness.send_modify(|readiness| readiness.draining = true);
                 }
@@ -89,6 +99,7 @@ impl Session {
                 tracing::info!("the server asks for no more workflows to be taken");
                 self.slots.close();
             }
+            Directive::Resume if self.draining => {}
             Directive::Resume => {
                 tracing::info!("the server allows workflows to be taken again");
                 self.slots.open();

@@ -15,6 +15,9 @@ use crate::{link, telemetry};
 /// Everything but a clean end.
 pub async fn run(config: Config, machine: String) -> Result<(), Failure> {
     telemetry::start_log(&config.log).map_err(Failure::Internal)?;
+    if !config.server.address.is_encrypted() {
+        tracing::warn!(server = %config.server.address, "the token and all secrets go to the server unencrypted");
+    }
     let link = link::stream(&config.server);
     let cluster = connect(&config).await?;
     let shutdown = Shutdown::default();

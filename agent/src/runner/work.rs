@@ -75,6 +75,7 @@ impl Runner {
             }
         };
         if attempt == Attempt::FIRST {
+            self.tell_what_is_not_masked(step).await;
             for note in &objects.notes {
                 self.log(step, Order::Say(note.clone())).await;
             }
