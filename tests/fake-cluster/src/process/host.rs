@@ -1,8 +1,8 @@
 //! What a container sees of this machine's files.
 //!
-//! Every folder of the host is the lower layer of an overlay, so that a step finds the programs that are installed and
-//! writes to a layer of its own. Folders with a mount beneath them are taken apart: an overlay shows one file system
-//! only, and an unprivileged user may not look beneath a mount.
+//! The host's root is the lower layer of an overlay, so that a step finds the programs that are installed and writes to
+//! a layer of its own. Folders with a mount beneath them are taken apart, each part with an overlay: an overlay shows one
+//! file system only, and an unprivileged user may not look beneath a mount.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -20,6 +20,7 @@ const PRIVATE: &[&str] = &[
     "/etc/ssh",
     "/etc/ssl/private",
     "/home",
+    "/lost+found",
     "/media",
     "/mnt",
     "/root",
@@ -36,7 +37,7 @@ const PRIVATE: &[&str] = &[
 ];
 
 /// Folders of the root that a container gets from the kernel anew.
-const KERNELS: &[&str] = &["/dev", "/proc", "/sys", "/lost+found"];
+const KERNELS: &[&str] = &["/dev", "/proc", "/sys"];
 
 /// File systems that have no files of their own, or only such as concern this boot of the host.
 const VIRTUAL: &[&str] = &[
@@ -76,14 +77,15 @@ pub(super) struct HostMount {
     is_left_out: bool,
 }
 
-/// Something of the host, or in its place, in a container's root. Parents come before what is in them.
+/// Something of the host, or in its place, in a container's root. The root itself is the first, and parents come before
+/// what is in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Piece {
     /// The host's folder with a layer over it.
     Layered(PathBuf),
     /// A folder of the container's own.
     Fresh(PathBuf),
-    /// An empty folder over one that an overlay shows.
+    /// An empty folder or file over one that an overlay shows.
     Masked(PathBuf),
     /// The host's file, read-only.
     File(PathBuf),
@@ -109,10 +111,7 @@ impl View {
         let mounts = mounts(&fs::read("/proc/self/mountinfo")?);
         let accounts = fs::read_to_string("/etc/passwd").unwrap_or_default();
         let private = PRIVATE.iter().map(PathBuf::from).chain(homes(&accounts)).chain(hidden.iter().cloned());
-        // A name that leads elsewhere, like /home to /var/home, hides the place that it leads to.
-        let private =
-            private.flat_map(|path| [fs::canonicalize(&path).unwrap_or_else(|_| path.clone()), path]).collect();
-        Ok(Self { mounts, private, apart })
+        Ok(Self { mounts, private: outermost(private), apart })
     }
 
     /// The pieces of a container's root.
@@ -121,7 +120,7 @@ impl View {
     /// A folder that has to be taken apart can't be read.
     pub(super) fn pieces(&self) -> io::Result<Vec<Piece>> {
         let mut pieces = Vec::new();
-        self.take_apart(Path::new("/"), &mut pieces)?;
+        self.folder(PathBuf::from("/"), &mut pieces)?;
         Ok(pieces)
     }
 
@@ -141,7 +140,7 @@ impl View {
                 }
             } else if found.is_dir() {
                 self.folder(path, pieces)?;
-            } else if found.is_file() && found.permissions().mode() & 0o444 != 0 && folder != Path::new("/") {
+            } else if found.is_file() && found.permissions().mode() & 0o444 != 0 {
                 pieces.push(Piece::File(path));
             }
         }
@@ -149,8 +148,9 @@ impl View {
     }
 
     fn folder(&self, path: PathBuf, pieces: &mut Vec<Piece>) -> io::Result<()> {
-        let is_left_out =
-            self.mounts.iter().rev().find(|mount| mount.at == path).is_some_and(|mount| mount.is_left_out);
+        // The last mount at a path is the one that is seen. A root may be of any kind.
+        let mount = self.mounts.iter().rfind(|mount| mount.at == path);
+        let is_left_out = path != Path::new("/") && mount.is_some_and(|mount| mount.is_left_out);
         if self.private.contains(&path) || is_left_out || !fits_an_option(&path) {
             pieces.push(Piece::Fresh(path));
         } else if self.mounts.iter().any(|mount| self.parts(mount, &path)) {
@@ -161,10 +161,8 @@ impl View {
                 other => other?,
             }
         } else {
-            let beneath =
-                |hidden: &&PathBuf| hidden.starts_with(&path) && fs::symlink_metadata(hidden).is_ok_and(|m| m.is_dir());
-            let mut masked: Vec<Piece> = self.private.iter().filter(beneath).cloned().map(Piece::Masked).collect();
-            masked.dedup();
+            let beneath = self.private.iter().filter(|hidden| hidden.starts_with(&path));
+            let mut masked: Vec<Piece> = beneath.cloned().map(Piece::Masked).collect();
             pieces.push(Piece::Layered(path));
             pieces.append(&mut masked);
         }
@@ -173,14 +171,18 @@ impl View {
 
     /// Whether a mount forces a folder to be taken apart.
     fn parts(&self, mount: &HostMount, folder: &Path) -> bool {
-        mount.at != folder
-            && mount.at.starts_with(folder)
-            && !self
-                .private
-                .iter()
-                .any(|hidden| mount.at.starts_with(hidden) && hidden.starts_with(folder) && !self.apart)
-            && (self.apart || (!mount.is_left_out && mount.at.is_dir()))
+        let is_hidden = || self.private.iter().any(|hidden| mount.at.starts_with(hidden));
+        let is_shown = || !mount.is_left_out && mount.at.is_dir() && !is_hidden();
+        mount.at != folder && mount.at.starts_with(folder) && (self.apart || is_shown())
     }
+}
+
+/// The places that paths lead to, as /home may lead to /var/home; without those that don't exist or lie in another one.
+fn outermost(paths: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
+    let mut places: Vec<PathBuf> = paths.filter_map(|path| fs::canonicalize(path).ok()).collect();
+    places.sort_unstable();
+    places.dedup_by(|inner, outer| inner.starts_with(outer));
+    places
 }
 
 /// Whether a path can stand in an option of an overlay, where `,` and `:` part the options and the layers.

@@ -66,35 +66,41 @@ impl Root<'_> {
     /// What the file system says.
     pub(super) fn lay_out(&self) -> io::Result<String> {
         let root = self.root();
-        fs::create_dir_all(&root)?;
         let mut outer = Fstab::default();
-        outer.bind(&root, &root, false);
+        let mut inner = Fstab::default();
         self.files_of_the_host(&mut outer)?;
+        for folder in ["dev", "proc", "sys"] {
+            fs::create_dir_all(root.join(folder))?;
+        }
         self.devices(&mut outer)?;
         outer.bind(&self.hosts(), &root.join("etc/hosts"), false);
-        let mut inner = Fstab::default();
-        fs::create_dir_all(root.join("proc"))?;
-        // The host's root ends here for a moment, and the volumes are waiting here, until the real /sys covers them.
-        for folder in ["host", "volumes", "empty", "sysfs"] {
-            fs::create_dir_all(root.join("sys").join(folder))?;
-        }
         proc(&mut inner);
-        for (number, mount) in self.mounts.iter().enumerate() {
-            let stage = Path::new("sys/volumes").join(number.to_string());
-            fs::create_dir_all(root.join(&stage))?;
-            outer.bind(&mount.source, &root.join(&stage), false);
-            inner.bind(&Path::new("/").join(&stage).join(&mount.part), &mount.target, mount.read_only);
-        }
-        if self.user_namespace {
-            // Its /sys has mounts in it that may not be looked beneath.
-            inner.bind(Path::new("/sys/empty"), Path::new("/sys"), true);
-        } else {
-            outer.bind(Path::new("/sys"), &root.join("sys/sysfs"), false);
-            inner.bind(Path::new("/sys/sysfs"), Path::new("/sys"), true);
-        }
+        self.stage(&mut outer, &mut inner)?;
         fs::write(self.folder.join("outer.fstab"), outer.as_bytes())?;
-        fs::write(root.join("sys/fstab"), inner.as_bytes())?;
+        fs::write(self.folder.join("sys/fstab"), inner.as_bytes())?;
         self.mount_points()
+    }
+
+    /// Lays out a folder that is at `/sys` until the real one covers it: the host's root ends there for a moment, and
+    /// the volumes wait there to be mounted from inside.
+    fn stage(&self, outer: &mut Fstab, inner: &mut Fstab) -> io::Result<()> {
+        let (stage, sys) = (self.folder.join("sys"), self.root().join("sys"));
+        for folder in ["host", "volumes", "empty", "sysfs"] {
+            fs::create_dir_all(stage.join(folder))?;
+        }
+        outer.bind(&stage, &sys, false);
+        for (number, mount) in self.mounts.iter().enumerate() {
+            let place = Path::new("volumes").join(number.to_string());
+            fs::create_dir_all(stage.join(&place))?;
+            outer.bind(&mount.source, &sys.join(&place), false);
+            inner.bind(&Path::new("/sys").join(&place).join(&mount.part), &mount.target, mount.read_only);
+        }
+        // In a user namespace, the host's has mounts in it that may not be looked beneath.
+        if !self.user_namespace {
+            outer.bind(Path::new("/sys"), &sys.join("sysfs"), false);
+        }
+        inner.bind(Path::new("/sys/sysfs"), Path::new("/sys"), true);
+        Ok(())
     }
 
     /// The file that is the container's `/etc/hosts`, for whoever writes it.
@@ -108,6 +114,7 @@ impl Root<'_> {
 
     fn files_of_the_host(&self, fstab: &mut Fstab) -> io::Result<()> {
         let root = self.root();
+        let etc = Path::new("/etc");
         let inside = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
         for (number, piece) in self.view.pieces()?.iter().enumerate() {
             match piece {
@@ -126,19 +133,29 @@ impl Root<'_> {
                         layer = layer.display()
                     );
                     fstab.mount("overlay", &inside(path), &options);
-                    if path == Path::new("/etc") {
-                        self.settings(&upper)?;
+                    if let Ok(rest) = etc.strip_prefix(path) {
+                        alike(etc, &upper.join(rest))?;
+                        self.settings(&upper.join(rest))?;
                     }
                 }
                 Piece::Fresh(path) => {
                     alike(path, &inside(path))?;
-                    if path == Path::new("/etc") {
+                    if path == Path::new("/") {
+                        // A root has to be a mount.
+                        fstab.bind(&root, &root, false);
+                    }
+                    if path == etc {
                         self.settings(&inside(path))?;
                     }
                 }
                 Piece::Masked(path) => {
                     let empty = self.folder.join("masks").join(number.to_string());
-                    alike(path, &empty)?;
+                    if path.is_dir() {
+                        alike(path, &empty)?;
+                    } else {
+                        fs::create_dir_all(self.folder.join("masks"))?;
+                        fs::write(&empty, "")?;
+                    }
                     fstab.bind(&empty, &inside(path), false);
                 }
                 // The files of the container's own that stand in the way of a host's were written before it.
@@ -174,14 +191,15 @@ impl Root<'_> {
     }
 
     fn devices(&self, fstab: &mut Fstab) -> io::Result<()> {
-        let dev = self.root().join("dev");
+        let (made, dev) = (self.folder.join("dev"), self.root().join("dev"));
         for folder in ["pts", "shm"] {
-            fs::create_dir_all(dev.join(folder))?;
+            fs::create_dir_all(made.join(folder))?;
         }
+        fstab.bind(&made, &dev, false);
         for name in DEVICES {
             let device = Path::new("/dev").join(name);
             if device.exists() {
-                fs::write(dev.join(name), "")?;
+                fs::write(made.join(name), "")?;
                 fstab.bind(&device, &dev.join(name), false);
             }
         }
@@ -194,7 +212,7 @@ impl Root<'_> {
             ("stdout", "/proc/self/fd/1"),
             ("stderr", "/proc/self/fd/2"),
         ] {
-            symlink(target, dev.join(name))?;
+            symlink(target, made.join(name))?;
         }
         Ok(())
     }

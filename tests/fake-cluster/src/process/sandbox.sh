@@ -47,7 +47,8 @@ exec 3<>go 4<>there
 rm go there
 
 (
-    set -e
+    verdict=no
+    trap 'echo "$verdict" >&3' EXIT
     read -r child <&4
     echo @proc
     nsenter --pid="/proc/$child/ns/pid" -- mount -i -n -t proc -o nosuid,nodev,noexec proc root/proc
@@ -59,8 +60,8 @@ rm go there
     eval "$mount_points"
     echo @volumes
     nsenter --pid=/proc/1/ns/pid -- mount -i -n -a -T /sys/fstab
-    echo go >&3
-) || echo no >&3 &
+    verdict=go
+) &
 
 # Not in the folder: a process whose working folder is the old root's keeps a way to it.
 cd /

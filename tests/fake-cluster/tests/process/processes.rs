@@ -1,7 +1,9 @@
 //! Exit codes, signals, output, and that nothing outlives a container.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use fake_cluster::process::{ProcessRuntime, ProcessSettings};
 use fake_cluster::runtime::{Exit, Runtime, VolumeFiles, Wish};
 use serde_json::json;
 
@@ -99,31 +101,46 @@ async fn nothing_outlives_a_kill_or_a_forgotten_container() {
     until_gone(&time).await;
 }
 
-/// Runs this test once more, as a program that is killed. It is started with a descriptor of the host's root open.
+/// Runs this test once more, as a program that is killed. It is started with descriptors of the host's root open.
 #[tokio::test(flavor = "multi_thread")]
-async fn pods_die_with_a_killed_runtime_and_inherit_nothing_of_it() {
+async fn a_killed_runtime_takes_its_pods_along_and_the_next_one_tidies_up() {
     const TIME: &str = "PROCESS_TEST_TIME";
-    let Some(machine) = Machine::new().await else { return };
+    const SCRATCH: &str = "PROCESS_TEST_SCRATCH";
+    let scratch = std::env::var_os(SCRATCH);
+    let change = |settings: &mut ProcessSettings| {
+        if let Some(scratch) = scratch {
+            settings.scratch = PathBuf::from(scratch);
+        }
+    };
+    let Some(machine) = Machine::with(change).await else { return };
     if let Some(time) = std::env::var_os(TIME) {
         let time = time.into_string().unwrap();
-        let script = format!("echo fds $(ls /proc/self/fd); setsid sleep {time} & echo up; sleep {time}");
+        let script = format!("setsid sleep {time} & echo up; sleep {time}");
         let mut live = machine.start(&shell("one", &script), VolumeFiles::new());
         live.until("up").await;
         let ended = live.end().await;
         panic!("it was not killed: {ended:?}");
     }
     let time = long_time();
-    let name = "processes::pods_die_with_a_killed_runtime_and_inherit_nothing_of_it";
+    let scratch = machine.base.path().join("of the killed");
+    let name = "processes::a_killed_runtime_takes_its_pods_along_and_the_next_one_tidies_up";
     let mut program = Command::new("/bin/bash");
     program.args(["-c", "exec 9</ 77</; exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
-    program.args(["--exact", name, "--nocapture"]).env(TIME, &time).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut program = tokio::process::Command::from(program).kill_on_drop(true).spawn().unwrap();
+    program.args(["--exact", name, "--nocapture"]).env(TIME, &time).env(SCRATCH, &scratch);
+    program.env("TMPDIR", machine.base.path());
+    let mut program = tokio::process::Command::from(program);
+    let mut program = program.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
     until_running(&time).await;
-    // Its container's first process, which is a shell, and all others have but their own descriptors.
+    // Whatever the program has open, its containers have but their own.
     let leaks: Vec<_> = descriptors_of(&time).into_iter().filter(|(number, _)| *number > 2).collect();
     program.kill().await.unwrap();
     until_gone(&time).await;
     assert!(leaks.is_empty(), "{leaks:?}");
+    assert_eq!(std::fs::read_dir(&scratch).unwrap().count(), 1);
+    let next = ProcessRuntime::new(ProcessSettings::new(&scratch)).await.unwrap();
+    assert_eq!(std::fs::read_dir(&scratch).unwrap().count(), 1);
+    drop(next);
+    assert_eq!(std::fs::read_dir(&scratch).unwrap().count(), 0);
 }
 
 /// What the processes with this argument have open.

@@ -53,14 +53,14 @@ async fn every_kind_of_volume_is_where_the_pod_wants_it() {
         { "name": "work", "mountPath": "/work space" },
         { "name": "scratch", "mountPath": "/work space/a/cache" },
         { "name": "keys", "mountPath": "/work space/id", "subPath": "id" },
-        { "name": "config", "mountPath": "/usr/share/config" },
+        { "name": "config", "mountPath": "/config" },
         { "name": "work", "mountPath": "/part", "subPath": "sub/part" },
         { "name": "work", "mountPath": "/read-only", "readOnly": true },
         { "name": "scratch", "mountPath": "/dev/shm" },
     ]);
-    let script = "cat '/work space/id' /usr/share/config/dir/file; echo in part >/part/x; cat '/work space/sub/part/x'; \
+    let script = "cat '/work space/id' /config/dir/file; echo in part >/part/x; cat '/work space/sub/part/x'; \
         echo cached >'/work space/a/cache/x'; cat /dev/shm/x; ls '/read-only/a/cache'; stat -c %a '/work space/id'; \
-        touch /read-only/x '/work space/id' /usr/share/config/x 2>&1 | grep -c 'Read-only'; \
+        touch /read-only/x '/work space/id' /config/x 2>&1 | grep -c 'Read-only'; \
         ls /sys/volumes /sys/fstab 2>/dev/null; cd '/work space' && pwd";
     let files: VolumeFiles = [
         ("keys".to_owned(), BTreeMap::from([("id".to_owned(), Bytes::from("key\n"))])),
@@ -69,6 +69,15 @@ async fn every_kind_of_volume_is_where_the_pod_wants_it() {
     .into();
     let ended = machine.start(&with_volumes("a", volumes, mounts, script), files).end().await;
     assert_eq!(ended.good(), "key\ntext\nin part\ncached\n400\n3\n/work space\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_cannot_be_made_is_refused() {
+    let Some(machine) = Machine::new().await else { return };
+    let volumes = json!([{ "name": "scratch", "emptyDir": {} }]);
+    let mounts = json!([{ "name": "scratch", "mountPath": "/etc/passwd" }]);
+    let refused = machine.run(&with_volumes("a", volumes, mounts, "true")).await.refused();
+    assert!(refused.contains("/etc/passwd") && refused.contains("File exists"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

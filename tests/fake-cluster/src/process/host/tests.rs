@@ -2,7 +2,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use super::{HostMount, Piece, View, homes, mounts};
+use super::{HostMount, Piece, View, homes, mounts, outermost};
 
 /// A folder like a machine's root: `plain/`, `apart/{mounted,beside,file}`, `with-private/private`, `link`.
 fn machine() -> tempfile::TempDir {
@@ -20,7 +20,7 @@ fn pieces(root: &Path, mounts: &[(&str, bool)], private: &[&str], apart: bool) -
         mounts.iter().map(|(at, is_left_out)| HostMount { at: root.join(at), is_left_out: *is_left_out }).collect();
     let private = private.iter().map(|path| root.join(path)).collect();
     let mut pieces = Vec::new();
-    View { mounts, private, apart }.take_apart(root, &mut pieces).unwrap();
+    View { mounts, private, apart }.folder(root.to_owned(), &mut pieces).unwrap();
     pieces
 }
 
@@ -31,6 +31,7 @@ fn a_folder_is_taken_apart_only_where_something_is_mounted_beneath_it() {
     let found =
         pieces(machine.path(), &[("apart/mounted", false), ("virtual", true)], &["with-private/private"], false);
     let expected = [
+        Piece::Fresh(at("")),
         Piece::Fresh(at("apart")),
         Piece::Layered(at("apart/beside")),
         Piece::File(at("apart/file")),
@@ -57,11 +58,23 @@ fn without_being_root_every_mount_takes_its_folder_apart() {
 }
 
 #[test]
-fn a_mount_in_a_private_folder_takes_nothing_apart() {
+fn a_mount_that_is_not_seen_takes_nothing_apart() {
     let machine = machine();
-    let mounts = [("with-private/private/data", false), ("virtual", true)];
+    let mounts = [("with-private/private/data", false), ("virtual", true), ("apart/file", false)];
     let found = pieces(machine.path(), &mounts, &["with-private/private"], false);
-    assert!(found.contains(&Piece::Layered(machine.path().join("with-private"))), "{found:?}");
+    let at = |path: &str| machine.path().join(path);
+    assert_eq!(found, [Piece::Layered(machine.path().to_owned()), Piece::Masked(at("with-private/private"))]);
+}
+
+#[test]
+fn private_places_are_found_through_links_and_named_once() {
+    let machine = tempfile::tempdir().unwrap();
+    let machine = machine.path().canonicalize().unwrap();
+    fs::create_dir_all(machine.join("var/home/ann")).unwrap();
+    fs::create_dir_all(machine.join("var/home-2")).unwrap();
+    symlink("var/home", machine.join("home")).unwrap();
+    let paths = ["home/ann", "var/home-2", "home", "not-there", "var/home"].map(|path| machine.join(path));
+    assert_eq!(outermost(paths.into_iter()), [machine.join("var/home"), machine.join("var/home-2")]);
 }
 
 #[test]
