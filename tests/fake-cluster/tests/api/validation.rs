@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service};
 use kube::Resource;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, ListParams, PostParams};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -158,4 +158,76 @@ async fn claims_secrets_and_shapes_are_checked() {
              found"
         )
     );
+}
+
+/// No body, whatever it is, breaks the server: it is refused, or it is an object.
+#[tokio::test(start_paused = true)]
+async fn nonsense_is_refused() {
+    let fixture = Fixture::new();
+    let client = fixture.cluster.client();
+    let bodies: Vec<Vec<u8>> = [
+        "",
+        "null",
+        "[]",
+        "\"x\"",
+        "1",
+        "{",
+        "{}",
+        r#"{"metadata": "x"}"#,
+        r#"{"metadata": []}"#,
+        r#"{"metadata": {"name": 1}}"#,
+        r#"{"metadata": {"name": "x", "labels": []}}"#,
+        r#"{"metadata": {"name": "x", "finalizers": "y"}}"#,
+        r#"{"metadata": {"name": "x"}, "spec": []}"#,
+        r#"{"metadata": {"name": "x"}, "spec": {"containers": {}}}"#,
+        r#"{"kind": "Table", "metadata": {"name": "x"}}"#,
+        r#"{"metadata": {"name": "x"}, "spec": {"containers": [null]}}"#,
+        r#"{"metadata": {"name": "x"}, "data": 1}"#,
+        r#"{"metadata": {"name": "x"}, "status": "gone", "spec": {"holderIdentity": 1}}"#,
+        r#"[{"op": "replace", "path": "", "value": null}]"#,
+        r#"[{"op": "remove", "path": "/metadata"}]"#,
+    ]
+    .map(|body| body.as_bytes().to_vec())
+    .into_iter()
+    .chain([b"\xff\xfe".to_vec()])
+    .collect();
+    let collections = [
+        "/api/v1/namespaces/ci/configmaps",
+        "/api/v1/namespaces/ci/secrets",
+        "/api/v1/namespaces/ci/pods",
+        "/api/v1/namespaces/ci/services",
+        "/api/v1/namespaces/ci/persistentvolumeclaims",
+        "/api/v1/namespaces/ci/events",
+        "/api/v1/namespaces/ci/serviceaccounts",
+        "/api/v1/nodes",
+        "/api/v1/namespaces",
+        "/apis/coordination.k8s.io/v1/namespaces/ci/leases",
+    ];
+    fixture.create(&pod_with("p", json!({}))).await;
+    let mut targets = Vec::new();
+    for collection in collections {
+        targets.push(("POST", collection.to_owned(), "application/json"));
+        for kind in ["application/json", "application/merge-patch+json", "application/json-patch+json"] {
+            let method = if kind == "application/json" { "PUT" } else { "PATCH" };
+            let name = if collection.ends_with("/pods") { "p" } else { "kube-root-ca.crt" };
+            targets.push((method, format!("{collection}/{name}"), kind));
+        }
+        targets.push(("DELETE", format!("{collection}/none"), "application/json"));
+    }
+    targets.push(("POST", "/api/v1/namespaces/ci/pods/p/eviction".to_owned(), "application/json"));
+    for review in ["selfsubjectaccessreviews", "selfsubjectrulesreviews"] {
+        targets.push(("POST", format!("/apis/authorization.k8s.io/v1/{review}"), "application/json"));
+    }
+    targets.push(("GET", "/api/v1/namespaces/ci/pods?limit=x&labelSelector=(&watch=maybe".to_owned(), ""));
+    targets.push(("GET", "/api/v1/namespaces/ci/pods/p/log?tailLines=-1&sinceTime=yesterday".to_owned(), ""));
+    for (method, uri, kind) in &targets {
+        for body in &bodies {
+            let request = http::Request::builder().method(*method).uri(uri).header("content-type", *kind);
+            let request = request.body(body.clone().into()).expect("a request");
+            let answer = client.send(request).await.expect("an answer");
+            let said = String::from_utf8_lossy(body);
+            assert!(answer.status().as_u16() < 500, "{method} {uri} {said}: {}", answer.status());
+        }
+    }
+    fixture.pods.list(&ListParams::default()).await.expect("it still answers");
 }
