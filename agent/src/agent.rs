@@ -62,7 +62,13 @@ impl Agent {
             tracing::info!(address = %bound, "serving health and metrics");
             tokio::spawn(heartbeat.beat());
         }
-        let identity = self.identity().await?;
+        // An API server that doesn't answer must not keep a signal waiting: nothing runs yet.
+        let identity = tokio::select! {
+            identity = self.identity() => identity?,
+            () = shutdown.abort.cancelled() => return Err(Failure::Aborted),
+            () = shutdown.drain.cancelled() => return Ok(()),
+        };
+        tokio::spawn(say_what_is_missing(self.cluster.clone()));
         let (slots, demand) = demanding(self.config.agent.max_workflows);
         self.metrics.slots.set(i64::from(slots.capacity()));
 
@@ -109,7 +115,10 @@ impl Agent {
         match end {
             Some(SessionEnd::Drained) => {
                 handles.closer.close(Instant::now() + FLUSH);
-                ended(supervisor.await)
+                tokio::select! {
+                    closed = supervisor => ended(closed),
+                    () = shutdown.abort.cancelled() => Err(Failure::Aborted),
+                }
             }
             Some(SessionEnd::LinkEnded) => ended(supervisor.await),
             Some(SessionEnd::Aborted) => Err(Failure::Aborted),
@@ -145,6 +154,21 @@ impl Agent {
             spool_bytes: self.config.logs.memory,
             ..outbox::Limits::default()
         }
+    }
+}
+
+/// What the agent may not do is said at its start; it works without what it doesn't need.
+async fn say_what_is_missing(cluster: Cluster) {
+    match cluster.preflight().await {
+        Ok(preflight) => {
+            for right in preflight.missing() {
+                tracing::error!("{right}");
+            }
+            for right in preflight.reduced() {
+                tracing::warn!("{right}");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "nobody says what this agent may do"),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Every setting stands once, in `settings`: its key in the file, its variable, its help and its default. Later
 //! sources win: file, environment, flags. All errors are told at once, and nothing runs before there are none.
 
+mod files;
 mod layers;
 #[cfg(test)]
 mod page;
@@ -11,6 +12,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use files::readable;
 pub use layers::{ConfigError, Layers, Source};
 pub use resolve::{Host, pod_settings, resolve};
 pub use settings::{Place, SETTINGS, Setting};

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use piculet::cli::{Cli, Command, Settings};
 use piculet::commands;
-use piculet::config::{Config, Host, pod_settings, resolve};
+use piculet::config::{Config, Host, pod_settings, readable, resolve};
 use piculet::exit::Failure;
 
 /// The exit code for a wrong command line, as `sysexits.h` has it.
@@ -37,7 +37,9 @@ fn run(command: Command) -> Result<(), Failure> {
     let host = host(&environment);
     let read = |settings: &Settings| -> Result<Config, Failure> {
         let variables = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        resolve(settings.layers(variables)?, &host).map_err(Failure::Config)
+        let config = resolve(settings.layers(variables)?, &host).map_err(Failure::Config)?;
+        readable(&config).map_err(Failure::Config)?;
+        Ok(config)
     };
     let mut out = std::io::stdout().lock();
     match command {

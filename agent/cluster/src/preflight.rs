@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use futures_util::{StreamExt, stream};
+use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReviewStatus,
 };
@@ -142,23 +143,30 @@ impl Cluster {
     /// # Errors
     /// If there was no answer.
     pub async fn preflight(&self) -> Result<Preflight, CallError> {
+        // Boxed: the compiler can't see that a stream of plain ones may move between threads.
+        let mut questions: Vec<BoxFuture<'_, Result<Right, CallError>>> = Vec::new();
         let namespace = || Some(self.namespace().to_owned());
-        let required = REQUIRED.iter().flat_map(|(resource, verbs)| verbs.iter().map(move |verb| (*resource, *verb)));
-        let required = required.map(|(resource, verb)| (resource, verb, namespace(), Need::Required));
-        let optional = OPTIONAL.iter().map(|(resource, verb, everywhere, lost)| {
-            (*resource, *verb, if *everywhere { None } else { namespace() }, Need::Optional { lost })
-        });
-        let mut answers = stream::iter(required.chain(optional))
-            .map(|(resource, verb, namespace, need)| async move {
-                let access = self.access(resource, verb, namespace.clone()).await?;
-                Ok(Right { verb, resource, namespace, need, access })
-            })
-            .buffered(AT_ONCE);
-        let mut rights = Vec::new();
-        while let Some(right) = answers.next().await {
-            rights.push(right?);
+        for (resource, verbs) in REQUIRED {
+            for verb in *verbs {
+                questions.push(Box::pin(self.right(resource, verb, namespace(), Need::Required)));
+            }
         }
-        Ok(Preflight { rights })
+        for (resource, verb, everywhere, lost) in OPTIONAL {
+            let namespace = if *everywhere { None } else { namespace() };
+            questions.push(Box::pin(self.right(resource, verb, namespace, Need::Optional { lost })));
+        }
+        stream::iter(questions).buffered(AT_ONCE).try_collect().await.map(|rights| Preflight { rights })
+    }
+
+    async fn right(
+        &self,
+        resource: &'static str,
+        verb: &'static str,
+        namespace: Option<String>,
+        need: Need,
+    ) -> Result<Right, CallError> {
+        let access = self.access(resource, verb, namespace.clone()).await?;
+        Ok(Right { verb, resource, namespace, need, access })
     }
 
     async fn access(&self, resource: &str, verb: &str, namespace: Option<String>) -> Result<Access, CallError> {

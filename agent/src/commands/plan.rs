@@ -86,7 +86,8 @@ fn tell(compiled: &Compiled, notes: &mut impl Write) -> io::Result<()> {
 }
 
 fn is_workload(text: &[u8]) -> bool {
-    text.split(|&byte| byte == b'\n').any(|line| line.starts_with(b"stages:") || line.starts_with(b"\"stages\":"))
+    let text = String::from_utf8_lossy(text);
+    serde_saphyr::from_str::<serde_json::Value>(&text).is_ok_and(|value| value.get("stages").is_some())
 }
 
 fn objects(workload: &Workload, pods: &Settings) -> Result<Vec<Object>, Failure> {

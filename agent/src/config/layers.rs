@@ -63,6 +63,9 @@ pub struct Layers {
 /// The block of the file that `piculet-pods` reads.
 pub(super) const PODS: &str = "pods";
 
+/// Variables of `piculet-server`, which may run beside the agent in the same environment.
+const OF_THE_SERVER: [&str; 5] = ["SERVER_LISTEN", "SERVER_HTTP", "SERVER_API", "SERVER_API_TOKEN_FILE", "SERVER_LOG"];
+
 impl Layers {
     /// Adds a configuration file.
     pub fn file(&mut self, name: &str, text: &str) {
@@ -86,7 +89,7 @@ impl Layers {
                 self.put(setting, Value::String(text.to_owned()), source);
             } else if let Some(field) = rest.strip_prefix("PODS_") {
                 self.pod_field(&field.to_lowercase(), text, source);
-            } else if !is_service_link(rest) {
+            } else if !is_service_link(rest) && !OF_THE_SERVER.contains(&rest) {
                 self.error("", &source, "there is no such setting");
             }
         }

@@ -204,6 +204,7 @@ pub const SETTINGS: &[Setting] = &[
         "error, warn, info, debug or trace; or directives such as `info,piculet=debug`.",
         |c, v| {
             c.log.level = read(v)?;
+            tracing_subscriber::EnvFilter::try_new(&c.log.level).map_err(|error| error.to_string())?;
             Ok(())
         }
     ),

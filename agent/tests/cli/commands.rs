@@ -61,6 +61,7 @@ fn a_wrong_configuration_is_78_and_tells_everything() {
 #[test]
 fn a_right_configuration_is_said_to_be_right() {
     let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("token"), "x").unwrap();
     let arguments = ["check", "--server", "https://ci.example.org:9443", "--token-file", "token"];
     let right = piculet(folder.path(), &arguments);
     assert_eq!((right.code, right.out.as_str()), (0, "The configuration is right.\n"));
@@ -120,6 +121,25 @@ fn unknown_keys_in_a_workload_are_an_error() {
     let odd = plan("workload.yaml", "stages: []\ncolour: blue\n", &[]);
     assert_eq!(odd.code, 65);
     insta::assert_snapshot!(odd.err);
+}
+
+#[test]
+fn a_workload_may_be_json() {
+    let planned = plan("workload.json", r#"{"stages":[{"steps":[{"id":"a","name":"a","image":"x"}]}]}"#, &[]);
+    assert_eq!(planned.code, 0, "{}", planned.err);
+    assert!(planned.out.contains("kind: Pod"), "{}", planned.out);
+}
+
+#[test]
+fn files_that_are_not_there_and_a_level_that_is_none_are_told_by_check() {
+    let folder = TempDir::new().unwrap();
+    let arguments = ["check", "--server", "https://ci:9443", "--token-file", "nowhere", "--log-level", "foo=bar=baz"];
+    let wrong = piculet(folder.path(), &arguments);
+    assert_eq!(wrong.code, 78);
+    assert!(wrong.err.contains("log.level"), "{}", wrong.err);
+    let missing = piculet(folder.path(), &arguments[..5]);
+    assert_eq!(missing.code, 78);
+    assert!(missing.err.contains("server.token_file: the file 'nowhere' can't be read"), "{}", missing.err);
 }
 
 #[test]
