@@ -71,7 +71,9 @@ impl From<kube::Error> for Broken {
     fn from(error: kube::Error) -> Self {
         match &error {
             kube::Error::Api(status) if status.code == 410 => Self::Expired,
-            // An event that can't be read is lost for ever if the watch goes on behind it.
+            // An event that can't be read is lost for ever if the watch goes on behind it. The client makes an empty
+            // status of most of them.
+            kube::Error::Api(status) if status.code == 0 => Self::Expired,
             kube::Error::SerdeError(_) => Self::Expired,
             _ => Self::Connection { verdict: verdict(&error), why: describe(&error) },
         }

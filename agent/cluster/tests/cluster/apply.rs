@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fake_cluster::{Failure, Fault, Kind, Script, Verb};
+use fake_cluster::{Failure, Fault, Kind, Script, Settings, Verb};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
@@ -140,6 +140,19 @@ async fn an_object_of_somebody_else_is_left_alone() {
     api.create(&PostParams::default(), &foreign).await.unwrap();
     let error = setup.cluster.ensure_anchor(&anchor_object("3", "server")).await.unwrap_err();
     assert!(matches!(error, ApplyError::Occupied { .. }), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_anchor_of_the_same_name_owned_is_not_ours() {
+    let setup = Setup::with(Settings { garbage_collection: Duration::from_secs(3600), ..Settings::default() });
+    let old = setup.anchor("1").await;
+    setup.cluster.ensure(&pod(&old, "wp-1").into()).await.unwrap();
+    let api = Api::<ConfigMap>::namespaced(setup.fake.client(), NAMESPACE);
+    api.delete(&old.name, &DeleteParams::background()).await.unwrap();
+    let new = setup.anchor("1").await;
+    assert_eq!((&old.name, old.uid == new.uid), (&new.name, false));
+    let error = setup.cluster.ensure(&pod(&new, "wp-1").into()).await.unwrap_err();
+    assert_eq!(error.code(), "object-occupied");
 }
 
 #[tokio::test(start_paused = true)]

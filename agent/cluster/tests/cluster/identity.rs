@@ -1,9 +1,11 @@
 //! Which cluster it is.
 
 use fake_cluster::{ADMIN, Fault, Kind, NodeSettings, Rule, Settings};
-use piculet_cluster::ClusterIdentity;
+use piculet_cluster::{Cluster, ClusterIdentity, Limits};
+use serde_json::json;
 
-use crate::setup::Setup;
+use crate::scripted::{Answer, server};
+use crate::setup::{NAMESPACE, Setup};
 
 #[tokio::test(start_paused = true)]
 async fn a_cluster_is_known_by_its_system_namespace() {
@@ -16,6 +18,23 @@ async fn a_cluster_is_known_by_its_system_namespace() {
     assert_eq!(identity.uid.as_deref(), namespace["metadata"]["uid"].as_str());
     assert!(identity.version.is_some_and(|version| version.starts_with("v1.")));
     assert_eq!(identity.platforms.into_iter().collect::<Vec<_>>(), ["linux/amd64", "linux/arm64"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_pages_of_nodes_count() {
+    let node = |arch: &str| {
+        let labels = json!({ "kubernetes.io/os": "linux", "kubernetes.io/arch": arch });
+        json!({ "metadata": { "name": arch, "labels": labels } })
+    };
+    let (client, _) = server(move |uri| match uri {
+        uri if uri.contains("continue=") => Answer::page(&[node("riscv64"), json!({ "metadata": {} })], ""),
+        uri if uri.contains("/nodes") => Answer::page(&[node("amd64")], "more"),
+        uri if uri.contains("/version") => Answer::Whole(403, String::new()),
+        _ => Answer::json(&json!({ "metadata": { "uid": "u1" } })),
+    });
+    let identity = Cluster::new(client, NAMESPACE, Limits::default()).identity().await.unwrap();
+    assert_eq!((identity.uid.as_deref(), identity.version), (Some("u1"), None));
+    assert_eq!(identity.platforms.into_iter().collect::<Vec<_>>(), ["linux/amd64", "linux/riscv64"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,51 +1,72 @@
-//! A server that knows one pod, and shows what a test wants it to show.
+//! A server that says what a test wants it to say.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
 use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::StreamBody;
 use kube::Client;
 use kube::client::Body;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::setup::{NAMESPACE, STEP};
+use crate::setup::NAMESPACE;
 
-/// The queries of the requests for a log.
+/// What a request is answered with.
+#[derive(Debug, Clone)]
+pub(crate) enum Answer {
+    /// A status code and a text.
+    Whole(u16, String),
+    /// A text, and then nothing more, not even an end.
+    Open(String),
+}
+
+impl Answer {
+    pub(crate) fn json(value: &Value) -> Self {
+        Self::Whole(200, value.to_string())
+    }
+
+    /// A page of a list; `more` is the token for the next one.
+    pub(crate) fn page(items: &[Value], more: &str) -> Self {
+        Self::json(&json!({ "metadata": { "resourceVersion": "10", "continue": more }, "items": items }))
+    }
+}
+
+/// The requests that came, as path and query.
 pub(crate) type Asked = Arc<Mutex<Vec<String>>>;
 
-/// A server with the pod `wp-1` of UID `u1`, whose container is over. Each request for its log is answered with the
-/// next text, and the last one for ever.
-pub(crate) fn server(texts: &[&str], asked: Asked) -> Client {
-    let pod = json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": { "name": "wp-1", "uid": "u1", "resourceVersion": "1" },
-        "status": {
-            "phase": "Succeeded",
-            "containerStatuses": [{
-                "name": STEP, "image": "", "imageID": "", "ready": false, "restartCount": 0,
-                "state": { "terminated": { "exitCode": 0, "reason": "Completed" } },
-            }],
-        },
-    });
-    let list = json!({ "metadata": { "resourceVersion": "1" }, "items": [&pod] }).to_string();
-    let pod = pod.to_string();
-    let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
-    let answer = move |request: Request<Body>| {
-        let query = request.uri().query().unwrap_or_default().to_owned();
-        let answer = match request.uri().path().rsplit('/').next() {
-            Some("log") => {
-                let mut asked = asked.lock().unwrap();
-                asked.push(query);
-                texts[asked.len().min(texts.len()) - 1].clone()
-            }
-            Some("pods") if query.contains("watch=true") => {
-                return futures_util::future::Either::Left(std::future::pending());
-            }
-            Some("pods") => list.clone(),
-            _ => pod.clone(),
+/// How many requests came that contain a word.
+pub(crate) fn count(asked: &Asked, word: &str) -> usize {
+    asked.lock().unwrap().iter().filter(|uri| uri.contains(word)).count()
+}
+
+/// A client of a server that answers each request, known by its path and query, with what `answer` says.
+pub(crate) fn server(answer: impl Fn(&str) -> Answer + Send + 'static) -> (Client, Asked) {
+    let asked = Asked::default();
+    let heard = asked.clone();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let uri = request.uri().to_string();
+        heard.lock().unwrap().push(uri.clone());
+        let frame = |text: String| stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from(text)))]);
+        let (code, frames): (_, BoxStream<'static, _>) = match answer(&uri) {
+            Answer::Whole(code, text) => (code, frame(text).boxed()),
+            Answer::Open(text) => (200, frame(text).chain(stream::pending()).boxed()),
         };
-        let answer = Response::new(Body::from(answer.into_bytes()));
-        futures_util::future::Either::Right(std::future::ready(Ok::<_, Infallible>(answer)))
-    };
-    Client::new(tower::service_fn(answer), NAMESPACE)
+        let response = Response::builder().status(code).body(StreamBody::new(frames)).unwrap();
+        async move { Ok::<_, Infallible>(response) }
+    });
+    (Client::new(service, NAMESPACE), asked)
+}
+
+/// A pod of workflow `1`, whose UID is its name.
+pub(crate) fn pod(name: &str, version: u32, status: &Value) -> Value {
+    let labels = json!({ "app.kubernetes.io/managed-by": "piculet", "piculet.dev/workflow": "1" });
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": name, "uid": name, "resourceVersion": version.to_string(), "labels": labels },
+        "status": status,
+    })
 }

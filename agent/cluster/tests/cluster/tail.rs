@@ -1,5 +1,6 @@
 //! Logs: every byte once, to the end, whatever becomes of connections and pods.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fake_cluster::{ADMIN, Fault, LogSettings, Script, Settings, Verb};
@@ -10,10 +11,11 @@ use kube::{Api, Client};
 use piculet_cluster::{Applied, Cluster, Gap, Limits, PodNews, Tail, TailEnd, TailTarget, Tailed};
 use piculet_core::id::PodUid;
 use piculet_core::observation::Seen;
+use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::cut::{Cut, End};
-use crate::scripted::{Asked, server};
+use crate::scripted::{self, Answer, server};
 use crate::setup::{NAMESPACE, STEP, Setup, pod, soon};
 
 /// What was read of a log.
@@ -301,15 +303,29 @@ async fn lines_stay_fresh_however_often_connections_break() {
     }
 }
 
-/// The log of a container that is over, as a server shows it, request by request.
+/// The log of a container that is over, as a server shows it: request by request, and the last text for ever.
 async fn shown(texts: &[&str]) -> (Log, Vec<String>) {
-    let asked = Asked::default();
-    let cluster = Cluster::new(server(texts, asked.clone()), NAMESPACE, Limits::default());
-    let target = TailTarget { pod: "wp-1".to_owned(), uid: PodUid::new("u1"), container: STEP.to_owned() };
+    let state = json!({ "terminated": { "exitCode": 0, "reason": "Completed" } });
+    let container =
+        json!({ "name": STEP, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state });
+    let pod = scripted::pod("wp-1", 1, &json!({ "phase": "Succeeded", "containerStatuses": [container] }));
+    let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+    let next = AtomicUsize::new(0);
+    let (client, asked) = server(move |uri| match uri.split('?').next().and_then(|path| path.rsplit('/').next()) {
+        Some("log") => {
+            let number = next.fetch_add(1, Ordering::Relaxed).min(texts.len() - 1);
+            Answer::Whole(200, texts[number].clone())
+        }
+        Some("pods") if uri.contains("watch=true") => Answer::Open(String::new()),
+        Some("pods") => Answer::page(std::slice::from_ref(&pod), ""),
+        _ => Answer::json(&pod),
+    });
+    let cluster = Cluster::new(client, NAMESPACE, Limits::default());
+    let target = TailTarget { pod: "wp-1".to_owned(), uid: PodUid::new("wp-1"), container: STEP.to_owned() };
     let watch = cluster.watch();
     watch.synced().await;
     let log = soon(all(cluster.tail(target, &watch))).await;
-    let asked = asked.lock().unwrap().clone();
+    let asked = asked.lock().unwrap().iter().filter(|uri| uri.contains("/log?")).cloned().collect();
     (log, asked)
 }
 
@@ -534,7 +550,7 @@ async fn a_pod_that_lost_its_label_is_still_read() {
     let made = setup.run(&anchor, "wp-1", script).await;
     let log = tokio::spawn(all(tail(&setup, &made, "wp-1")));
     sleep(Duration::from_secs(5)).await;
-    let without = serde_json::json!({ "metadata": { "labels": { "app.kubernetes.io/managed-by": null } } });
+    let without = json!({ "metadata": { "labels": { "app.kubernetes.io/managed-by": null } } });
     pods(&setup).patch("wp-1", &kube::api::PatchParams::default(), &kube::api::Patch::Merge(without)).await.unwrap();
     let log = timeout(Duration::from_secs(300), log).await.unwrap().unwrap();
     assert_eq!(log.complete(), "one\ntwo\n");

@@ -61,6 +61,7 @@ async fn pods_get_their_grace_and_are_waited_for() {
     assert_eq!(setup.count(Kind::Pod), 0);
     let waited = started.elapsed();
     assert!(waited >= GRACE && waited < GRACE + Duration::from_secs(5), "{waited:?}");
+    assert_eq!((report.deleted, setup.fake.counters().requests(Verb::Delete, "pods")), (2, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -105,7 +106,9 @@ async fn what_may_not_be_listed_is_left_to_the_garbage_collector() {
         .fake
         .access()
         .restrict(ADMIN, vec![Rule::new(&["pods", "configmaps", "services", "persistentvolumeclaims"], &["*"])]);
+    let started = Instant::now();
     let report = setup.cluster.teardown("1", Some(&anchor), GRACE).await;
+    assert!(started.elapsed() < Duration::from_secs(5));
     assert!(report.is_complete(), "{report:?}");
     assert!(matches!(report.errors.as_slice(), [error] if error.to_string().contains("list secrets")), "{report:?}");
     assert_eq!(workflows(&setup), [0; 5]);

@@ -1,21 +1,19 @@
 //! One watch for all; nothing is lost by a list, a 410 or a broken connection.
 
-use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use fake_cluster::{Fault, Script, Verb};
-use http::{Request, Response};
 use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
-use kube::client::Body;
-use kube::{Api, Client};
 use piculet_cluster::{Cluster, Limits, PodNews, Presence, Subscription};
 use piculet_core::observation::{Ended, Seen};
 use piculet_core::outcome::Outcome;
 use serde_json::json;
 use tokio::time::sleep;
 
+use crate::scripted::{self, Answer, Asked, count, server};
 use crate::setup::{NAMESPACE, STEP, Setup, pod, soon};
 
 fn pods(setup: &Setup) -> Api<Pod> {
@@ -101,6 +99,12 @@ async fn a_broken_watch_loses_nothing() {
     absent(&mut news, "goes").await;
     sleep(Duration::from_secs(60)).await;
     assert_eq!(watch.failures(), 0);
+
+    // The next break is the first of another outage.
+    setup.fake.faults().cut_streams();
+    sleep(Duration::from_millis(1)).await;
+    pods(&setup).delete("ends", &DeleteParams::default().grace_period(0)).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(1), absent(&mut news, "ends")).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -196,16 +200,22 @@ async fn a_start_without_a_server_is_not_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn watches_that_end_at_once_are_not_asked_for_without_a_pause() {
+async fn a_server_may_not_ask_for_patience_without_end() {
     let setup = Setup::new();
-    setup.fake.faults().inject(Fault::cut_watch_after(Duration::ZERO).always());
+    setup.fake.faults().inject(Fault::too_many_requests(3600).on(Verb::List).of("pods"));
+    soon(setup.cluster.watch().synced()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_the_watch_would_not_show_is_not_told_of() {
+    let setup = Setup::new();
+    let anchor = setup.anchor("1").await;
     let watch = setup.cluster.watch();
-    sleep(Duration::from_secs(120)).await;
-    let asked = setup.fake.counters().requests(Verb::Watch, "pods");
-    assert!((3..40).contains(&asked), "{asked}");
-    setup.fake.faults().clear();
-    sleep(Duration::from_secs(30)).await;
-    assert!(watch.is_synced());
+    watch.synced().await;
+    let mut unlabelled = pod(&anchor, "wp-1");
+    unlabelled.metadata.labels = None;
+    setup.cluster.ensure(&unlabelled.into()).await.unwrap();
+    assert_eq!(watch.pods(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -230,58 +240,106 @@ async fn a_quiet_namespace_costs_a_request_every_few_minutes() {
     assert_eq!(watch.failures(), 0);
 }
 
-/// A server with a pod on each of two pages. The first time it no longer knows the second one.
-fn pages(asked: Arc<Mutex<Vec<String>>>) -> Client {
-    let page = |name: &str, go_on: &str| {
-        let labels = json!({ "app.kubernetes.io/managed-by": "piculet", "piculet.dev/workflow": "1" });
-        json!({
-            "metadata": { "resourceVersion": "10", "continue": go_on },
-            "items": [{ "metadata": { "name": name, "uid": name, "resourceVersion": "9", "labels": labels } }],
-        })
-    };
-    let answer = move |request: Request<Body>| {
-        let query = request.uri().query().unwrap_or_default().to_owned();
-        let asked = asked.clone();
-        async move {
-            let first_time = {
-                let mut asked = asked.lock().unwrap();
-                asked.push(query.clone());
-                asked.len() == 2
-            };
-            let (code, answer) = match query.as_str() {
-                query if query.contains("watch=true") => std::future::pending().await,
-                query if query.contains("continue=") && first_time => {
-                    (410, json!({ "kind": "Status", "status": "Failure", "code": 410, "reason": "Expired" }))
-                }
-                query if query.contains("continue=more") => (200, page("second", "")),
-                _ => (200, page("first", "more")),
-            };
-            let answer = Body::from(answer.to_string().into_bytes());
-            Ok::<_, Infallible>(Response::builder().status(code).body(answer).unwrap())
-        }
-    };
-    Client::new(tower::service_fn(answer), NAMESPACE)
+/// Whether a request is for a list, a further page of one, or a watch.
+fn kind(uri: &str) -> &'static str {
+    match uri {
+        uri if uri.contains("watch=true") => "watch",
+        uri if uri.contains("continue=") => "page",
+        _ => "list",
+    }
+}
+
+fn kinds(asked: &Asked) -> Vec<&'static str> {
+    asked.lock().unwrap().iter().map(|uri| kind(uri)).collect()
 }
 
 #[tokio::test(start_paused = true)]
 async fn many_pods_come_in_pages() {
-    let asked = Arc::new(Mutex::new(Vec::new()));
-    let cluster = Cluster::new(pages(asked.clone()), NAMESPACE, Limits::default());
+    let expired = Mutex::new(true);
+    let (client, asked) = server(move |uri| match kind(uri) {
+        "watch" => Answer::Open(String::new()),
+        // The first time it no longer knows the second page.
+        "page" if std::mem::take(&mut *expired.lock().unwrap()) => {
+            let status = json!({ "kind": "Status", "status": "Failure", "code": 410, "reason": "Expired" });
+            Answer::Whole(410, status.to_string())
+        }
+        "page" => Answer::page(&[scripted::pod("second", 2, &json!({}))], ""),
+        _ => Answer::page(&[scripted::pod("first", 1, &json!({}))], "more"),
+    });
+    let cluster = Cluster::new(client, NAMESPACE, Limits::default());
     let watch = cluster.watch();
     let mut news = watch.subscribe("1");
     soon(watch.synced()).await;
     assert_eq!((soon(news.next()).await.name(), soon(news.next()).await.name()), ("first", "second"));
     sleep(Duration::from_secs(1)).await;
 
+    assert_eq!(kinds(&asked), ["list", "page", "list", "page", "watch"]);
     let asked = asked.lock().unwrap();
-    let kinds: Vec<_> =
-        asked.iter().map(|query| ["continue=", "watch=true"].map(|word| query.contains(word))).collect();
-    let [first, further, watch] = [[false, false], [true, false], [false, true]];
-    assert_eq!(kinds, [first, further, first, further, watch]);
     // A list from version 0 may be as old as it likes.
-    assert!(
-        asked[..4].iter().all(|query| query.contains("limit=500") && !query.contains("resourceVersion")),
-        "{asked:?}"
-    );
+    assert!(asked[..4].iter().all(|uri| uri.contains("limit=500") && !uri.contains("resourceVersion")), "{asked:?}");
+    assert!(asked[1].contains("continue=more"), "{asked:?}");
     assert!(asked[4].contains("resourceVersion=10") && asked[4].contains("allowWatchBookmarks=true"), "{asked:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_watch_can_no_longer_tell_is_listed() {
+    let expired = json!({ "type": "ERROR", "object": { "kind": "Status", "code": 410, "reason": "Expired" } });
+    let unreadable = json!({ "type": "MODIFIED", "object": { "metadata": { "name": 7 } } });
+    for event in [expired, unreadable] {
+        let first_watch = Mutex::new(true);
+        let said = event.to_string();
+        let (client, asked) = server(move |uri| match kind(uri) {
+            "watch" if std::mem::take(&mut *first_watch.lock().unwrap()) => Answer::Open(format!("{said}\n")),
+            "watch" => Answer::Open(String::new()),
+            _ => Answer::page(&[], ""),
+        });
+        let cluster = Cluster::new(client, NAMESPACE, Limits::default());
+        let watch = cluster.watch();
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(kinds(&asked), ["list", "watch", "list", "watch"], "{event}");
+        assert_eq!(watch.failures(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_goes_on_from_the_last_bookmark() {
+    let bookmark = json!({ "type": "BOOKMARK", "object": { "kind": "Pod", "apiVersion": "v1", "metadata": { "resourceVersion": "77" } } });
+    let (client, asked) = server(move |uri| match kind(uri) {
+        "watch" => Answer::Whole(200, format!("{bookmark}\n")),
+        _ => Answer::page(&[], ""),
+    });
+    let cluster = Cluster::new(client, NAMESPACE, Limits::default());
+    let watch = cluster.watch();
+    watch.synced().await;
+    while kinds(&asked).len() < 3 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert!(asked.lock().unwrap()[2].contains("resourceVersion=77"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_ends_every_watch_is_given_pauses() {
+    let (client, asked) = server(|uri| match kind(uri) {
+        "watch" => Answer::Whole(200, String::new()),
+        _ => Answer::page(&[], ""),
+    });
+    let cluster = Cluster::new(client, NAMESPACE, Limits::default());
+    let watch = cluster.watch();
+    sleep(Duration::from_secs(600)).await;
+    let watches = count(&asked, "watch=true");
+    assert!((10..60).contains(&watches), "{watches}");
+    assert!(watch.failures() > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_died_without_a_word_is_given_up() {
+    let (client, asked) = server(|uri| match kind(uri) {
+        "watch" => Answer::Open(String::new()),
+        _ => Answer::page(&[], ""),
+    });
+    let cluster = Cluster::new(client, NAMESPACE, Limits::default());
+    let watch = cluster.watch();
+    sleep(Duration::from_secs(3600)).await;
+    assert!((11..=13).contains(&count(&asked, "watch=true")), "{:?}", kinds(&asked));
+    assert_eq!((count(&asked, "watch=true") + 1, watch.failures()), (kinds(&asked).len(), 0));
 }
