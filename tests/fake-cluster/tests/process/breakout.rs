@@ -204,39 +204,6 @@ async fn the_bringer_of_a_signal_is_no_way_out() {
     assert_eq!(live.end().await.good(), "up\ntold\n");
 }
 
-/// A dead process that nobody reaps would hold up the end of the namespace.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_bringer_of_a_signal_cannot_be_held() {
-    let Some(machine) = Machine::new().await else { return };
-    let script = r#"
-        use Time::HiRes 'time';
-        $| = 1;
-        $SIG{TERM} = 'IGNORE';
-        my ($until, $held) = time + 60;
-        print "up\n";
-        while (time < $until) {
-            opendir my $all, "/proc";
-            for my $process (grep /^[0-9]+$/ && $_ > 1, readdir $all) {
-                kill STOP => $process;
-                print "held\n" unless $held++;
-                $until = time + ($ENV{STAY} ? 60 : 0);
-            }
-        }
-    "#;
-    for (stay, exit) in [("", Exit::Code(0)), ("yes", Exit::Signal(9))] {
-        let env = json!([{ "name": "STAY", "value": stay }]);
-        let holder = pod("one", json!({}), json!({ "command": ["perl", "-e", script], "env": env }));
-        let mut live = machine.start(&holder, VolumeFiles::new());
-        live.until("up").await;
-        live.wish(Wish::Terminate);
-        live.until("held").await;
-        if stay == "yes" {
-            live.wish(Wish::Kill);
-        }
-        assert_eq!(live.end().await.exit, Ok(exit));
-    }
-}
-
 /// A socket of a daemon, in a folder that containers see.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hosts_socket_file_leads_to_nobody() {
