@@ -56,7 +56,10 @@ impl Machine {
         match ProcessRuntime::new(settings).await {
             Ok(runtime) => Some(Self { runtime, base }),
             Err(error @ ProcessError::Forbidden { .. }) => {
-                skipped(&error.to_string());
+                let test = std::thread::current().name().unwrap_or_default().to_owned();
+                let text = format!("\n!!! SKIPPED, NOT TESTED: {test}: {error}\n\n");
+                // Not with a macro: the test's own output is shown only if it fails.
+                std::io::stderr().write_all(text.as_bytes()).unwrap();
                 None
             }
             Err(error) => panic!("{error}"),
@@ -133,14 +136,6 @@ impl Ended {
     pub(crate) fn refused(self) -> String {
         self.exit.expect_err("it was not refused").message
     }
-}
-
-/// Says that a test can't be made here, so that nobody takes it for a success.
-pub(crate) fn skipped(why: &str) {
-    let test = std::thread::current().name().unwrap_or_default().to_owned();
-    let text = format!("\n!!! SKIPPED, NOT TESTED: {test}: {why}\n\n");
-    // Not with a macro: the output of those is shown only if the test fails.
-    std::io::stderr().write_all(text.as_bytes()).unwrap();
 }
 
 /// A pod with one container, `step`, from parts of both.

@@ -169,23 +169,6 @@ async fn two_hundred_thousand_lines_arrive_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_containers_at_once_do_not_disturb_each_other() {
-    let Some(machine) = Machine::new().await else { return };
-    let volumes = json!({ "volumes": [{ "name": "work", "persistentVolumeClaim": { "claimName": "work" } }] });
-    let start = |number: i32| {
-        let script = format!("echo {number} >/own; echo {number} >/w/{number}; cat /own; exit {number}");
-        let mounts = json!([{ "name": "work", "mountPath": "/w" }]);
-        let container = json!({ "command": ["/bin/sh", "-c", script], "volumeMounts": mounts });
-        machine.start(&pod(&format!("pod-{number}"), volumes.clone(), container), VolumeFiles::new())
-    };
-    let running: Vec<_> = (0..20).map(start).collect();
-    for (number, live) in (0..).zip(running) {
-        let ended = live.end().await;
-        assert_eq!((ended.exit, ended.output), (Ok(Exit::Code(number)), format!("{number}\n")));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn both_outputs_keep_their_common_order() {
     let Some(machine) = Machine::new().await else { return };
     let output = machine.shell("for i in $(seq 500); do echo out $i; echo err $i >&2; done").await.good();
