@@ -14,6 +14,9 @@ use crate::cluster::Cluster;
 /// Between two tries: the API server is near, and most failures are short.
 const GROWTH: Growth = Growth { initial: Duration::from_millis(100), factor: 2.0, cap: Duration::from_secs(5) };
 
+/// How long a request may take at least.
+const SHORTEST: Duration = Duration::from_secs(1);
+
 /// Why a question has no answer of use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
@@ -104,13 +107,16 @@ impl Attempts {
 
     /// Asks once. If that failed and may go well another time, it waits for that time and gives `None`.
     pub(crate) async fn once<T>(&mut self, ask: impl Future<Output = kube::Result<T>>) -> Result<Option<T>, CallError> {
-        let (verdict, message) = match timeout(self.request, ask).await {
+        // Even when the patience is over, what was asked for gets one try.
+        let left = self.patience.saturating_sub(self.started.elapsed());
+        let request = self.request.min(left.max(SHORTEST));
+        let (verdict, message) = match timeout(request, ask).await {
             Ok(Ok(answer)) => return Ok(Some(answer)),
             Ok(Err(kube::Error::Api(status))) if verdict_of_status(&status) == Verdict::Fatal => {
                 return Err(self.refused(&status));
             }
             Ok(Err(error)) => (verdict(&error), describe(&error)),
-            Err(_) => (Verdict::RETRY, format!("no answer within {} s", self.request.as_secs())),
+            Err(_) => (Verdict::RETRY, format!("no answer within {} s", request.as_secs())),
         };
         self.pause(verdict, message).await?;
         Ok(None)

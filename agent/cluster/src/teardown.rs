@@ -22,6 +22,9 @@ use crate::stop::Stopped;
 /// How many objects are deleted at once.
 const AT_ONCE: usize = 16;
 
+/// How long one call is tried for: there is a next look at what is left, and other objects wait.
+const CALL: Duration = Duration::from_secs(10);
+
 /// Between two looks at what is left. Pods take a second or two to go.
 const GROWTH: Growth = Growth { initial: Duration::from_millis(200), factor: 2.0, cap: Duration::from_secs(2) };
 
@@ -202,7 +205,8 @@ impl Sweep<'_> {
         let api = self.cluster.api::<K>();
         let params = ListParams::default().labels(&self.selector);
         let what = self.cluster.here(format_args!("list {}", K::plural(&())));
-        let list = self.cluster.attempts_within(what, self.remaining()).ask(|| api.list_metadata(&params)).await?;
+        let list =
+            self.cluster.attempts_within(what, self.remaining().min(CALL)).ask(|| api.list_metadata(&params)).await?;
         Ok(list.items.into_iter().map(|object| object.metadata).collect())
     }
 
@@ -210,7 +214,7 @@ impl Sweep<'_> {
         let name = object.name.as_deref().unwrap_or_default();
         let uid = object.uid.as_deref().unwrap_or_default();
         let what = self.cluster.here(format_args!("delete {} '{name}'", kind.as_str()));
-        let attempts = self.cluster.attempts_within(what, self.remaining());
+        let attempts = self.cluster.attempts_within(what, self.remaining().min(CALL));
         let background = Some(PropagationPolicy::Background);
         match kind {
             Kind::Pod => self.cluster.delete::<Pod>(attempts, name, uid, Some(self.grace), background).await,

@@ -220,6 +220,7 @@ impl fmt::Debug for PodWatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PodWatch")
             .field("pods", &self.pods())
+            .field("subscriptions", &self.shared.state.lock().table.subscriptions())
             .field("synced", &self.is_synced())
             .field("failures", &self.failures())
             .finish()

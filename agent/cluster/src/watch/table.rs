@@ -115,6 +115,11 @@ impl Table {
         woken
     }
 
+    /// How many subscribers there are.
+    pub(super) fn subscriptions(&self) -> usize {
+        self.subscribers.len()
+    }
+
     /// How many pods are known.
     pub(super) fn len(&self) -> usize {
         self.pods.len()

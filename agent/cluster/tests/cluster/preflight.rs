@@ -1,6 +1,6 @@
 //! What the agent may do.
 
-use fake_cluster::{ADMIN, Fault, Rule};
+use fake_cluster::{ADMIN, Fault, Rule, Verb};
 use piculet_cluster::{Access, Need};
 
 use crate::setup::Setup;
@@ -40,6 +40,15 @@ async fn what_is_missing_is_told_with_what_is_lost() {
             ("list", "nodes", &None),
         ]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_would_not_say_denies_nothing() {
+    let setup = Setup::new();
+    setup.fake.faults().inject(Fault::fail(403).on(Verb::Create).always());
+    let preflight = setup.cluster.preflight().await.unwrap();
+    assert!(preflight.rights.iter().all(|right| matches!(right.access, Access::Unknown { .. })));
+    assert!(preflight.is_sufficient());
 }
 
 #[tokio::test(start_paused = true)]

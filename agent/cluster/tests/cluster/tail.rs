@@ -409,6 +409,27 @@ async fn errors_of_the_api_server_are_waited_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_is_away_for_long_does_not_end_a_log() {
+    let setup = Setup::new();
+    let anchor = setup.anchor("1").await;
+    let script = Script::new()
+        .line("one")
+        .wait(Duration::from_secs(600))
+        .line("two")
+        .wait(Duration::from_secs(600))
+        .line("three");
+    let made = setup.run(&anchor, "wp-1", script).await;
+    let log = tokio::spawn(all(tail(&setup, &made, "wp-1")));
+    sleep(Duration::from_secs(60)).await;
+    setup.fake.faults().inject(Fault::drop_connection().always());
+    setup.fake.faults().cut_streams();
+    sleep(Duration::from_secs(900)).await;
+    setup.fake.faults().clear();
+    let log = timeout(Duration::from_secs(600), log).await.unwrap().unwrap();
+    assert_eq!(log.complete(), "one\ntwo\nthree\n");
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_ends_without_the_watch_too() {
     let setup = Setup::new();
     let anchor = setup.anchor("1").await;

@@ -77,7 +77,9 @@ async fn an_error_stops_nothing() {
     ] {
         setup.fake.faults().inject(fault);
     }
+    let started = Instant::now();
     let report = setup.cluster.teardown("1", Some(&anchor), GRACE).await;
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
     // The anchor owned them: the garbage collector took what could not be deleted.
     assert_eq!(workflows(&setup), [0; 5]);
     assert!(report.left.is_empty(), "{report:?}");
@@ -152,6 +154,19 @@ async fn a_server_that_is_away_does_not_hold_it_for_ever() {
     setup.fake.faults().clear();
     assert!(setup.cluster.teardown("1", Some(&anchor), GRACE).await.is_complete());
     assert_eq!(workflows(&setup), [0; 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_that_can_not_be_deleted_hold_up_nothing_else() {
+    let setup = Setup::new();
+    let anchor = workflow(&setup, "1").await;
+    setup.fake.faults().inject(Fault::delay(Duration::from_secs(3600)).on(Verb::Delete).of("pods").always());
+    let started = Instant::now();
+    let report = setup.cluster.teardown("1", Some(&anchor), GRACE).await;
+    assert!(started.elapsed() <= GRACE + setup.cluster.limits().teardown + Duration::from_secs(1));
+    // The garbage collector took them with the anchor.
+    assert_eq!((workflows(&setup), report.left.len()), ([0; 5], 0));
+    assert!(report.errors.iter().any(|error| error.to_string().contains("no answer within 10 s")), "{report:?}");
 }
 
 #[tokio::test(start_paused = true)]

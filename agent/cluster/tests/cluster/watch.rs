@@ -70,6 +70,9 @@ async fn the_watch_ends_with_the_last_that_uses_it() {
     let watch = setup.cluster.watch();
     let news = watch.subscribe("1");
     watch.synced().await;
+    assert!(format!("{watch:?}").contains("subscriptions: 1"), "{watch:?}");
+    drop(watch.subscribe("2"));
+    assert!(format!("{watch:?}").contains("subscriptions: 1"), "{watch:?}");
     drop(watch);
     sleep(Duration::from_secs(1)).await;
     assert_eq!(setup.fake.counters().watches("pods").open, 1);
@@ -285,9 +288,9 @@ async fn many_pods_come_in_pages() {
 async fn what_a_watch_can_no_longer_tell_is_listed() {
     let expired = json!({ "type": "ERROR", "object": { "kind": "Status", "code": 410, "reason": "Expired" } });
     let unreadable = json!({ "type": "MODIFIED", "object": { "metadata": { "name": 7 } } });
-    for event in [expired, unreadable] {
+    for event in [expired.to_string(), unreadable.to_string(), "<html>".to_owned()] {
         let first_watch = Mutex::new(true);
-        let said = event.to_string();
+        let said = event.clone();
         let (client, asked) = server(move |uri| match kind(uri) {
             "watch" if std::mem::take(&mut *first_watch.lock().unwrap()) => Answer::Open(format!("{said}\n")),
             "watch" => Answer::Open(String::new()),
