@@ -213,6 +213,15 @@ mod tests {
     }
 
     #[test]
+    fn many_changed_files_are_not_listed() {
+        let listed = |count| {
+            let commit = Commit { changed_files: Some(vec!["a".to_owned(); count]), ..Commit::default() };
+            variables(&Context { commit, ..Context::default() }, "w", 1).contains_key("CI_PIPELINE_FILES")
+        };
+        assert_eq!([listed(0), listed(500), listed(501)], [true, true, false]);
+    }
+
+    #[test]
     fn tags_come_from_the_name_or_the_reference() {
         let tag = |event, commit| variables(&Context { event, commit, ..Context::default() }, "w", 1);
         let named = tag(Event::Tag, Commit { tag: "v1".to_owned(), ..Commit::default() });

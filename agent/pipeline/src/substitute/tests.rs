@@ -105,6 +105,8 @@ fn many_warnings_stop_nothing_but_themselves() {
     let text = format!("{text}${{TAG}}");
     let done = substitute(&text, &lookup);
     assert_eq!((done.text.as_str(), done.problems.len()), ("v1.2.3", 50));
+    let nested = format!("${{y:-{text}}}");
+    assert_eq!(substitute(&nested, &lookup).problems.len(), 50);
 }
 
 #[test]
