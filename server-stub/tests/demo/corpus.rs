@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::ran::{Ran, demo_in};
+use crate::ran::{Ran, demo_in, skipped};
 
 /// How many files run at the same time.
 const PARALLEL: usize = 3;
@@ -114,7 +114,7 @@ fn end(step: &Value) -> (String, String) {
 fn every_file_ends_as_was_foreseen() {
     let corpus = corpus();
     if !corpus.is_dir() {
-        eprintln!("SKIPPED: the corpus of real files is not here ({})", corpus.display());
+        skipped(&format!("the corpus of real files is not here ({})", corpus.display()));
         return;
     }
     let source = TempDir::new().unwrap();

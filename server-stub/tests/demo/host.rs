@@ -3,13 +3,13 @@
 use std::fs;
 use std::process::Command;
 
-use crate::ran::demo;
+use crate::ran::{demo, skipped};
 
 #[test]
 fn a_hostile_step_leaves_the_host_as_it_was() {
     // Homes and /tmp are empty for steps anyway, and the checkout may lie there.
     let Ok(folder) = tempfile::Builder::new().prefix("canary-").tempdir_in("/srv") else {
-        eprintln!("SKIPPED: /srv can't be written, and the canary has to be where steps see it");
+        skipped("/srv can't be written, and the canary has to be where steps see it");
         return;
     };
     let folder = folder.path().canonicalize().unwrap();

@@ -3,11 +3,7 @@
 //! Steps are processes in namespaces of their own. Where the kernel forbids that, the tests that need it say so, loudly,
 //! and check that the demo refuses with a sentence.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "a test may panic where it is set up, and says what it skips"
-)]
+#![expect(clippy::unwrap_used, reason = "a test may panic where it is set up")]
 
 mod corpus;
 mod flows;

@@ -17,7 +17,7 @@ fn folder() -> PathBuf {
 fn is_missing() -> bool {
     let missing = !folder().is_dir();
     if missing {
-        let text = format!("\nSKIPPED: no real files at {}; nothing was checked\n", folder().display());
+        let text = format!("\n!!! SKIPPED, NOT TESTED: no real files at {}\n\n", folder().display());
         std::io::stderr().write_all(text.as_bytes()).unwrap();
     }
     missing

@@ -8,7 +8,7 @@ use fake_cluster::runtime::{Exit, VolumeFiles, Wish};
 use serde_json::json;
 
 use crate::environment::is_root;
-use crate::machine::{Ended, Machine, pod, shell};
+use crate::machine::{Ended, Machine, pod, shell, skipped};
 
 /// A folder of the host that containers see; `None`, said loudly, if nothing of the kind can be made. The checkout itself
 /// may lie where containers see nothing: in a home, or in `/tmp`.
@@ -16,7 +16,7 @@ fn visible() -> Option<tempfile::TempDir> {
     let own = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let is_hidden = ["/home", "/root", "/tmp", "/var/tmp", "/run"].iter().any(|folder| own.starts_with(folder));
     let made = tempfile::tempdir_in(if is_hidden { Path::new("/srv") } else { own });
-    made.inspect_err(|error| eprintln!("SKIPPED: there is no place for a folder that containers see: {error}")).ok()
+    made.inspect_err(|error| skipped(&format!("no folder can be made where containers see it: {error}"))).ok()
 }
 
 /// Runs each line of a script on its own, and gives those that succeeded.

@@ -1,5 +1,6 @@
 //! A runtime on this machine, and pods to run on it.
 
+use std::fmt::Display;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -42,6 +43,14 @@ pub(crate) struct Ended {
     pub(crate) output: String,
 }
 
+/// Says that this machine can't run the test that is running.
+pub(crate) fn skipped(why: &dyn Display) {
+    let test = std::thread::current().name().unwrap_or_default().to_owned();
+    let text = format!("\n!!! SKIPPED, NOT TESTED: {test}: {why}\n\n");
+    // Not with a macro: the harness hides what a passing test prints with one.
+    std::io::stderr().write_all(text.as_bytes()).unwrap();
+}
+
 impl Machine {
     /// A runtime as a demo has it; `None` if the kernel does not allow it.
     pub(crate) async fn new() -> Option<Self> {
@@ -56,10 +65,7 @@ impl Machine {
         match ProcessRuntime::new(settings).await {
             Ok(runtime) => Some(Self { runtime, base }),
             Err(error @ ProcessError::Forbidden { .. }) => {
-                let test = std::thread::current().name().unwrap_or_default().to_owned();
-                let text = format!("\n!!! SKIPPED, NOT TESTED: {test}: {error}\n\n");
-                // Not with a macro: the test's own output is shown only if it fails.
-                std::io::stderr().write_all(text.as_bytes()).unwrap();
+                skipped(&error);
                 None
             }
             Err(error) => panic!("{error}"),
