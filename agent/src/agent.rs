@@ -167,6 +167,9 @@ async fn say_what_is_missing(cluster: Cluster) {
             for right in preflight.reduced() {
                 tracing::warn!("{right}");
             }
+            if let Some(obstacle) = preflight.obstacle {
+                tracing::error!("{obstacle}");
+            }
         }
         Err(error) => tracing::warn!(%error, "nobody says what this agent may do"),
     }
@@ -199,10 +202,7 @@ fn seed(instance: &InstanceId) -> u64 {
 fn ended(supervisor: Result<Result<Closed, GivenUp>, tokio::task::JoinError>) -> Result<(), Failure> {
     match supervisor {
         Ok(Ok(Closed::Flushed)) => Ok(()),
-        Ok(Ok(Closed::DeadlinePassed)) => {
-            tracing::error!("the server did not take the last reports in time; they are lost");
-            Err(Failure::Unfinished(0))
-        }
+        Ok(Ok(Closed::DeadlinePassed)) => Err(Failure::Undelivered),
         Ok(Err(GivenUp { cause })) => Err(match cause {
             Cause::Unauthenticated { .. } | Cause::Credentials { .. } => Failure::Unauthorised(cause.to_string()),
             _ => Failure::Protocol(cause.to_string()),

@@ -24,14 +24,14 @@ pub enum Failure {
     /// The cluster can't be reached, or there is none configured.
     #[error("the Kubernetes API can't be used: {0}")]
     Cluster(String),
-    /// `check --cluster` found a right missing that piculet can't do without.
+    /// `check --cluster` found that no workflow can run: a right is missing, or the namespace.
     #[error("{0}")]
     Rights(String),
-    /// The server refused the agent's token.
-    #[error("the server refused this agent: {0}")]
+    /// The server doesn't accept the agent's credentials, or they can't be read. A sentence.
+    #[error("{0}")]
     Unauthorised(String),
-    /// Server and agent can't talk to each other.
-    #[error("the server can't be used: {0}")]
+    /// Server and agent can't talk to each other. A sentence.
+    #[error("{0}")]
     Protocol(String),
     /// The admin endpoint can't listen.
     #[error("can't listen on {address} for health and metrics: {error}")]
@@ -44,6 +44,9 @@ pub enum Failure {
     /// The agent was told to stop and had to leave workflows unfinished.
     #[error("stopped with {0} unfinished workflows: the time to drain was over")]
     Unfinished(usize),
+    /// The agent ended before the server had taken all that it had to say.
+    #[error("the server did not take the last reports in time; they are lost")]
+    Undelivered,
     /// A second signal ended the agent at once.
     #[error("stopped at once by a second signal; running workflows were left as they were")]
     Aborted,
@@ -60,7 +63,7 @@ impl Failure {
             Self::Unreadable { .. } => 66,
             Self::Cluster(_) | Self::Listen { .. } => 69,
             Self::Internal(_) => 70,
-            Self::Unfinished(_) => 75,
+            Self::Unfinished(_) | Self::Undelivered => 75,
             Self::Protocol(_) => 76,
             Self::Unauthorised(_) | Self::Rights(_) => 77,
             Self::Config(_) => 78,
@@ -80,6 +83,7 @@ impl Failure {
             Self::Protocol(_) => "protocol",
             Self::Listen { .. } => "listen",
             Self::Unfinished(_) => "unfinished",
+            Self::Undelivered => "undelivered",
             Self::Aborted => "aborted",
             Self::Internal(_) => "internal",
         }
@@ -95,6 +99,7 @@ impl Failure {
             Self::Unauthorised(_) => "check server.token_file, and that the server knows this token",
             Self::Protocol(_) => "use releases of agent and server that speak the same protocol version",
             Self::Unfinished(_) => "raise shutdown.drain_timeout and the pod's terminationGracePeriodSeconds together",
+            Self::Undelivered => "look whether the server answers; its own log may say why it was slow",
             Self::Unreadable { .. }
             | Self::BadInput(_)
             | Self::Rights(_)

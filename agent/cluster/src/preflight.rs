@@ -7,6 +7,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReviewStatus,
 };
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::PostParams;
 
@@ -54,6 +56,9 @@ const OPTIONAL: &[(&str, &str, bool, &str)] = &[
 pub struct Preflight {
     /// Every right that is used, the required ones first.
     pub rights: Vec<Right>,
+    /// Why the API server would not even create a ConfigMap, though the agent may: the namespace doesn't exist or is
+    /// going, a quota is used up, or an admission policy is against it. A sentence.
+    pub obstacle: Option<String>,
 }
 
 /// One right.
@@ -110,7 +115,7 @@ impl Preflight {
 
     /// Whether workflows can run.
     pub fn is_sufficient(&self) -> bool {
-        self.missing().next().is_none()
+        self.missing().next().is_none() && self.obstacle.is_none()
     }
 }
 
@@ -138,7 +143,7 @@ impl fmt::Display for Right {
 }
 
 impl Cluster {
-    /// Asks the API server for every right that this crate uses, some at a time.
+    /// Asks the API server for every right that this crate uses, some at a time, and for a creation on trial.
     ///
     /// # Errors
     /// If there was no answer.
@@ -155,7 +160,32 @@ impl Cluster {
             let namespace = if *everywhere { None } else { namespace() };
             questions.push(Box::pin(self.right(resource, verb, namespace, Need::Optional { lost })));
         }
-        stream::iter(questions).buffered(AT_ONCE).try_collect().await.map(|rights| Preflight { rights })
+        let rights = stream::iter(questions).buffered(AT_ONCE).try_collect().await?;
+        let mut preflight = Preflight { rights, obstacle: None };
+        if preflight.is_sufficient() {
+            preflight.obstacle = self.obstacle().await?;
+        }
+        Ok(preflight)
+    }
+
+    /// Creates a ConfigMap on trial: a dry run passes authorisation and admission, and stores nothing.
+    async fn obstacle(&self) -> Result<Option<String>, CallError> {
+        let namespace = self.namespace();
+        let api = Api::<ConfigMap>::namespaced(self.client().clone(), namespace);
+        let metadata = ObjectMeta { generate_name: Some("piculet-check-".to_owned()), ..ObjectMeta::default() };
+        let trial = ConfigMap { metadata, ..ConfigMap::default() };
+        let params = PostParams { dry_run: true, ..PostParams::default() };
+        let attempts = self.attempts(format!("try to create a ConfigMap in the namespace '{namespace}'"));
+        match attempts.ask(|| api.create(&params, &trial)).await {
+            Ok(_) => Ok(None),
+            Err(CallError::Refused { code: 404, .. }) => Ok(Some(format!(
+                "The namespace '{namespace}' does not exist: no workflow can run. Create it, or name another in pods.namespace."
+            ))),
+            Err(CallError::Refused { message, .. }) => Ok(Some(format!(
+                "Nothing can be created in the namespace '{namespace}': no workflow can run. The API server says: {message}"
+            ))),
+            Err(error) => Err(error),
+        }
     }
 
     async fn right(
@@ -242,7 +272,7 @@ mod tests {
     #[test]
     fn only_a_required_right_stops_the_agent() {
         let lost = "something";
-        let mut preflight = Preflight { rights: vec![right(Need::Optional { lost }, Access::Denied)] };
+        let mut preflight = Preflight { rights: vec![right(Need::Optional { lost }, Access::Denied)], obstacle: None };
         assert!(preflight.is_sufficient());
         assert_eq!(preflight.reduced().count(), 1);
         preflight.rights.push(right(Need::Required, Access::Denied));

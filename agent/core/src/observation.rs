@@ -1,9 +1,11 @@
 //! What was seen of a step's pod: the only thing that verdicts are made from.
 
+use std::fmt;
+
 use jiff::Timestamp;
 
 use crate::id::PodUid;
-use crate::outcome::{NeverStarted, Outcome};
+use crate::outcome::{NeverStarted, Outcome, sentence};
 
 /// One look at one pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +47,19 @@ pub struct Waiting {
     pub hopeless: bool,
     /// The cluster's own words, one line, fit for the step's log. Empty if it said nothing.
     pub message: String,
+}
+
+impl fmt::Display for Waiting {
+    /// A sentence for the step's log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.phase, self.reason) {
+            (_, NeverStarted::Volume) => "The pod waits for a volume",
+            (WaitPhase::Schedule, _) => "The pod waits for a node",
+            (WaitPhase::Pull, _) => "The pod waits for its image",
+            (WaitPhase::Create, _) => "The pod waits for its container to be created",
+        })?;
+        if self.message.is_empty() { f.write_str(".") } else { write!(f, ": {}", sentence(&self.message)) }
+    }
 }
 
 /// What a pod is waiting for. Each phase has a time limit of its own.

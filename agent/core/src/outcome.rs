@@ -299,7 +299,7 @@ impl fmt::Display for Outcome {
 }
 
 /// The text with exactly one full stop at its end.
-fn sentence(text: &str) -> String {
+pub(crate) fn sentence(text: &str) -> String {
     let text = text.trim();
     if text.is_empty() || text.ends_with(['.', '!', '?']) { text.to_owned() } else { format!("{text}.") }
 }

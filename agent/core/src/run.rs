@@ -24,6 +24,7 @@
 //! | Pausing | Tick | Creating | Create, the next attempt |
 //! | Pausing | stop | Over | Report(canceled) |
 //! | Waiting | Observed(Waiting) | Waiting | Stop, if that is hopeless |
+//! | Waiting | Tick: it has waited for a while | Waiting | Say what it waits for, if that is news |
 //! | Waiting | Observed(Running) | Running | Tail, Report(running) |
 //! | Waiting | Observed(Ended), it ran | Draining | Tail, Report(running) |
 //! | Waiting | Observed(Ended), it never ran; or Gone | Pausing, if that can help; else Over | Report |
@@ -243,6 +244,7 @@ impl Run {
                         self.create(index, next, out);
                     }
                 }
+                Clock::Explain(index) => self.explain(index, out),
                 Clock::Wait(index) => self.give_up_waiting(index, now, out),
                 Clock::Timeout(index) => {
                     let outcome = Outcome::DeadlineExceeded { which: Deadline::Step };
@@ -300,6 +302,7 @@ impl Run {
         let step = &mut self.steps[index.0];
         step.creations += 1;
         step.waiting = None;
+        step.explained.clear();
         step.phase = Phase::Creating { attempt };
         out.push(Action::Create { step: index, attempt, after_failure: step.after_failure });
     }

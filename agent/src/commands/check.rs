@@ -8,7 +8,8 @@ use crate::exit::Failure;
 /// Says that the configuration is right, and with `cluster` which rights are there.
 ///
 /// # Errors
-/// If the cluster can't be asked, or if a right is missing that piculet can't do without.
+/// If the cluster can't be asked, if a right is missing that piculet can't do without, or if nothing can be created
+/// in the namespace.
 pub async fn check(config: &Config, cluster: bool, out: &mut impl Write) -> Result<(), Failure> {
     let gone = |error: std::io::Error| Failure::Internal(format!("can't write: {error}"));
     writeln!(out, "The configuration is right.").map_err(gone)?;
@@ -20,10 +21,11 @@ pub async fn check(config: &Config, cluster: bool, out: &mut impl Write) -> Resu
     for right in &preflight.rights {
         writeln!(out, "{right}").map_err(gone)?;
     }
-    if preflight.is_sufficient() {
-        Ok(())
-    } else {
-        let missing = preflight.missing().count();
-        Err(Failure::Rights(format!("{missing} rights are missing that piculet can't do without; see the list above")))
+    let missing = preflight.missing().count();
+    if missing > 0 {
+        return Err(Failure::Rights(format!(
+            "{missing} rights are missing that piculet can't do without; see the list above"
+        )));
     }
+    preflight.obstacle.map_or(Ok(()), |obstacle| Err(Failure::Rights(obstacle)))
 }

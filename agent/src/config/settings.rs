@@ -147,6 +147,15 @@ pub const SETTINGS: &[Setting] = &[
             Ok(())
         }
     ),
+    setting!(
+        "limits.explain",
+        "10s",
+        "How long a pod may wait before its step's log says for what; also the pause before it says something else.",
+        |c, v| {
+            c.limits.explain = read_duration(&v)?;
+            Ok(())
+        }
+    ),
     setting!("limits.log", "5m", "How long a log is read after its container ended.", |c, v| {
         c.limits.log = read_duration(&v)?;
         Ok(())

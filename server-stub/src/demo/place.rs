@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fake_cluster::process::{ProcessRuntime, ProcessSettings};
 use fake_cluster::{FakeCluster, NodeSettings};
@@ -89,6 +90,10 @@ impl Place {
         config.pods.namespace = cluster.namespace().to_owned();
         config.admin.address = None;
         if embedded.is_some() {
+            // A cluster in memory decides at once: what waits for longer waits for something that isn't there.
+            config.limits.explain = Duration::from_secs(1);
+            config.limits.schedule = Duration::from_secs(10);
+            config.limits.create = Duration::from_secs(60);
             config.kubernetes.platforms = wishes.platforms.iter().cloned().collect();
         }
         let link = piculet::link::stream(&config.server);
@@ -107,7 +112,7 @@ impl Place {
             Ok(Err(error)) => tracing::error!(%error, "the agent ended badly"),
             Err(error) => tracing::error!(%error, "the agent panicked"),
         }
-        server.shut_down(std::time::Duration::from_secs(1)).await;
+        server.shut_down(Duration::from_secs(1)).await;
         match self.embedded {
             Some(Embedded { cluster, runtime }) => {
                 cluster.shut_down().await;

@@ -1,7 +1,7 @@
 //! What the agent may do.
 
-use fake_cluster::{ADMIN, Fault, Rule, Verb};
-use piculet_cluster::{Access, Need};
+use fake_cluster::{ADMIN, Failure, Fault, Rule, Verb};
+use piculet_cluster::{Access, Cluster, Limits, Need};
 
 use crate::setup::Setup;
 
@@ -13,6 +13,32 @@ async fn who_may_do_everything_misses_nothing() {
     assert!(preflight.is_sufficient());
     assert_eq!(preflight.reduced().count(), 0);
     assert!(preflight.rights.is_sorted_by_key(|right| right.need != Need::Required));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_does_not_exist_is_an_obstacle() {
+    let setup = Setup::new();
+    let elsewhere = Cluster::new(setup.fake.client(), "elsewhere", Limits::default());
+    let preflight = elsewhere.preflight().await.unwrap();
+    assert_eq!(preflight.missing().count(), 0, "rights alone don't tell");
+    assert!(!preflight.is_sufficient());
+    let expected =
+        "The namespace 'elsewhere' does not exist: no workflow can run. Create it, or name another in pods.namespace.";
+    assert_eq!(preflight.obstacle.as_deref(), Some(expected));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_takes_nothing_is_an_obstacle() {
+    let setup = Setup::new();
+    let quota = Fault::fail_with(Failure::new(403, "Forbidden", "exceeded quota: objects"))
+        .on(Verb::Create)
+        .of("configmaps")
+        .always();
+    setup.fake.faults().inject(quota);
+    let preflight = setup.cluster.preflight().await.unwrap();
+    let obstacle = preflight.obstacle.unwrap();
+    assert!(obstacle.starts_with("Nothing can be created in the namespace 'ci'"), "{obstacle}");
+    assert!(obstacle.ends_with("exceeded quota: objects"), "{obstacle}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -45,7 +71,7 @@ async fn what_is_missing_is_told_with_what_is_lost() {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_would_not_say_denies_nothing() {
     let setup = Setup::new();
-    setup.fake.faults().inject(Fault::fail(403).on(Verb::Create).always());
+    setup.fake.faults().inject(Fault::fail(403).on(Verb::Create).of("selfsubjectaccessreviews").always());
     let preflight = setup.cluster.preflight().await.unwrap();
     assert!(preflight.rights.iter().all(|right| matches!(right.access, Access::Unknown { .. })));
     assert!(preflight.is_sufficient());

@@ -28,6 +28,7 @@ impl Run {
         }
         step.phase = Phase::Waiting { pod: Pod { attempt, uid, log_ended: false }, phase: None };
         self.deadlines.set(Clock::Wait(index), now + self.limits.schedule);
+        self.deadlines.set(Clock::Explain(index), now + self.limits.explain);
         if self.steps[index.0].stop.is_some() {
             self.stop_pod(index, now, out);
         }
@@ -84,8 +85,23 @@ impl Run {
         let hopeless = waiting.hopeless;
         let step = &mut self.steps[index.0];
         step.waiting = Some(waiting);
-        if hopeless && step.stop.is_none() {
+        if step.stop.is_some() {
+            return;
+        }
+        if hopeless {
             self.give_up_waiting(index, now, out);
+        } else if step.explained != step.explanation() && !self.deadlines.is_set(Clock::Explain(index)) {
+            self.deadlines.set(Clock::Explain(index), now + self.limits.explain);
+        }
+    }
+
+    /// Says in the log what the pod has been waiting for, once for each answer.
+    pub(super) fn explain(&mut self, index: StepIndex, out: &mut Vec<Action>) {
+        let step = &mut self.steps[index.0];
+        let text = step.explanation();
+        if matches!(step.phase, Phase::Waiting { .. }) && step.explained != text {
+            step.explained.clone_from(&text);
+            out.push(Action::Say { step: index, text });
         }
     }
 
@@ -110,6 +126,7 @@ impl Run {
             error: String::new(),
         }));
         self.deadlines.clear(Clock::Wait(index));
+        self.deadlines.clear(Clock::Explain(index));
         if let Some(timeout) = spec.timeout() {
             self.deadlines.set(Clock::Timeout(index), now + timeout);
         }

@@ -14,6 +14,8 @@ pub(super) enum Clock {
     Pause(StepIndex),
     /// The wait for a node, an image, a container.
     Wait(StepIndex),
+    /// The time until the log says what a pod waits for.
+    Explain(StepIndex),
     /// The step's own time.
     Timeout(StepIndex),
     /// The end of a pod that was asked to go.
@@ -37,8 +39,14 @@ impl Deadlines {
     }
 
     pub(super) fn clear_step(&mut self, step: StepIndex) {
-        for clock in [Clock::Pause(step), Clock::Wait(step), Clock::Timeout(step), Clock::Stop(step), Clock::Log(step)]
-        {
+        for clock in [
+            Clock::Pause(step),
+            Clock::Wait(step),
+            Clock::Explain(step),
+            Clock::Timeout(step),
+            Clock::Stop(step),
+            Clock::Log(step),
+        ] {
             self.clear(clock);
         }
     }

@@ -15,6 +15,8 @@ pub struct Limits {
     pub pull: Duration,
     /// How long a pod may wait for its container: volumes, configuration, sandbox.
     pub create: Duration,
+    /// How long a pod may wait before its step's log says for what, and the pause before it says something else.
+    pub explain: Duration,
     /// How long to read a log after its container ended.
     pub log: Duration,
     /// The grace of a pod that is stopped with its own grace.
@@ -34,6 +36,7 @@ impl Default for Limits {
             schedule: Duration::from_secs(10 * 60),
             pull: Duration::from_secs(10 * 60),
             create: Duration::from_secs(5 * 60),
+            explain: Duration::from_secs(10),
             log: Duration::from_secs(5 * 60),
             grace: Duration::from_secs(20),
             lost: Duration::from_secs(2 * 60),

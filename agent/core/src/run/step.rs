@@ -24,6 +24,8 @@ pub(super) struct StepRun {
     pub(super) stop: Option<Stop>,
     /// What the pod is waiting for, as last seen.
     pub(super) waiting: Option<Waiting>,
+    /// What the log says of the pod's waiting; empty if it says nothing yet.
+    pub(super) explained: String,
     /// The pod was asked to go, and not by us.
     pub(super) going: Option<Outcome>,
     /// The attempt that the step ended with.
@@ -93,6 +95,14 @@ impl StepRun {
     /// Whether those after it come after a failure: its own, or one before it.
     pub(super) fn failed_before(&self) -> bool {
         self.failed || self.after_failure
+    }
+
+    /// What its pod waits for, in a sentence for the log.
+    pub(super) fn explanation(&self) -> String {
+        match &self.waiting {
+            Some(waiting) => waiting.to_string(),
+            None => "The pod is created; the cluster has said nothing about it yet.".to_owned(),
+        }
     }
 
     /// Whether another attempt is allowed and can end otherwise.

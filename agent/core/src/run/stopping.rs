@@ -55,6 +55,7 @@ impl Run {
         let grace = self.stopped.as_ref().and_then(|stopped| stopped.grace);
         out.push(Action::Stop { step: index, attempt: pod.attempt, uid: pod.uid.clone(), grace });
         self.deadlines.clear(Clock::Wait(index));
+        self.deadlines.clear(Clock::Explain(index));
         self.deadlines.clear(Clock::Timeout(index));
         self.deadlines.set(Clock::Stop(index), now + grace.unwrap_or(self.limits.grace) + self.limits.lost);
     }

@@ -379,13 +379,42 @@ fn waiting_ends_at_the_limit_of_its_phase_and_says_what_it_waited_for() {
         message: "registry is down".to_owned(),
     };
     drive.on(seen(0, 1, Seen::Waiting(waiting.clone())));
-    drive.now += Duration::from_secs(599);
+    let said = "The pod waits for its image: registry is down.".to_owned();
+    assert_eq!(drive.after(Duration::from_secs(10)), [Action::Say { step: StepIndex(0), text: said }]);
+    drive.now += Duration::from_secs(589);
     assert_eq!(drive.on(seen(0, 1, Seen::Waiting(waiting))), [], "the same phase doesn't start the clock anew");
     assert!(matches!(drive.after(Duration::from_secs(1)).as_slice(), [Action::Stop { .. }]));
     drive.on(Event::Gone { step: StepIndex(0), uid: uid(0, 1) });
     let message = "registry is down".to_owned();
     assert_eq!(drive.final_outcome(0), Some(Outcome::NeverStarted { reason: NeverStarted::ImagePull, message }));
     assert_eq!(drive.states(), [StepState::Failure]);
+}
+
+#[test]
+fn what_a_pod_waits_for_is_said_after_a_while_and_again_when_it_changes() {
+    let mut drive = Drive::begin(&workload(vec![vec![step("a")]]));
+    drive.created(0, 1);
+    let waits = |phase, message: &str| {
+        let message = message.to_owned();
+        let waiting = Waiting { phase, reason: NeverStarted::Cluster, hopeless: false, message };
+        seen(0, 1, Seen::Waiting(waiting))
+    };
+    let period = Duration::from_secs(10);
+    drive.after(period);
+    drive.on(waits(WaitPhase::Schedule, ""));
+    drive.on(waits(WaitPhase::Schedule, "0/1 nodes are available"));
+    drive.after(period / 2);
+    drive.after(period / 2);
+    drive.on(waits(WaitPhase::Schedule, "0/1 nodes are available"));
+    drive.after(period);
+    drive.on(waits(WaitPhase::Create, "no volume yet"));
+    drive.on(seen(0, 1, Seen::Running { started: None }));
+    drive.after(period);
+    let expected = [
+        "The pod is created; the cluster has said nothing about it yet.",
+        "The pod waits for a node: 0/1 nodes are available.",
+    ];
+    assert_eq!(drive.said(), expected);
 }
 
 #[test]

@@ -120,13 +120,16 @@ fn row(event: &Event, before: &Phase, after: &Phase, state: Option<StepState>, s
         (Waiting { .. }, Event::Observed { .. }, Draining { .. }) => "Observed(Ended), it ran",
         (Waiting { .. }, Event::Observed { .. } | Event::Gone { .. }, _) => "Observed(Ended), it never ran; or Gone",
         (Waiting { .. }, Event::Tick, Waiting { .. }) if stopped => "Tick: its phase took too long",
+        (Waiting { .. }, Event::Tick, Waiting { .. }) => "Tick: it has waited for a while",
         (
             Running { .. },
             Event::Observed { .. } | Event::Gone { .. },
             Draining { .. } | Over { .. } | Pausing { .. },
         ) => "Observed(Ended), or Gone",
         (Running { .. }, Event::Tick, Running { .. }) if stopped => "Tick: its own time is up",
-        (Waiting { .. } | Running { .. }, Event::Tick, _) => "Tick: asked to go, and not over in time",
+        (Waiting { .. } | Running { .. }, Event::Tick, Draining { .. } | Over { .. } | Pausing { .. }) => {
+            "Tick: asked to go, and not over in time"
+        }
         (Waiting { .. } | Running { .. }, _, Waiting { .. } | Running { .. }) if stopped => "stop",
         (Draining { .. }, Event::LogEnded { .. } | Event::Tick, _) => "LogEnded, or Tick: the log took too long",
         _ => "?",
