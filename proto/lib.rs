@@ -7,7 +7,6 @@ use std::fmt;
 
 /// Protocol version 1 of the bidirectional stream.
 #[expect(
-    missing_docs,
     clippy::all,
     clippy::allow_attributes_without_reason,
     reason = "generated code; the documentation stands in agent.proto"

@@ -63,6 +63,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 /// The environment, read once. Variables that aren't text can't be settings.
+#[expect(clippy::disallowed_methods, reason = "the one place of the program that reads the environment")]
 fn environment() -> Vec<(String, String)> {
     let variables = std::env::vars_os();
     variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()

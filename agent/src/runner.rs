@@ -23,6 +23,8 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::telemetry::{Metrics, OutcomeLabels, StateLabels};
+pub(crate) use work::teardown;
+
 use step_log::{Destination, Order, StepLog};
 use work::Answer;
 
@@ -109,6 +111,11 @@ impl Runner {
             plan,
             label: names.key,
         }
+    }
+
+    /// What the workflow's objects are labelled with.
+    pub(crate) fn label(&self) -> &str {
+        &self.label
     }
 
     /// What is not masked is said where it could be read.

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
 
 use crate::admin::Readiness;
-use crate::runner::{Message, Runner, Shop};
+use crate::runner::{Message, Runner, Shop, teardown};
 use crate::shutdown::Shutdown;
 use crate::site::Site;
 
@@ -25,7 +25,8 @@ pub(crate) struct Session {
     slots: Slots,
     runs: BTreeMap<RunKey, mpsc::Sender<Message>>,
     tasks: JoinSet<()>,
-    keys: BTreeMap<Id, RunKey>,
+    /// The run that a task drives, and the label of its objects.
+    driven: BTreeMap<Id, (RunKey, String)>,
     readiness: watch::Sender<Readiness>,
     /// The agent itself shuts down: nothing that a server says gives out slots again.
     draining: bool,
@@ -50,7 +51,7 @@ impl Session {
             slots,
             runs: BTreeMap::new(),
             tasks: JoinSet::new(),
-            keys: BTreeMap::new(),
+            driven: BTreeMap::new(),
             readiness,
             draining: false,
         }
@@ -142,7 +143,7 @@ impl Session {
         tracing::info!(workflow = %key.workflow, epoch = key.epoch.0, name = workload.name, "workflow accepted");
         let (mailbox, messages) = mpsc::channel(16);
         let runner = Runner::new(self.shop.clone(), key.clone(), workload, context, plan);
-        let reporter = self.shop.reporter.clone();
+        let (label, reporter) = (runner.label().to_owned(), self.shop.reporter.clone());
         // The run is in the table before anything is said about it, so that a cancel can't miss it.
         self.runs.insert(key.clone(), mailbox);
         self.shop.metrics.running.inc();
@@ -153,7 +154,7 @@ impl Session {
             }
             release(slot);
         });
-        self.keys.insert(task.id(), key);
+        self.driven.insert(task.id(), (key, label));
     }
 
     /// Refuses from a task of its own: this loop must not wait for the link, which may be waiting for it.
@@ -179,22 +180,24 @@ impl Session {
             Ok((id, ())) => *id,
             Err(error) => error.id(),
         };
-        let Some(key) = self.keys.remove(&id) else { return };
+        let Some((key, label)) = self.driven.remove(&id) else { return };
         self.runs.remove(&key);
         self.shop.metrics.running.dec();
         if let Err(error) = ended {
             tracing::error!(workflow = %key.workflow, %error, "a runner panicked; its workflow is ended as failed");
-            self.after_panic(key);
+            self.after_panic(key, label);
         }
     }
 
-    /// A fault of ours must not leave the workflow running for ever. Its objects stay, for somebody to look at.
-    fn after_panic(&mut self, key: RunKey) {
+    /// A fault of ours must not leave the workflow running for ever, neither at the server nor in the cluster.
+    fn after_panic(&mut self, key: RunKey, label: String) {
         let (reporter, now) = (self.shop.reporter.clone(), self.shop.clock.now());
+        let (cluster, grace) = (self.shop.cluster.clone(), self.shop.limits.grace);
         let error = "A fault of piculet itself ended this workflow; the agent's log has more.".to_owned();
         let report = WorkflowReport { state: WorkflowState::Failure, started: now, finished: now, error };
         self.tasks.spawn(async move {
             let _gone = reporter.report(&key, Report::Finished(report)).await;
+            teardown(&cluster, &label, None, grace).await;
         });
     }
 }

@@ -15,7 +15,10 @@ use crate::config::{Log, LogFormat};
 /// # Errors
 /// A sentence, if the level is none, or if something else has started a log already.
 pub fn start_log(log: &Log) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&log.level).map_err(|error| format!("log.level '{}': {error}", log.level))?;
+    // The client says each failed request without its object; what matters of it we say ourselves. Whoever names the
+    // client in the level gets it nevertheless.
+    let filter = EnvFilter::try_new(format!("kube_client=off,{}", log.level))
+        .map_err(|error| format!("log.level '{}': {error}", log.level))?;
     let colour = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
     let started = match log.format {

@@ -22,7 +22,7 @@
 //! | Creating | Created | Waiting | Stop, if it was stopped meanwhile |
 //! | Creating | CreateFailed | Pausing, if that can help; else Over | Report(failure) |
 //! | Pausing | Tick | Creating | Create, the next attempt |
-//! | Pausing | stop | Over | Report(canceled) |
+//! | Pausing | stop | Over | Report(killed) if an earlier attempt ran, else Report(canceled) |
 //! | Waiting | Observed(Waiting) | Waiting | Stop, if that is hopeless |
 //! | Waiting | Tick: it has waited for a while | Waiting | Say what it waits for, if that is news |
 //! | Waiting | Observed(Running) | Running | Tail, Report(running) |
@@ -240,8 +240,8 @@ impl Run {
                     self.stop_all(Stopped { outcome, grace: None, state: WorkflowState::Killed }, now, out);
                 }
                 Clock::Pause(index) => {
-                    if let Phase::Pausing { next } = self.steps[index.0].phase {
-                        self.create(index, next, out);
+                    if let Phase::Pausing { last } = self.steps[index.0].phase {
+                        self.create(index, last.next(), out);
                     }
                 }
                 Clock::Explain(index) => self.explain(index, out),

@@ -144,13 +144,7 @@ impl Runner {
         let (cluster, anchor, answers) = (self.shop.cluster.clone(), self.anchor.clone(), self.answers.clone());
         let (workflow, grace) = (self.label.clone(), self.shop.limits.grace);
         self.tasks.spawn(async move {
-            let report = cluster.teardown(&workflow, anchor.as_ref(), grace).await;
-            for error in &report.errors {
-                tracing::warn!(workflow, %error, code = error.code(), "while a workflow's objects were removed");
-            }
-            for left in &report.left {
-                tracing::warn!(workflow, kind = left.kind, name = left.name, held_by = ?left.finalizers, "an object is left");
-            }
+            teardown(&cluster, &workflow, anchor.as_ref(), grace).await;
             Answer::Happened(Event::TornDown).send(&answers).await;
         });
     }
@@ -166,6 +160,17 @@ impl Answer {
     fn spawn(self, runner: &mut Runner) {
         let answers = runner.answers.clone();
         runner.tasks.spawn(async move { self.send(&answers).await });
+    }
+}
+
+/// Removes a workflow's objects, and says what is left.
+pub(crate) async fn teardown(cluster: &Cluster, workflow: &str, anchor: Option<&Anchor>, grace: Duration) {
+    let report = cluster.teardown(workflow, anchor, grace).await;
+    for error in &report.errors {
+        tracing::warn!(workflow, %error, code = error.code(), "while a workflow's objects were removed");
+    }
+    for left in &report.left {
+        tracing::warn!(workflow, kind = left.kind, name = left.name, held_by = ?left.finalizers, "an object is left");
     }
 }
 

@@ -7,8 +7,9 @@ use server_stub::api::ErrorView;
 use server_stub::serve::ServeError;
 
 /// Shown below the help.
-pub(super) const HELP: &str = "Exit codes: 0 done; 1 a workflow failed (submit --wait); 2 bad input; \
-69 the server can't be reached, or an address can't be used; 70 a fault of piculet; 77 the server refused the token.";
+pub(super) const HELP: &str = "Exit codes: 0 done; 1 a workflow failed (demo, submit --wait); 2 bad input; \
+69 the server can't be reached, or an address can't be used; 70 a fault of piculet; 77 the server refused the token; \
+130 ended at once by a second signal.";
 
 /// The exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

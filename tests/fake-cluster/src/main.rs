@@ -1,6 +1,6 @@
 //! A fake cluster as a program of its own, so that an agent can be killed without its cluster.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,7 +42,8 @@ struct Arguments {
     /// With `--runtime scripted`: the exit code of each container.
     #[arg(long, default_value_t = 0, value_name = "CODE")]
     script_exit: i32,
-    /// With `--runtime process`: a folder for the containers' files, removed at the end.
+    /// With `--runtime process`: a folder for the containers' files, which are removed at the end. The default is the
+    /// one for temporary files.
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
     /// With `--runtime process`: a folder whose contents take the place of a clone.
@@ -72,7 +73,8 @@ enum Containers {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt().with_env_filter(&arguments.log).with_writer(io::stderr).init();
+    let colour = io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(&arguments.log).with_writer(io::stderr).with_ansi(colour).init();
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -133,8 +135,7 @@ fn scripted(arguments: &Arguments) -> Arc<dyn Runtime> {
 }
 
 async fn processes(arguments: &Arguments) -> Result<Arc<dyn Runtime>, String> {
-    let own = || std::env::temp_dir().join(format!("fake-cluster-{}", uuid::Uuid::new_v4()));
-    let mut settings = ProcessSettings::new(arguments.scratch.clone().unwrap_or_else(own));
+    let mut settings = ProcessSettings::new(arguments.scratch.clone().unwrap_or_else(std::env::temp_dir));
     settings.source.clone_from(&arguments.source);
     settings.simulate_plugins = arguments.simulate_plugins;
     settings.offline = arguments.offline;

@@ -217,7 +217,7 @@ impl Run {
                 step: index,
                 text: format!("{} It is tried again in {} s.", ended.outcome, pause.as_secs()),
             });
-            step.phase = Phase::Pausing { next: attempt.next() };
+            step.phase = Phase::Pausing { last: attempt };
             step.going = None;
             self.deadlines.set(Clock::Pause(index), now + pause);
             return;

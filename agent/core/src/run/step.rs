@@ -38,7 +38,8 @@ pub(super) enum Phase {
     #[default]
     Blocked,
     Pausing {
-        next: Attempt,
+        /// The attempt before the pause.
+        last: Attempt,
     },
     Creating {
         attempt: Attempt,

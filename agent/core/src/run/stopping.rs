@@ -31,10 +31,13 @@ impl Run {
                 let outcome = why.outcome();
                 self.over(index, StepState::Canceled, outcome, None, out);
             }
-            Phase::Pausing { .. } => {
+            &Phase::Pausing { last } => {
                 self.deadlines.clear_step(index);
-                let outcome = why.outcome();
-                self.over(index, StepState::Canceled, outcome, None, out);
+                let step = &mut self.steps[index.0];
+                step.last_attempt = Some(last);
+                let (outcome, ran) = (why.outcome(), step.starts > 0);
+                let state = outcome.as_ref().filter(|_| ran).map_or(StepState::Canceled, Outcome::state);
+                self.over(index, state, outcome, None, out);
             }
             Phase::Creating { .. } => {
                 self.steps[index.0].stop.get_or_insert(why);

@@ -357,6 +357,17 @@ fn a_step_that_the_cluster_ended_runs_again_only_where_it_may() {
 }
 
 #[test]
+fn a_step_that_is_stopped_between_two_attempts_was_killed() {
+    let again = StepSpec { max_attempts: 2, ..step("again") };
+    let mut drive = Drive::begin(&workload(vec![vec![again]]));
+    drive.running(0);
+    drive.on(Event::Gone { step: StepIndex(0), uid: uid(0, 1) });
+    drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) });
+    drive.on(Event::Cancel { by: "alice".to_owned(), grace: None });
+    assert_eq!(drive.states(), [StepState::Killed], "its first attempt did run");
+}
+
+#[test]
 fn a_pod_that_never_started_is_created_again_a_few_times() {
     let mut drive = Drive::begin(&workload(vec![vec![step("a")]]));
     for attempt in 1..=5 {

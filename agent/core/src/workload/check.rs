@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::{Step, StepKind, StepSpec, WorkloadSpec};
 use crate::id::{StepId, StepIndex};
+use crate::secret::Secret;
 
 /// One thing that is wrong with a workload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +52,9 @@ impl Check {
 
 /// More steps than any workflow has; what a step waits for takes memory that grows with their square.
 const MAX_STEPS: usize = 2_000;
+
+/// The forge's password, as Woodpecker names it.
+const ALWAYS_SECRET: &str = "CI_NETRC_PASSWORD";
 
 /// Checks the whole spec and resolves what each step waits for.
 pub(super) fn steps(spec: &WorkloadSpec) -> Result<Vec<Step>, WorkloadError> {
@@ -139,7 +143,12 @@ pub(super) fn steps(spec: &WorkloadSpec) -> Result<Vec<Step>, WorkloadError> {
     Ok(flat
         .into_iter()
         .zip(after)
-        .map(|((stage, _, spec), after)| Step { id: StepId::new(spec.id.as_str()), stage, after, spec: spec.clone() })
+        .map(|((stage, _, spec), after)| Step {
+            id: StepId::new(spec.id.as_str()),
+            stage,
+            after,
+            spec: with_secrets_apart(spec.clone()),
+        })
         .collect())
 }
 
@@ -277,6 +286,14 @@ fn find_cycle(after: &[Vec<StepIndex>]) -> Option<Vec<usize>> {
     None
 }
 
+/// Servers send the forge's password among the plain variables; it is a secret nevertheless.
+fn with_secrets_apart(mut spec: StepSpec) -> StepSpec {
+    if let Some(value) = spec.environment.remove(ALWAYS_SECRET) {
+        spec.secret_environment.insert(ALWAYS_SECRET.to_owned(), Secret::new(value));
+    }
+    spec
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{Port, Protocol, StageSpec, StepKind, StepSpec, VolumeSpec, Workload, WorkloadSpec};
@@ -309,6 +326,14 @@ mod tests {
         let (a, b) = (StepIndex(0), StepIndex(1));
         assert_eq!(after, [vec![], vec![], vec![a, b], vec![b]]);
         assert_eq!(workload.steps()[2].stage, 1);
+    }
+
+    #[test]
+    fn the_forges_password_is_a_secret_wherever_it_stands() {
+        let a = StepSpec { environment: [("CI_NETRC_PASSWORD".to_owned(), "hunter2".to_owned())].into(), ..step("a") };
+        let workload = Workload::new(WorkflowId::new("1"), spec(vec![vec![a]])).unwrap();
+        assert!(workload.steps()[0].spec.environment.is_empty());
+        assert_eq!(workload.masked_values().map(Secret::expose).collect::<Vec<_>>(), ["hunter2"]);
     }
 
     #[test]

@@ -11,9 +11,6 @@ use crate::options::SecretTarget;
 use crate::step::Draft;
 use crate::{environment, limits, script};
 
-/// A variable that is secret wherever it stands: servers send the forge's password among the plain ones.
-const ALWAYS_SECRET: &str = "CI_NETRC_PASSWORD";
-
 /// A step's environment.
 #[derive(Debug)]
 pub(super) struct Variables {
@@ -38,8 +35,7 @@ pub(super) fn of(draft: &mut Draft<'_>) -> Variables {
     let spec = &draft.step.spec;
     let mut sources = BTreeMap::<String, Source<'_>>::new();
     for (name, value) in &spec.environment {
-        let source = if name == ALWAYS_SECRET { Source::Secret(value) } else { Source::Plain(value.clone()) };
-        sources.insert(name.clone(), source);
+        sources.insert(name.clone(), Source::Plain(value.clone()));
     }
     for (name, value) in &spec.secret_environment {
         sources.insert(name.clone(), Source::Secret(value.expose()));

@@ -102,6 +102,7 @@ async fn nothing_outlives_a_kill_or_a_forgotten_container() {
 }
 
 /// Runs this test once more, as a program that is killed. It is started with descriptors of the host's root open.
+#[expect(clippy::disallowed_methods, reason = "this program starts itself, and tells itself so")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_runtime_takes_its_pods_along_and_the_next_one_tidies_up() {
     const TIME: &str = "PROCESS_TEST_TIME";
