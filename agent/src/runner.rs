@@ -73,6 +73,8 @@ pub(crate) struct Runner {
     answers: mpsc::Sender<Answer>,
     inbox: mpsc::Receiver<Answer>,
     started: jiff::Timestamp,
+    /// The node that a pod of the workflow was seen on last.
+    node: Option<String>,
 }
 
 /// The pod of one attempt at a step.
@@ -104,6 +106,7 @@ impl Runner {
             answers,
             inbox,
             started: shop.clock.now(),
+            node: None,
             shop,
             key,
             workload,
@@ -201,6 +204,9 @@ impl Runner {
             return;
         };
         let observation = piculet_pods::observe(news.pod(), &pod.container);
+        if observation.node.is_some() {
+            self.node.clone_from(&observation.node);
+        }
         self.on(Event::Observed { step: pod.step, observation }).await;
         if matches!(news, PodNews::Absent { .. }) {
             self.confirm_absence(pod, uid);

@@ -23,13 +23,14 @@ pub(crate) struct Site {
 impl Site {
     /// What the objects of a workflow say.
     pub(crate) fn context(&self, key: &RunKey, server: ServerId, now: Timestamp, limit: Duration) -> Context {
-        let time = SignedDuration::try_from(limit + SWEEP_GRACE).unwrap_or(SignedDuration::MAX);
+        let time = SignedDuration::try_from(limit.saturating_add(SWEEP_GRACE)).unwrap_or(SignedDuration::MAX);
         Context {
             server,
             instance: self.instance.clone(),
             epoch: key.epoch,
             machine: self.machine.clone(),
             platform: self.platform.clone(),
+            time_limit: limit,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             deadline: now.saturating_add(time).unwrap_or(Timestamp::MAX),
         }

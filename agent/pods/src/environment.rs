@@ -18,6 +18,8 @@ pub struct StepStart {
     pub machine: String,
     /// The agent's platform: `linux/amd64`.
     pub platform: String,
+    /// The node of the workflow's earlier steps, once one was seen on a node.
+    pub node: Option<String>,
 }
 
 /// Whether something that counts has failed so far.
@@ -131,6 +133,7 @@ mod tests {
             step_started: Timestamp::from_second(1_700_000_060).unwrap(),
             machine: "agent-0".to_owned(),
             platform: "linux/arm64".to_owned(),
+            node: None,
         };
         at_start(workload.step(StepIndex(0)), &start)
     }

@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use piculet_core::id::{Attempt, Epoch, InstanceId, ServerId, StepIndex};
 use piculet_core::workload::{Problem, Workload};
 use std::fmt;
+use std::time::Duration;
 
 use crate::anchor::{self, Anchor};
 use crate::environment::{PipelineStatus, StepStart};
@@ -36,6 +37,8 @@ pub struct Context {
     pub platform: String,
     /// The version of piculet.
     pub version: String,
+    /// How long the whole workflow may take: its own limit, or the agent's.
+    pub time_limit: Duration,
     /// When the workflow's time is over; what nobody holds then may be swept.
     pub deadline: Timestamp,
 }
@@ -88,6 +91,7 @@ pub fn plan(workload: &Workload, settings: &Settings, context: &Context) -> Resu
         step_started: Timestamp::MAX,
         machine: context.machine.clone(),
         platform: context.platform.clone(),
+        node: None,
     };
     let (mut problems, mut notes, mut has_workspace) = (Vec::new(), BTreeMap::new(), false);
     for (index, _) in workload.indexed() {

@@ -45,9 +45,9 @@ pub(crate) fn spec(draft: &mut Draft<'_>, has_registry_secret: bool) -> (PodSpec
     let init_container = init_container(draft, &container, security_context.as_ref().and_then(|pod| pod.run_as_user));
     let stop_timeout = u64::from(settings.stop_timeout_seconds);
     let spec = PodSpec {
-        active_deadline_seconds: draft.build.workload.timeout.map(|timeout| {
+        active_deadline_seconds: Some({
             // The API server takes no more than 31 bits.
-            let seconds = timeout.as_secs().saturating_add(stop_timeout + DEADLINE_SLACK);
+            let seconds = draft.build.context.time_limit.as_secs().saturating_add(stop_timeout + DEADLINE_SLACK);
             i64::from(i32::try_from(seconds).unwrap_or(i32::MAX))
         }),
         affinity: placement::affinity(draft),

@@ -2,10 +2,10 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use piculet_core::id::{Attempt, Epoch, InstanceId, RunKey, ServerId, WorkflowId};
+use piculet_core::run::Limits;
 use piculet_core::workload::{Workload, WorkloadSpec};
 use piculet_pipeline::{Compiled, Context, Given, SourceFile};
 use piculet_pods::{Object, PipelineStatus, Settings, StepStart};
@@ -94,7 +94,7 @@ fn objects(workload: &Workload, pods: &Settings) -> Result<Vec<Object>, Failure>
     let refused = |error: piculet_pods::PlanError| Failure::BadInput(error.to_string());
     let site = Site { instance: InstanceId::new("plan"), machine: "plan".to_owned(), platform: own_platform() };
     let key = RunKey { workflow: workload.id.clone(), epoch: Epoch(1) };
-    let limit = workload.timeout.unwrap_or(Duration::ZERO);
+    let limit = workload.timeout.unwrap_or(Limits::default().workflow);
     let context = site.context(&key, ServerId::new("plan"), Timestamp::UNIX_EPOCH, limit);
     let start = StepStart {
         status: PipelineStatus::Success,
@@ -102,6 +102,7 @@ fn objects(workload: &Workload, pods: &Settings) -> Result<Vec<Object>, Failure>
         step_started: Timestamp::UNIX_EPOCH,
         machine: context.machine.clone(),
         platform: context.platform.clone(),
+        node: None,
     };
     let plan = piculet_pods::plan(workload, pods, &context).map_err(refused)?;
     let mut objects = vec![Object::from(plan.anchor)];

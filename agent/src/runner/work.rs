@@ -60,6 +60,7 @@ impl Runner {
             step_started: self.shop.clock.now(),
             machine: self.context.machine.clone(),
             platform: self.context.platform.clone(),
+            node: self.node.clone(),
         };
         let owner = self.anchor.as_ref().and_then(|anchor| anchor::owner(&anchor.object));
         let built =

@@ -1,6 +1,7 @@
 //! What the tests build from.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -16,6 +17,7 @@ pub(crate) fn context() -> Context {
         epoch: Epoch(1),
         machine: "agent-0".to_owned(),
         platform: "linux/amd64".to_owned(),
+        time_limit: Duration::from_secs(3600),
         version: "0.1.0".to_owned(),
         deadline: "2026-01-01T01:00:00Z".parse().expect("a time"),
     }
@@ -28,6 +30,7 @@ pub(crate) fn start() -> StepStart {
         step_started: Timestamp::from_second(1_767_225_660).expect("a time"),
         machine: "agent-0".to_owned(),
         platform: "linux/amd64".to_owned(),
+        node: None,
     }
 }
 
