@@ -7,7 +7,7 @@ use piculet_core::secret::Secret;
 use piculet_core::workload::{Workload, WorkloadSpec};
 use piculet_link::message::TraceContext;
 use piculet_pipeline::{
-    CompiledWorkflow, Context, Diagnostics, FilteredWorkflow, Given, GivenError, SourceFile, compile,
+    CompiledWorkflow, Context, Diagnostics, FilteredWorkflow, Given, GivenError, SourceFile, compile, identify_steps,
     without_missing_dependencies,
 };
 use serde::{Deserialize, Serialize};
@@ -202,7 +202,8 @@ impl Request {
     }
 }
 
-/// Compiles the files of one pipeline.
+/// Compiles the files of one pipeline. Workflows with the same name all run, and whoever depends on the name waits for
+/// all of them, as in Woodpecker.
 ///
 /// # Errors
 /// If one of them is wrong, or workflows wait for each other; all that is wrong is told.
@@ -237,7 +238,9 @@ pub fn plan_files(
         (0..compiled.len()).map(|index| WorkflowId::new(format!("{}-{index}", context.id_prefix))).collect();
     let names: Vec<_> = compiled.iter().map(|workflow| workflow.base_name.clone()).collect();
     find_cycle(&compiled)?;
-    for (workflow, id) in compiled.into_iter().zip(&ids) {
+    for (mut workflow, id) in compiled.into_iter().zip(&ids) {
+        // Two of them may have the same name. Names of pods are made from these ids, so they may not be the same.
+        identify_steps(&mut workflow.spec, id);
         let wanted = |name: &String| workflow.depends_on.iter().any(|dependency| dependency.name == *name);
         let after = names.iter().zip(&ids).filter(|(name, _)| wanted(name)).map(|(_, id)| id.clone()).collect();
         let throttle = workflow.concurrency.as_ref().map(|concurrency| Throttle {
@@ -260,11 +263,7 @@ fn plan_workload(id: WorkflowId, mut spec: WorkloadSpec, trace: Option<TraceCont
     if let Err(error) = Workload::new(id.clone(), spec.clone()) {
         return Err(PlanError::Workload { name: spec.name, problems: error.to_string() });
     }
-    // A step's id has 40 characters at most.
-    let prefix: String = id.as_str().chars().filter(char::is_ascii_alphanumeric).take(33).collect();
-    for (index, step) in spec.stages.iter_mut().flat_map(|stage| &mut stage.steps).enumerate() {
-        step.id = format!("{prefix}-{index}");
-    }
+    identify_steps(&mut spec, &id);
     let submission = Submission { id, spec, condition: Condition::default(), trace };
     Ok(Planned { submission, skipped: Vec::new() })
 }

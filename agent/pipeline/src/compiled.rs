@@ -20,9 +20,10 @@ pub struct Compiled {
 /// A workflow that is to run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CompiledWorkflow {
-    /// For people: the base name, and the combination of the matrix if there are several.
+    /// For people: the base name, and the combination of the matrix if there are several. Not unique: a matrix may hold
+    /// a combination twice, and two files may have the same name in different folders.
     pub name: String,
-    /// From the file's name. Other workflows depend on it by this.
+    /// From the file's name. Other workflows depend on it by this: on all that have it.
     pub base_name: String,
     /// The combination of the matrix.
     pub axis: BTreeMap<String, String>,

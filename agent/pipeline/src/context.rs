@@ -36,7 +36,8 @@ pub struct Context {
     pub variables: BTreeMap<String, String>,
     /// By name; letter case doesn't matter. Never put into the file, only into the steps that name them.
     pub secrets: BTreeMap<String, Secret>,
-    /// Ids of steps are made from it: it has to be another one for each submission.
+    /// Ids of steps are made from it, from the workflow's name and from the step's position. They differ within a
+    /// workflow; workflows whose names are the same need [`identify_steps`](crate::identify_steps).
     pub id_prefix: String,
     /// The image of the clone step where a file names none.
     pub clone_image: String,

@@ -54,6 +54,7 @@ pub use context::{
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Location, Severity};
 pub use source::SourceFile;
+pub use step_id::identify_steps;
 
 /// Compiles a pipeline file.
 ///

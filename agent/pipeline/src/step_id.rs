@@ -1,9 +1,19 @@
 //! Ids of steps.
 
+use piculet_core::id::WorkflowId;
+use piculet_core::workload::WorkloadSpec;
 use sha2::{Digest, Sha256};
 
 /// 26 characters of 5 bits, as many as a ULID has: enough that no two steps ever share one.
 const LENGTH: usize = 26;
+
+/// Gives every step of a workflow an id that is made from the workflow's id and the step's position alone: where no two
+/// workflows share an id, no two steps do. The names of files and steps don't count, since they may repeat.
+pub fn identify_steps(spec: &mut WorkloadSpec, workflow: &WorkflowId) {
+    for (position, step) in spec.stages.iter_mut().flat_map(|stage| &mut stage.steps).enumerate() {
+        step.id = step_id(workflow.as_str(), "", position);
+    }
+}
 
 /// A step's id: the same for the same input, else another. Lower-case letters and digits.
 pub(crate) fn step_id(prefix: &str, workflow: &str, position: usize) -> String {
@@ -25,7 +35,25 @@ pub(crate) fn step_id(prefix: &str, workflow: &str, position: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::step_id;
+    use piculet_core::id::WorkflowId;
+    use piculet_core::workload::{StageSpec, StepSpec, WorkloadSpec};
+
+    use super::{identify_steps, step_id};
+
+    #[test]
+    fn only_the_workflow_and_the_position_make_an_id() {
+        let ids = |workflow: &str, stages: &[usize], name: &str| -> Vec<String> {
+            let step = StepSpec { id: name.to_owned(), name: name.to_owned(), ..StepSpec::default() };
+            let stages = stages.iter().map(|&count| StageSpec { steps: vec![step.clone(); count] }).collect();
+            let mut spec = WorkloadSpec { stages, ..WorkloadSpec::default() };
+            identify_steps(&mut spec, &WorkflowId::new(workflow));
+            spec.stages.into_iter().flat_map(|stage| stage.steps).map(|step| step.id).collect()
+        };
+        let all = [ids("w-1", &[2, 1], "a"), ids("w-10", &[2, 1], "a")].concat();
+        assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), 6, "{all:?}");
+        assert!(all.iter().all(|id| id.len() == 26), "{all:?}");
+        assert_eq!(ids("w-1", &[2, 1], "a"), ids("w-1", &[1, 2], "b"));
+    }
 
     #[test]
     fn ids_differ_in_every_part() {

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use piculet_core::secret::Secret;
 use piculet_core::workload::{StageSpec, StepSpec, WorkloadSpec};
@@ -84,6 +84,45 @@ fn no_error_tells_a_secret() {
     assert!(!error.to_string().contains("hunter2hunter2"), "{error}");
 }
 
+/// The ids of all steps.
+fn step_ids(plan: &Plan) -> Vec<&str> {
+    let stages = plan.workflows.iter().flat_map(|planned| &planned.submission.spec.stages);
+    stages.flat_map(|stage| &stage.steps).map(|step| step.id.as_str()).collect()
+}
+
+#[track_caller]
+fn assert_own_ids(plan: &Plan, count: usize) {
+    let ids = step_ids(plan);
+    assert_eq!((ids.len(), ids.iter().collect::<BTreeSet<_>>().len()), (count, count), "{ids:?}");
+    let is_name = |id: &&str| id.len() <= 40 && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    assert!(ids.iter().all(is_name), "{ids:?}");
+}
+
+#[test]
+fn workflows_with_the_same_name_have_steps_with_different_ids() {
+    let named = |name: &str, text: &str| FileText { name: name.to_owned(), text: text.to_owned() };
+    let deploy = format!("depends_on: [build]\n{STEPS}");
+    let files = vec![
+        named("a/.woodpecker/build.yaml", STEPS),
+        named("b/.woodpecker/build.yaml", STEPS),
+        named("a/.woodpecker/build.yml", STEPS),
+        named("a/.woodpecker/build.yml", STEPS),
+        named("deploy.yaml", &deploy),
+    ];
+    let plan = plan(files).unwrap();
+    assert_own_ids(&plan, 5);
+    let after: Vec<_> = plan.workflows[4].submission.condition.after.iter().map(|id| id.as_str()).collect();
+    assert_eq!(after, ["sub-0", "sub-1", "sub-2", "sub-3"], "all of that name");
+}
+
+#[test]
+fn equal_combinations_of_a_matrix_have_steps_with_different_ids() {
+    for matrix in ["{GO: [\"1.21\", \"1.21\"]}", "{include: [{GO: \"1.21\"}, {GO: \"1.21\"}]}"] {
+        let plan = plan(vec![file("build", &format!("matrix: {matrix}\n{STEPS}"))]).unwrap();
+        assert_own_ids(&plan, 2);
+    }
+}
+
 #[test]
 fn workloads_get_ids_of_their_own() {
     let step = |id: &str, name: &str| StepSpec {
@@ -98,17 +137,9 @@ fn workloads_get_ids_of_their_own() {
         ..WorkloadSpec::default()
     };
     let labels = BTreeMap::from([("team".to_owned(), "core".to_owned())]);
-    let request = Request { workloads: vec![spec.clone(), spec.clone()], labels, ..Request::default() };
+    let request = Request { workloads: vec![spec.clone(); 12], labels, ..Request::default() };
     let plan = request.plan("0123456789abcdef0123456789abcdef", None).unwrap();
-    let ids: Vec<_> = plan
-        .workflows
-        .iter()
-        .flat_map(|planned| planned.submission.spec.stages.iter().flat_map(|stage| &stage.steps))
-        .map(|step| step.id.as_str())
-        .collect();
-    assert_eq!(ids.len(), 4);
-    assert_eq!(ids.iter().collect::<std::collections::BTreeSet<_>>().len(), 4, "{ids:?}");
-    assert!(ids.iter().all(|id| id.len() <= 40), "{ids:?}");
+    assert_own_ids(&plan, 24);
     assert_eq!(plan.workflows[1].submission.spec.labels["team"], "core");
 
     let wrong = WorkloadSpec { stages: Vec::new(), ..spec };
