@@ -61,6 +61,7 @@ impl When {
                 Some(_) => {}
                 None => {
                     holds = true;
+                    // A condition that doesn't hold has no say: woodpecker-ci/woodpecker, pull requests 6183 and 6436.
                     let says = |status: &str| condition.status.iter().any(|word| word == status);
                     on_success |= condition.status.is_empty() || says("success");
                     on_failure |= says("failure");

@@ -142,7 +142,10 @@ fn status_says_after_what_a_step_runs() {
         ("{status: success}", true, false),
         ("{status: failure}", false, true),
         ("{status: [success, failure]}", true, true),
+        // A condition that doesn't hold has no say.
         ("[{status: failure, event: tag}, {event: push}]", true, false),
+        ("[{event: tag, status: [success, failure]}, {event: push}]", true, false),
+        ("[{event: tag}, {event: push, status: failure}]", false, true),
         ("[{status: failure}, {event: push}]", true, true),
         ("[{status: [success, failure]}, {status: failure}]", true, true),
         ("[{status: [failure, success]}, {event: push}]", true, true),
