@@ -12,6 +12,7 @@ use piculet_core::id::PodUid;
 use piculet_core::outcome::NeverStarted;
 use piculet_core::retry::Verdict;
 use piculet_pods::Object;
+use piculet_pods::anchor::HOLDER_KEY;
 use piculet_pods::label::Identity;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,6 +20,9 @@ use serde::de::DeserializeOwned;
 use crate::attempts::CallError;
 use crate::cluster::Cluster;
 use crate::refusal;
+
+/// How long to look for an object whose creation failed after a try that had no answer.
+const SECOND_LOOK: Duration = Duration::from_secs(10);
 
 /// An object that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +92,14 @@ pub enum ApplyError {
     },
 }
 
+/// How an object that has the name already is judged.
+struct Ownership<K> {
+    /// Whether what was found (the second) is what was wanted (the first).
+    ours: fn(&K, &K) -> bool,
+    /// Whose it is, for people.
+    owner: fn(&K) -> String,
+}
+
 impl ApplyError {
     /// A stable name.
     pub fn code(&self) -> &'static str {
@@ -126,15 +138,31 @@ impl From<CallError> for ApplyError {
     }
 }
 
+impl<K: Resource> Ownership<K> {
+    /// Of an object that an anchor owns.
+    const OF_ANCHOR: Self =
+        Self { ours: |wanted, found| shares_owner(wanted.meta(), found.meta()), owner: |found| owner(found.meta()) };
+}
+
+/// Of an anchor itself.
+const ANCHOR: Ownership<ConfigMap> = Ownership {
+    ours: |wanted, found| same_run(&wanted.metadata, &found.metadata),
+    owner: |found| match found.data.as_ref().and_then(|data| data.get(HOLDER_KEY)) {
+        Some(holder) => format!("{}, held by '{holder}'", owner(&found.metadata)),
+        None => owner(&found.metadata),
+    },
+};
+
 impl Cluster {
     /// Makes an object exist. Calling it again changes nothing.
     ///
     /// An object that is there already is taken for ours only if it has an owner in common with the one that is wanted
     /// (our anchor, by UID) and isn't being deleted; one that is being deleted is waited for, since its name becomes
-    /// free.
+    /// free. After a try that had no answer no error is believed before a look at what is there.
     ///
     /// # Errors
-    /// If the API server refuses it, if its name stays taken, or if there was no answer within [`Limits::patience`].
+    /// If the API server refuses it, if its name stays taken, or if there was no answer within [`Limits::patience`]
+    /// (and ten seconds more, for that look).
     ///
     /// [`Limits::patience`]: crate::Limits::patience
     pub async fn ensure(&self, object: &Object) -> Result<Applied, ApplyError> {
@@ -144,7 +172,7 @@ impl Cluster {
             Object::Service(object) => self.ensure_owned(object).await,
             Object::PersistentVolumeClaim(object) => self.ensure_owned(object).await,
             Object::Pod(object) => {
-                let (pod, adopted) = self.make::<Pod>(object, shares_owner).await?;
+                let (pod, adopted) = self.make::<Pod>(object, &Ownership::OF_ANCHOR).await?;
                 let applied = applied(&pod.metadata, adopted);
                 self.tell_watch(pod);
                 Ok(applied)
@@ -153,12 +181,13 @@ impl Cluster {
     }
 
     /// Makes the anchor of a workflow exist. One that is there already is taken for ours only if it was made for the
-    /// same workflow of the same server and isn't being deleted.
+    /// same workflow of the same server under the same epoch, and isn't being deleted: one of another epoch is that of
+    /// another run.
     ///
     /// # Errors
     /// As [`Cluster::ensure`].
     pub async fn ensure_anchor(&self, anchor: &ConfigMap) -> Result<Anchor, ApplyError> {
-        let (object, adopted) = self.make(anchor, same_workflow).await?;
+        let (object, adopted) = self.make(anchor, &ANCHOR).await?;
         Ok(Anchor {
             name: object.metadata.name.clone().unwrap_or_default(),
             uid: object.metadata.uid.clone().unwrap_or_default(),
@@ -171,23 +200,43 @@ impl Cluster {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
     {
-        let (made, adopted) = self.make(wanted, shares_owner).await?;
+        let (made, adopted) = self.make(wanted, &Ownership::OF_ANCHOR).await?;
         Ok(applied(made.meta(), adopted))
     }
 
-    /// Creates the object, or finds the one that is there and that `ours(wanted, found)` takes for ours.
-    async fn make<K>(&self, wanted: &K, ours: fn(&ObjectMeta, &ObjectMeta) -> bool) -> Result<(K, bool), ApplyError>
+    /// Creates the object, or finds the one that is there and ours.
+    async fn make<K>(&self, wanted: &K, ownership: &Ownership<K>) -> Result<(K, bool), ApplyError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
+    {
+        let mut unanswered = false;
+        match self.try_make(wanted, ownership, &mut unanswered).await {
+            // A refusal may even be the doing of the very object that was created: it fills the quota.
+            Err(error @ (ApplyError::Refused { .. } | ApplyError::Unreachable { .. })) if unanswered => {
+                self.look_again(wanted, ownership, error).await
+            }
+            made => made,
+        }
+    }
+
+    /// Tries until there is an object, or an error. `unanswered` becomes true if a creation may have been carried out
+    /// without an answer that says so.
+    async fn try_make<K>(
+        &self,
+        wanted: &K,
+        ownership: &Ownership<K>,
+        unanswered: &mut bool,
+    ) -> Result<(K, bool), ApplyError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
     {
         let api = self.api::<K>();
         let name = wanted.meta().name.as_deref().unwrap_or_default();
-        let label = format!("{} '{name}'", K::kind(&()));
+        let label = label(wanted);
         let place = self.here(&label);
         let started = tokio::time::Instant::now();
         let mut attempts = self.attempts(format!("create {place}"));
         loop {
-            // After an answer that was lost the object may be there, and ours.
             let created = attempts.once(async {
                 match api.create(&PostParams::default(), wanted).await {
                     Ok(created) => Ok(Some(created)),
@@ -195,7 +244,9 @@ impl Cluster {
                     Err(error) => Err(error),
                 }
             });
-            match created.await? {
+            let created = created.await;
+            *unanswered |= matches!(created, Ok(None) | Err(CallError::Unreachable { .. }));
+            match created? {
                 Some(Some(created)) => return Ok((created, false)),
                 Some(None) => {}
                 None => continue,
@@ -208,14 +259,46 @@ impl Cluster {
                 if attempts.pause(Verdict::RETRY, busy).await.is_err() {
                     return Err(ApplyError::Terminating { object: place, waited: started.elapsed() });
                 }
-            } else if ours(wanted.meta(), found.meta()) {
+            } else if (ownership.ours)(wanted, &found) {
                 tracing::debug!(object = label, "it exists already and is ours");
                 return Ok((found, true));
             } else {
-                return Err(ApplyError::Occupied { object: place, owner: owner(found.meta()) });
+                return Err(ApplyError::Occupied { object: place, owner: (ownership.owner)(&found) });
             }
         }
     }
+
+    /// Looks whether the object is there and ours after all, though its creation ended with `error`.
+    async fn look_again<K>(
+        &self,
+        wanted: &K,
+        ownership: &Ownership<K>,
+        error: ApplyError,
+    ) -> Result<(K, bool), ApplyError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let api = self.api::<K>();
+        let name = wanted.meta().name.as_deref().unwrap_or_default();
+        let label = label(wanted);
+        let what = self.here(format_args!("find out whether there is a {label}"));
+        match self.attempts_within(what, SECOND_LOOK).ask(|| api.get_opt(name)).await {
+            Ok(Some(found)) if found.meta().deletion_timestamp.is_none() && (ownership.ours)(wanted, &found) => {
+                tracing::debug!(object = label, %error, "it exists and is ours, whatever was said since");
+                Ok((found, true))
+            }
+            // Now it is not known any more whether the refusal means that there is none.
+            Err(unknown @ CallError::Unreachable { .. }) if matches!(error, ApplyError::Refused { .. }) => {
+                Err(unknown.into())
+            }
+            Ok(_) | Err(_) => Err(error),
+        }
+    }
+}
+
+/// Kind and name, for people.
+fn label<K: Resource<DynamicType = ()>>(object: &K) -> String {
+    format!("{} '{}'", K::kind(&()), object.meta().name.as_deref().unwrap_or_default())
 }
 
 fn applied(metadata: &ObjectMeta, adopted: bool) -> Applied {
@@ -232,9 +315,11 @@ fn shares_owner(wanted: &ObjectMeta, found: &ObjectMeta) -> bool {
     owners(wanted).iter().any(|wanted| found.iter().any(|found| found.uid == wanted.uid))
 }
 
-fn same_workflow(wanted: &ObjectMeta, found: &ObjectMeta) -> bool {
+fn same_run(wanted: &ObjectMeta, found: &ObjectMeta) -> bool {
     match (Identity::of(wanted), Identity::of(found)) {
-        (Some(wanted), Some(found)) => (wanted.server, wanted.workflow) == (found.server, found.workflow),
+        (Some(wanted), Some(found)) => {
+            (wanted.server, wanted.workflow, wanted.epoch) == (found.server, found.workflow, found.epoch)
+        }
         _ => false,
     }
 }
@@ -242,7 +327,8 @@ fn same_workflow(wanted: &ObjectMeta, found: &ObjectMeta) -> bool {
 /// Whose an object is, for people.
 fn owner(metadata: &ObjectMeta) -> String {
     if let Some(identity) = Identity::of(metadata) {
-        return format!("workflow '{}' of server '{}'", identity.workflow, identity.server);
+        let Identity { server, workflow, epoch, .. } = identity;
+        return format!("workflow '{workflow}' of server '{server}' under epoch {}", epoch.0);
     }
     match metadata.owner_references.as_deref() {
         Some([owner, ..]) => format!("{} '{}'", owner.kind, owner.name),

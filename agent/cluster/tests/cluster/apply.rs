@@ -5,12 +5,15 @@ use std::time::Duration;
 use fake_cluster::{Failure, Fault, Kind, Script, Settings, Verb};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::Api;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use piculet_cluster::{ApplyError, CallError};
+use piculet_core::id::Epoch;
 use piculet_core::outcome::NeverStarted;
+use piculet_pods::anchor::HOLDER_KEY;
+use serde_json::json;
 use tokio::time::Instant;
 
-use crate::setup::{NAMESPACE, Setup, anchor_object, others, pod};
+use crate::setup::{NAMESPACE, Setup, anchor_object, anchor_of, others, pod};
 
 #[tokio::test(start_paused = true)]
 async fn making_an_object_again_changes_nothing() {
@@ -36,6 +39,63 @@ async fn an_object_whose_creation_was_not_answered_is_found() {
     let made = setup.cluster.ensure(&pod(&anchor, "wp-1").into()).await.unwrap();
     assert!(made.adopted);
     assert_eq!(setup.count(Kind::Pod), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_after_a_lost_answer_is_not_believed() {
+    let setup = Setup::new();
+    let anchor = setup.anchor("1").await;
+    setup.fake.faults().inject(Fault::lose_response().on(Verb::Create).of("pods"));
+    // The pod that was created fills the quota.
+    let quota = Failure::new(403, "Forbidden", "exceeded quota: compute, requested: pods=1, used: pods=1");
+    setup.fake.faults().inject(Fault::fail_with(quota.clone()).on(Verb::Create).of("pods").always());
+    let made = setup.cluster.ensure(&pod(&anchor, "wp-1").into()).await.unwrap();
+    assert!(made.adopted);
+    assert_eq!(setup.count(Kind::Pod), 1);
+
+    // If there is none, the refusal holds.
+    setup.fake.faults().clear();
+    setup.fake.faults().inject(Fault::drop_connection().on(Verb::Create).of("pods"));
+    setup.fake.faults().inject(Fault::fail_with(quota.clone()).on(Verb::Create).of("pods"));
+    let error = setup.cluster.ensure(&pod(&anchor, "wp-2").into()).await.unwrap_err();
+    assert_eq!(error.reason(), NeverStarted::Quota);
+
+    // If nobody can say, it is not known.
+    setup.fake.faults().inject(Fault::lose_response().on(Verb::Create).of("pods"));
+    setup.fake.faults().inject(Fault::fail_with(quota).on(Verb::Create).of("pods"));
+    setup.fake.faults().inject(Fault::drop_connection().on(Verb::Get).of("pods").always());
+    let error = setup.cluster.ensure(&pod(&anchor, "wp-3").into()).await.unwrap_err();
+    assert_eq!(error.code(), "cluster-unreachable");
+    assert!(error.to_string().contains("find out whether there is a Pod 'wp-3' in namespace 'ci'"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_no_try_was_answered_for_is_found_when_patience_ends() {
+    let setup = Setup::new();
+    let anchor = setup.anchor("1").await;
+    setup.fake.faults().inject(Fault::lose_response().on(Verb::Create).of("pods"));
+    setup.fake.faults().inject(Fault::fail(503).on(Verb::Create).of("pods").always());
+    let made = setup.cluster.ensure(&pod(&anchor, "wp-1").into()).await.unwrap();
+    assert!(made.adopted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_ours_is_not_adopted_after_a_lost_answer_either() {
+    let setup = Setup::new();
+    let [ours, theirs] = [setup.anchor("1").await, setup.anchor("2").await];
+    setup.cluster.ensure(&pod(&theirs, "wp-1").into()).await.unwrap();
+    setup.fake.faults().inject(Fault::drop_connection().on(Verb::Create).of("pods"));
+    setup.fake.faults().inject(Fault::fail(403).on(Verb::Create).of("pods"));
+    let error = setup.cluster.ensure(&pod(&ours, "wp-1").into()).await.unwrap_err();
+    assert_eq!(error.code(), "object-refused");
+
+    let going = setup.run(&ours, "wp-2", Script::new().forever().ignores_sigterm()).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    setup.cluster.stop("wp-2", &going.pod_uid(), None).await.unwrap();
+    setup.fake.faults().inject(Fault::drop_connection().on(Verb::Create).of("pods"));
+    setup.fake.faults().inject(Fault::fail(403).on(Verb::Create).of("pods"));
+    let error = setup.cluster.ensure(&pod(&ours, "wp-2").into()).await.unwrap_err();
+    assert_eq!(error.code(), "object-refused");
 }
 
 #[tokio::test(start_paused = true)]
@@ -123,13 +183,19 @@ async fn an_object_of_somebody_else_is_left_alone() {
     assert_eq!(error.code(), "object-occupied");
     assert_eq!(
         error.to_string(),
-        "There is a Pod 'wp-1' in namespace 'ci' already, and it belongs to ConfigMap 'anchor-2'. \
-         Delete it if nobody needs it."
+        "There is a Pod 'wp-1' in namespace 'ci' already, and it belongs to workflow '2' of server 'server' under \
+         epoch 1. Delete it if nobody needs it."
     );
+
+    let mut unstamped = pod(&theirs, "wp-2");
+    unstamped.metadata.annotations = None;
+    setup.cluster.ensure(&unstamped.into()).await.unwrap();
+    let error = setup.cluster.ensure(&pod(&ours, "wp-2").into()).await.unwrap_err();
+    assert!(matches!(&error, ApplyError::Occupied { owner, .. } if owner == "ConfigMap 'anchor-2'"), "{error}");
 
     let error = setup.cluster.ensure_anchor(&anchor_object("1", "another server")).await.unwrap_err();
     assert!(
-        matches!(&error, ApplyError::Occupied { owner, .. } if owner == "workflow '1' of server 'server'"),
+        matches!(&error, ApplyError::Occupied { owner, .. } if owner == "workflow '1' of server 'server' under epoch 1"),
         "{error}"
     );
 
@@ -140,6 +206,41 @@ async fn an_object_of_somebody_else_is_left_alone() {
     api.create(&PostParams::default(), &foreign).await.unwrap();
     let error = setup.cluster.ensure_anchor(&anchor_object("3", "server")).await.unwrap_err();
     assert!(matches!(error, ApplyError::Occupied { .. }), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_anchor_of_another_run_is_left_alone() {
+    let setup = Setup::new();
+    let mut theirs = anchor_of("1", "server", Epoch(2));
+    theirs.data = Some([(HOLDER_KEY.to_owned(), "agent-7f9c".to_owned())].into());
+    let theirs = setup.cluster.ensure_anchor(&theirs).await.unwrap();
+    for epoch in [Epoch(1), Epoch(3)] {
+        let error = setup.cluster.ensure_anchor(&anchor_of("1", "server", epoch)).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "There is a ConfigMap 'anchor-1' in namespace 'ci' already, and it belongs to workflow '1' of server \
+             'server' under epoch 2, held by 'agent-7f9c'. Delete it if nobody needs it."
+        );
+    }
+    let again = setup.anchor_of("1", Epoch(2)).await;
+    assert_eq!((again.adopted, again.uid), (true, theirs.uid));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_anchor_of_another_run_that_is_going_is_waited_for() {
+    let setup = Setup::new();
+    let mut held = anchor_of("1", "server", Epoch(1));
+    held.metadata.finalizers = Some(vec!["example.org/hold".to_owned()]);
+    let held = setup.cluster.ensure_anchor(&held).await.unwrap();
+    let api = Api::<ConfigMap>::namespaced(setup.fake.client(), NAMESPACE);
+    api.delete(&held.name, &DeleteParams::default()).await.unwrap();
+    let release = async {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let free = json!({ "metadata": { "finalizers": null } });
+        api.patch(&held.name, &PatchParams::default(), &Patch::Merge(free)).await.unwrap();
+    };
+    let (made, ()) = tokio::join!(setup.anchor_of("1", Epoch(2)), release);
+    assert_eq!((made.adopted, made.uid == held.uid), (false, false));
 }
 
 #[tokio::test(start_paused = true)]

@@ -45,7 +45,12 @@ impl Setup {
 
     /// The anchor of workflow `key`, made.
     pub(crate) async fn anchor(&self, key: &str) -> Anchor {
-        self.cluster.ensure_anchor(&anchor_object(key, "server")).await.unwrap()
+        self.anchor_of(key, Epoch(1)).await
+    }
+
+    /// The anchor of another run of it, made.
+    pub(crate) async fn anchor_of(&self, key: &str, epoch: Epoch) -> Anchor {
+        self.cluster.ensure_anchor(&anchor_of(key, "server", epoch)).await.unwrap()
     }
 
     /// A pod of the anchor, made, that plays a script.
@@ -61,10 +66,14 @@ impl Setup {
     }
 }
 
-/// The anchor of workflow `key` of a server.
+/// The anchor of workflow `key` of a server, under the first epoch.
 pub(crate) fn anchor_object(key: &str, server: &str) -> ConfigMap {
-    let identity =
-        Identity { server: ServerId::new(server), workflow: WorkflowId::new(key), epoch: Epoch(1), step: None };
+    anchor_of(key, server, Epoch(1))
+}
+
+/// The anchor of a run of workflow `key` of a server.
+pub(crate) fn anchor_of(key: &str, server: &str, epoch: Epoch) -> ConfigMap {
+    let identity = Identity { server: ServerId::new(server), workflow: WorkflowId::new(key), epoch, step: None };
     let metadata = ObjectMeta { annotations: Some(identity.annotations()), ..labelled(key, &format!("anchor-{key}")) };
     ConfigMap { metadata, ..ConfigMap::default() }
 }
@@ -85,7 +94,9 @@ fn key(anchor: &Anchor) -> &str {
 
 fn owned(anchor: &Anchor, name: &str) -> ObjectMeta {
     let owner: OwnerReference = anchor::owner(&anchor.object).unwrap();
-    ObjectMeta { owner_references: Some(vec![owner]), ..labelled(key(anchor), name) }
+    // The epoch is stamped on everything.
+    let annotations = anchor.object.metadata.annotations.clone();
+    ObjectMeta { annotations, owner_references: Some(vec![owner]), ..labelled(key(anchor), name) }
 }
 
 /// A pod with one container.
