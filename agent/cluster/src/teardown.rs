@@ -9,8 +9,9 @@ use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::api::{ListParams, PropagationPolicy};
+use piculet_core::id::Epoch;
 use piculet_core::retry::{Backoff, Growth};
-use piculet_pods::label;
+use piculet_pods::label::{self, Identity};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
@@ -96,12 +97,13 @@ impl Cluster {
     /// whatever still has the workflow's label. Nothing is touched that another anchor owns. An error stops nothing.
     /// A further call finds what is left, and is a few reads if nothing is.
     ///
-    /// `workflow` is the value of the label [`label::WORKFLOW`]. Without an `anchor` (its creation had no answer)
-    /// whatever has the label counts as the workflow's.
-    pub async fn teardown(&self, workflow: &str, anchor: Option<&Anchor>, grace: Duration) -> Teardown {
+    /// `workflow` is the value of the label [`label::WORKFLOW`]. Without an `anchor` (its creation had no answer) an
+    /// object with the label is this run's if it was made under `epoch`: another run of the same workflow has another.
+    pub async fn teardown(&self, workflow: &str, epoch: Epoch, anchor: Option<&Anchor>, grace: Duration) -> Teardown {
         let sweep = Sweep {
             cluster: self,
             selector: label::workflow_selector(workflow),
+            epoch,
             anchor,
             grace,
             started: Instant::now(),
@@ -122,6 +124,7 @@ impl Cluster {
 struct Sweep<'a> {
     cluster: &'a Cluster,
     selector: String,
+    epoch: Epoch,
     anchor: Option<&'a Anchor>,
     grace: Duration,
     started: Instant,
@@ -227,9 +230,12 @@ impl Sweep<'_> {
         }
     }
 
-    /// Whether an object with the workflow's label is this run's: a later one of the same workflow has another anchor.
+    /// Whether an object with the workflow's label is this run's: another one of the same workflow has another anchor,
+    /// and another epoch.
     fn is_ours(&self, kind: Kind, object: &ObjectMeta) -> bool {
-        let Some(anchor) = self.anchor else { return true };
+        let Some(anchor) = self.anchor else {
+            return Identity::of(object).is_some_and(|identity| identity.epoch == self.epoch);
+        };
         let owners = object.owner_references.as_deref().unwrap_or_default();
         if kind == Kind::ConfigMap && owners.is_empty() {
             return object.uid.as_deref() == Some(anchor.uid.as_str());
