@@ -53,6 +53,9 @@ pub enum PodNews {
     Absent {
         /// What was last seen of it. Its container may have ended in it.
         last: Arc<Pod>,
+        /// The watch showed how it went, and `last` is how it stood then. Otherwise a list did not show it, and what
+        /// became of it since `last` is not known.
+        witnessed: bool,
     },
 }
 
@@ -186,7 +189,7 @@ impl PodNews {
     /// The pod, as last seen.
     pub fn pod(&self) -> &Arc<Pod> {
         match self {
-            Self::Present(pod) | Self::Absent { last: pod } => pod,
+            Self::Present(pod) | Self::Absent { last: pod, .. } => pod,
         }
     }
 

@@ -89,7 +89,7 @@ impl Table {
     /// The watch no longer shows a pod; this was the last it showed.
     pub(super) fn deleted(&mut self, pod: Pod) -> Woken {
         match uid(&pod) {
-            Some(uid) => self.absent(&uid, Arc::new(pod)),
+            Some(uid) => self.absent(&uid, Arc::new(pod), true),
             None => Woken::new(),
         }
     }
@@ -110,7 +110,7 @@ impl Table {
             .collect();
         let mut woken = Woken::new();
         for (uid, last) in missing {
-            woken.extend(self.absent(&uid, last));
+            woken.extend(self.absent(&uid, last, false));
         }
         woken
     }
@@ -125,13 +125,13 @@ impl Table {
         self.pods.len()
     }
 
-    fn absent(&mut self, uid: &Uid, last: Arc<Pod>) -> Woken {
+    fn absent(&mut self, uid: &Uid, last: Arc<Pod>, witnessed: bool) -> Woken {
         self.pods.remove(uid);
         if self.deleted.len() == REMEMBERED {
             self.deleted.pop_front();
         }
         self.deleted.push_back(uid.clone());
-        self.tell(uid, &PodNews::Absent { last })
+        self.tell(uid, &PodNews::Absent { last, witnessed })
     }
 
     fn tell(&mut self, uid: &Uid, news: &PodNews) -> Woken {

@@ -31,13 +31,13 @@ async fn exit_code(news: &mut Subscription, name: &str) -> Option<i32> {
     }
 }
 
-/// Hears until a pod is absent, and gives what was last seen of it.
-async fn absent(news: &mut Subscription, name: &str) -> Pod {
+/// Hears until a pod is absent, and gives what was last seen of it, and whether the watch showed how it went.
+async fn absent(news: &mut Subscription, name: &str) -> (Pod, bool) {
     loop {
-        if let PodNews::Absent { last } = soon(news.next()).await
+        if let PodNews::Absent { last, witnessed } = soon(news.next()).await
             && last.metadata.name.as_deref() == Some(name)
         {
-            return (*last).clone();
+            return ((*last).clone(), witnessed);
         }
     }
 }
@@ -127,7 +127,8 @@ async fn a_version_that_is_too_old_costs_a_list_and_nothing_else() {
     sleep(Duration::from_secs(10)).await;
     setup.fake.expire_history();
 
-    absent(&mut news, "goes").await;
+    let (_, witnessed) = absent(&mut news, "goes").await;
+    assert!(!witnessed, "a list missed it");
     assert_eq!(setup.fake.counters().requests(Verb::List, "pods"), 2);
     assert_eq!(exit_code(&mut news, "ends").await, Some(4));
 }
@@ -146,7 +147,8 @@ async fn a_pod_that_comes_and_goes_unseen_is_missed() {
     pods(&setup).delete("wp-1", &DeleteParams::default().grace_period(0)).await.unwrap();
     setup.fake.expire_history();
 
-    let last = absent(&mut news, "wp-1").await;
+    let (last, witnessed) = absent(&mut news, "wp-1").await;
+    assert!(!witnessed, "a list missed it");
     assert_eq!(last.metadata.uid, Some(made.uid.clone()));
     let presence = setup.cluster.confirm_absent("wp-1", &made.pod_uid()).await.unwrap();
     assert_eq!(presence, Presence::Gone);
@@ -163,7 +165,8 @@ async fn how_a_container_ended_outlives_its_pod() {
     sleep(Duration::from_secs(10)).await;
 
     // A slow subscriber hears of the end only: what it didn't hear of is in there.
-    let last = absent(&mut news, "wp-1").await;
+    let (last, witnessed) = absent(&mut news, "wp-1").await;
+    assert!(witnessed);
     let Seen::Ended(ended) = piculet_pods::observe(&last, STEP).seen else { panic!("{last:?}") };
     assert_eq!(ended.outcome, Outcome::Exited { code: 7 });
 }

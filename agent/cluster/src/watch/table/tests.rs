@@ -26,11 +26,16 @@ fn label(workflow: &str) -> Interest {
     Interest::Label { key: KEY, value: workflow.to_owned() }
 }
 
-/// Everything that a subscriber has to hear: `+name/uid@version` and `-name/uid@version`.
+/// Everything that a subscriber has to hear: `+name/uid@version`, and for what is absent `-name/uid@version` if the watch
+/// showed how it went, `?name/uid@version` if a list missed it.
 fn news(table: &mut Table, subscriber: u64) -> Vec<String> {
     std::iter::from_fn(|| table.take(subscriber))
         .map(|news| {
-            let sign = if matches!(news, PodNews::Present(_)) { '+' } else { '-' };
+            let sign = match news {
+                PodNews::Present(_) => '+',
+                PodNews::Absent { witnessed: true, .. } => '-',
+                PodNews::Absent { witnessed: false, .. } => '?',
+            };
             let version = news.pod().metadata.resource_version.as_deref().unwrap_or_default();
             format!("{sign}{}/{}@{version}", news.name(), news.uid())
         })
@@ -98,7 +103,7 @@ fn a_list_tells_what_changed_and_what_is_absent() {
     table.applied(pod("b", "u2", 5, "1"));
     table.applied(pod("d", "u4", 6, "1"));
     assert_eq!(table.list_ends(), [subscriber]);
-    assert_eq!(news(&mut table, subscriber), ["+b/u2@5", "+d/u4@6", "-c/u3@1"]);
+    assert_eq!(news(&mut table, subscriber), ["+b/u2@5", "+d/u4@6", "?c/u3@1"]);
     assert_eq!(table.len(), 3);
 }
 
@@ -114,7 +119,7 @@ fn a_list_that_broke_is_not_taken_for_a_complete_one() {
     table.list_begins();
     table.applied(pod("b", "u2", 1, "1"));
     table.list_ends();
-    assert_eq!(news(&mut table, subscriber), ["-a/u1@1"]);
+    assert_eq!(news(&mut table, subscriber), ["?a/u1@1"]);
 }
 
 #[test]
@@ -125,7 +130,7 @@ fn a_created_pod_is_missed_by_the_next_list() {
     assert_eq!(news(&mut table, subscriber), ["+a/u1@1"]);
     table.list_begins();
     table.list_ends();
-    assert_eq!(news(&mut table, subscriber), ["-a/u1@1"]);
+    assert_eq!(news(&mut table, subscriber), ["?a/u1@1"]);
 }
 
 #[test]
