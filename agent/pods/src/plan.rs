@@ -22,6 +22,9 @@ use crate::settings::Settings;
 use crate::step::{Build, StepObjects};
 use crate::{label, limits};
 
+/// A node's name is a DNS subdomain.
+const LONGEST_NODE_NAME: usize = 253;
+
 /// Who makes the objects, and for whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Context {
@@ -33,7 +36,8 @@ pub struct Context {
     pub epoch: Epoch,
     /// The agent's host name, which steps see as `CI_MACHINE`.
     pub machine: String,
-    /// The agent's platform, which steps see as `CI_SYSTEM_PLATFORM`: `linux/amd64`.
+    /// The agent's platform, which steps see as `CI_SYSTEM_PLATFORM`: `linux/amd64`. Steps run on nodes of its
+    /// architecture, unless the workflow, the operator or the step wants another.
     pub platform: String,
     /// The version of piculet.
     pub version: String,
@@ -91,7 +95,7 @@ pub fn plan(workload: &Workload, settings: &Settings, context: &Context) -> Resu
         step_started: Timestamp::MAX,
         machine: context.machine.clone(),
         platform: context.platform.clone(),
-        node: None,
+        node: Some("n".repeat(LONGEST_NODE_NAME)),
     };
     let (mut problems, mut notes, mut has_workspace) = (Vec::new(), BTreeMap::new(), false);
     for (index, _) in workload.indexed() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Affinity, PodAffinityTerm, Toleration};
+use k8s_openapi::api::core::v1::{Affinity, NodeSelectorRequirement, NodeSelectorTerm, PodAffinityTerm, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::label;
@@ -12,11 +12,15 @@ use crate::step::Draft;
 /// The workflow's own placement label, in the server's words: `linux/arm64`.
 const PLATFORM: &str = "platform";
 
-/// The platform that the workflow asks for, if it does, then the operator's wishes, then the step's.
+/// The platform that the workflow asks for, or else the agent's architecture; then the operator's wishes, then the
+/// step's.
+///
+/// The agent's operating system is nothing that a node must have: an agent may run outside of the cluster.
 pub(super) fn node_selector(draft: &Draft<'_>) -> BTreeMap<String, String> {
     let mut selector = BTreeMap::new();
-    let platform = draft.build.workload.labels.get(PLATFORM).and_then(|platform| platform.split_once('/'));
-    if let Some((os, arch)) = platform {
+    let asked = draft.build.workload.labels.get(PLATFORM).and_then(|platform| platform.split_once('/'));
+    let own = draft.build.context.platform.split_once('/').map(|(_, arch)| ("", arch));
+    if let Some((os, arch)) = asked.or(own) {
         // `linux/arm/v7`: nodes are labelled without the variant.
         let arch = arch.split_once('/').map_or(arch, |(arch, _)| arch);
         for (key, value) in [("kubernetes.io/os", os), ("kubernetes.io/arch", arch)] {
@@ -42,15 +46,45 @@ pub(super) fn affinity(draft: &Draft<'_>) -> Option<Affinity> {
     if draft.settings.access_mode != AccessMode::Rwo || !draft.mounts_workspace() {
         return affinity;
     }
+    let affinity = affinity.unwrap_or_default();
+    Some(match &draft.build.start.node {
+        // The scheduler takes no notice of pods that are over, so a step after others can't be drawn to them.
+        Some(node) => on_node(affinity, node),
+        None => beside_each_other(affinity, &draft.build.workflow.key),
+    })
+}
+
+/// Nowhere but on this node.
+fn on_node(mut affinity: Affinity, node: &str) -> Affinity {
+    // By its name: its label `kubernetes.io/hostname` may be another.
+    let its_name = NodeSelectorRequirement {
+        key: "metadata.name".to_owned(),
+        operator: "In".to_owned(),
+        values: Some(vec![node.to_owned()]),
+    };
+    let nodes = affinity.node_affinity.get_or_insert_default();
+    let terms =
+        &mut nodes.required_during_scheduling_ignored_during_execution.get_or_insert_default().node_selector_terms;
+    if terms.is_empty() {
+        terms.push(NodeSelectorTerm::default());
+    }
+    // One of the terms is enough, so each has to say it.
+    for term in terms {
+        term.match_fields.get_or_insert_default().push(its_name.clone());
+    }
+    affinity
+}
+
+/// On the node of the workflow's other pods, as long as they run.
+fn beside_each_other(mut affinity: Affinity, workflow: &str) -> Affinity {
     // A pod that matches its own term may go anywhere as long as no other matches: the first one chooses.
-    let selector = BTreeMap::from([(label::WORKFLOW.to_owned(), draft.build.workflow.key.clone())]);
+    let selector = BTreeMap::from([(label::WORKFLOW.to_owned(), workflow.to_owned())]);
     let term = PodAffinityTerm {
         label_selector: Some(LabelSelector { match_labels: Some(selector), match_expressions: None }),
         topology_key: "kubernetes.io/hostname".to_owned(),
         ..PodAffinityTerm::default()
     };
-    let mut affinity = affinity.unwrap_or_default();
     let pods = affinity.pod_affinity.get_or_insert_default();
     pods.required_during_scheduling_ignored_during_execution.get_or_insert_default().push(term);
-    Some(affinity)
+    affinity
 }

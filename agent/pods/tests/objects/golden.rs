@@ -297,7 +297,7 @@ fn a_refused_option_is_said_in_the_steps_log() {
     let plan = plan(&workload, &Settings::default(), &context()).expect("it can be planned");
     assert_eq!(plan.notes[&StepIndex(0)], objects.notes);
     let pod = objects.pod.spec.expect("a spec");
-    assert_eq!((pod.node_selector, pod.service_account_name), (None, None));
+    assert_eq!((pod.node_selector.expect("a default").get("disk"), pod.service_account_name), (None, None));
     assert_eq!(pod.automount_service_account_token, Some(false));
 }
 

@@ -3,4 +3,5 @@
 mod fits;
 mod golden;
 mod legal;
+mod placement;
 mod world;
