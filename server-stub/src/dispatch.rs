@@ -5,6 +5,7 @@
 //! wake. Nothing here reads a clock, a socket or randomness.
 
 mod agents;
+mod memory;
 mod placing;
 mod post;
 mod reports;
@@ -43,7 +44,9 @@ pub struct Policy {
 pub struct Limits {
     /// Memory for the log of one step, in bytes. What comes after is counted and not kept.
     pub log_bytes: u64,
-    /// Memory for all logs, in bytes. When there is more, the workflows that ended first are forgotten.
+    /// Memory for all logs, in bytes. When it is full, the workflows that ended first are forgotten; when that isn't
+    /// enough, what comes after is counted and not kept. A line counts when it is whole: of each step that runs, up to
+    /// 1 MiB comes on top.
     pub all_log_bytes: u64,
     /// Workflows that are over; the oldest are forgotten first.
     pub finished_workflows: usize,
@@ -91,6 +94,8 @@ pub struct Dispatcher {
     order: Vec<WorkflowId>,
     /// Workflows that are over, the oldest first.
     over: VecDeque<WorkflowId>,
+    /// What the logs of all workflows cost in memory, in bytes.
+    log_memory: u64,
     submitted: u64,
     sessions_opened: u64,
     agents_seen: u64,
@@ -108,6 +113,7 @@ impl Dispatcher {
             queue: VecDeque::new(),
             order: Vec::new(),
             over: VecDeque::new(),
+            log_memory: 0,
             submitted: 0,
             sessions_opened: 0,
             agents_seen: 0,

@@ -67,8 +67,18 @@ impl Ledger {
         }
     }
 
-    /// Takes a report.
-    pub fn apply(&mut self, epoch: Epoch, sequence: Sequence, report: ReceivedBody) -> Receipt {
+    /// What the next report will cost in memory at most, in bytes; one with another number costs nothing.
+    pub fn cost(&self, sequence: Sequence, report: &ReceivedBody) -> u64 {
+        match report {
+            ReceivedBody::Chunk { step, chunk } if sequence == self.stored.next() && self.finished.is_none() => {
+                self.index.get(step).map_or(0, |&at| self.steps[at].log.cost(chunk))
+            }
+            _ => 0,
+        }
+    }
+
+    /// Takes a report. Log lines that cost more than `room` bytes of memory are counted and not kept.
+    pub fn apply(&mut self, epoch: Epoch, sequence: Sequence, report: ReceivedBody, room: u64) -> Receipt {
         if epoch != self.epoch {
             return Receipt::Stale { current: self.epoch };
         }
@@ -87,7 +97,7 @@ impl Ledger {
             ReceivedBody::Accepted | ReceivedBody::Refused { .. } => {}
             ReceivedBody::Step(update) => self.step_changed(update),
             ReceivedBody::Chunk { step, chunk } => match self.index.get(&step) {
-                Some(&at) => self.steps[at].log.append(chunk),
+                Some(&at) => self.steps[at].log.append(chunk, room),
                 None => tracing::warn!(%step, "dropped log lines of a step that the workflow doesn't have"),
             },
             ReceivedBody::Finished(report) => self.finish(report),

@@ -19,19 +19,29 @@ pub(super) async fn let_in(State(server): State<Server>, request: Request, next:
     }
 }
 
-/// A call has to have the token. Where none is set, it has to come to a loopback name: a web page that somebody looks
-/// at on this machine could otherwise reach the server under a name of its own (DNS rebinding).
+/// A call has to have the token. Where none is set, web pages that somebody looks at on this machine have to be kept
+/// out. One could reach the server under a name of its own (DNS rebinding): a call has to come to a loopback name. And
+/// it could send what browsers send without asking (a form, say): a call may not come from a page of elsewhere.
 fn check(wanted: Option<&Secret>, headers: &HeaderMap) -> Result<(), ApiError> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    match wanted {
-        Some(wanted) => Ok(token::check(text(header::AUTHORIZATION), wanted)?),
-        None if text(header::HOST).is_none_or(is_loopback) => Ok(()),
-        None => Err(ApiError::new(
-            StatusCode::FORBIDDEN,
-            "host-refused",
-            "without an API token this server answers only calls to 127.0.0.1, [::1] and localhost",
-        )),
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    if let Some(wanted) = wanted {
+        return Ok(token::check(text(header::AUTHORIZATION), wanted)?);
     }
+    if !text(header::HOST).is_none_or(is_loopback) {
+        let message = "without an API token this server answers only calls to 127.0.0.1, [::1] and localhost";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "host-refused", message));
+    }
+    let site = header::HeaderName::from_static("sec-fetch-site");
+    if !text(header::ORIGIN).is_none_or(is_loopback_origin) || text(site) == Some("cross-site") {
+        let message = "without an API token this server answers no web page of elsewhere";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "origin-refused", message));
+    }
+    Ok(())
+}
+
+/// An origin is a scheme, a host and perhaps a port; or `null`, where a browser keeps it to itself.
+fn is_loopback_origin(origin: &str) -> bool {
+    origin.split_once("://").is_some_and(|(_, host)| is_loopback(host))
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -45,7 +55,7 @@ fn is_loopback(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_loopback;
+    use super::{is_loopback, is_loopback_origin};
 
     #[test]
     fn hosts_as_a_table() {
@@ -64,6 +74,23 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(is_loopback(host), expected, "{host:?}");
+        }
+    }
+
+    #[test]
+    fn origins_as_a_table() {
+        for (origin, expected) in [
+            ("http://127.0.0.1:9080", true),
+            ("https://localhost", true),
+            ("http://[::1]:3000", true),
+            ("https://evil.example", false),
+            ("http://127.0.0.1.evil.example", false),
+            ("http://127.0.0.1@evil.example", false),
+            ("null", false),
+            ("127.0.0.1", false),
+            ("", false),
+        ] {
+            assert_eq!(is_loopback_origin(origin), expected, "{origin:?}");
         }
     }
 }

@@ -134,20 +134,22 @@ pub(super) async fn of_step(
         return Ok(stream_of(server.follow(&workflow, Some(&step), part.from, waits)?));
     }
     let count = part.count.unwrap_or(PAGE_LINES).min(MAX_PAGE_LINES);
-    let page = server.look(|dispatcher| {
+    // Everybody waits while this looks: it takes references to the lines, and no copies.
+    let (name, page, is_over, complaint) = server.look(|dispatcher| {
         let workflow = find(dispatcher, &workflow)?;
         let record = workflow.ledger.step(&step);
         let record = record.ok_or_else(|| LookupError::NoStep { workflow: workflow.name.clone(), step })?;
-        let page = record.log.page(part.from, count);
         let is_over = workflow.end.is_some();
-        Ok::<_, LookupError>(LogPageView {
-            is_last: page.is_last || (is_over && page.lines.len() < count),
-            lines: page.lines.iter().map(|line| LineView::new(&record.name, line)).collect(),
-            next: page.next,
-            complaint: record.log.complaint(is_over),
-        })
+        let page = record.log.page(part.from, count);
+        Ok::<_, LookupError>((record.name.clone(), page, is_over, record.log.complaint(is_over)))
     })?;
-    Ok(Json(page).into_response())
+    let view = LogPageView {
+        is_last: page.is_last || (is_over && page.lines.len() < count),
+        lines: page.lines.iter().map(|line| LineView::new(&name, line)).collect(),
+        next: page.next,
+        complaint,
+    };
+    Ok(Json(view).into_response())
 }
 
 fn stream_of(follow: Follow) -> Response {

@@ -78,14 +78,17 @@ impl Dispatcher {
         now: Now,
     ) -> Result<Effect, Status> {
         let Received { key: run, sequence, body } = received;
-        let Some(workflow) = self.workflows.get_mut(&run.workflow) else { return Ok(Effect::Unknown) };
+        let Some(workflow) = self.workflows.get(&run.workflow) else { return Ok(Effect::Unknown) };
         if !workflow.is_driven_by(instance, run.epoch) {
             let current = workflow.assignment.epoch();
             tracing::debug!(workflow = %run.workflow, epoch = run.epoch.0, current = current.0, "dropped an old report");
             return Ok(Effect::Report(Receipt::Stale { current }));
         }
         let consequence = Consequence::of(&body);
-        let receipt = workflow.ledger.apply(run.epoch, sequence, body);
+        let receipt = self.record(&run, sequence, body);
+        let (Some(receipt), Some(workflow)) = (receipt, self.workflows.get(&run.workflow)) else {
+            return Ok(Effect::Unknown);
+        };
         let stored = workflow.ledger.stored();
         match receipt {
             Receipt::Stored => {

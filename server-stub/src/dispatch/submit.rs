@@ -1,6 +1,6 @@
 //! Workflows come in, are stopped on request, and end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use piculet_core::id::{InstanceId, RunKey, WorkflowId};
@@ -188,21 +188,6 @@ impl Dispatcher {
         workflow.end = Some(end);
         self.over.push_back(id.clone());
         self.touched.workflows.insert(id.clone());
-        self.forget_the_oldest();
-    }
-
-    /// Forgets what ended first, where there is too much; but not what others wait for: they have to know how it ended.
-    fn forget_the_oldest(&mut self) {
-        let mut memory: u64 = self.workflows.values().map(|workflow| workflow.ledger.memory()).sum();
-        let limits = self.policy.limits;
-        while self.over.len() > limits.finished_workflows || memory > limits.all_log_bytes {
-            let waiting = self.queue.iter().filter_map(|id| self.pending(id));
-            let awaited: BTreeSet<_> = waiting.flat_map(|workflow| &workflow.condition.after).collect();
-            let Some(at) = self.over.iter().position(|id| !awaited.contains(id)) else { return };
-            let Some(oldest) = self.over.remove(at) else { return };
-            memory -= self.workflows.remove(&oldest).map_or(0, |workflow| workflow.ledger.memory());
-            self.order.retain(|id| *id != oldest);
-            self.touched.workflows.insert(oldest);
-        }
+        self.forget_the_oldest(0);
     }
 }

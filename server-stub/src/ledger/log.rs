@@ -29,7 +29,9 @@ pub struct StepLog {
     stored_bytes: u64,
     /// The most memory that the lines may cost, in bytes.
     limit: u64,
-    /// Lines that came when the log was full.
+    /// Why no more lines are kept, once one was not: what is kept has no hole.
+    full: Option<Full>,
+    /// Lines that came since.
     unstored_lines: u64,
     /// One more than the highest number that came.
     next: u64,
@@ -37,6 +39,15 @@ pub struct StepLog {
     holes: Vec<Range<u64>>,
     part: Option<Part>,
     end: Option<LogTotal>,
+}
+
+/// What there was no more room in.
+#[derive(Debug, Clone, Copy)]
+enum Full {
+    /// In this log.
+    Log,
+    /// In the memory for all logs.
+    Server,
 }
 
 /// The beginning of a line of which the rest has not come yet.
@@ -53,6 +64,7 @@ impl StepLog {
             lines: BTreeMap::new(),
             stored_bytes: 0,
             limit,
+            full: None,
             unstored_lines: 0,
             next: 0,
             holes: Vec::new(),
@@ -61,27 +73,29 @@ impl StepLog {
         }
     }
 
-    /// Takes a chunk. Lines that are there already stay as they are.
-    pub(super) fn append(&mut self, chunk: Chunk) {
+    /// Takes a chunk. Lines that are there already stay as they are; those that cost more than `room` bytes of memory
+    /// together are counted and not kept.
+    pub(super) fn append(&mut self, chunk: Chunk, mut room: u64) {
+        let room = &mut room;
         let mut number = chunk.first_line;
         for piece in chunk.lines {
             if self.part.as_ref().is_some_and(|part| part.number != number) {
                 // The rest of that line was lost. What came of it is better than nothing.
-                self.complete_part();
+                self.complete_part(room);
             }
-            number = self.add(number, piece);
+            number = self.add(number, piece, room);
         }
         if let Some(total) = chunk.end {
-            self.complete_part();
+            self.complete_part(room);
             self.end = Some(total);
         }
     }
 
     /// Adds a piece to the line with this number; returns the number of the next piece's line.
-    fn add(&mut self, number: u64, piece: Piece) -> u64 {
+    fn add(&mut self, number: u64, piece: Piece, room: &mut u64) -> u64 {
         let part = match self.part.take() {
             None if !piece.continues => {
-                self.store(number, piece.time, piece.bytes);
+                self.store(number, piece.time, piece.bytes, room);
                 return number.saturating_add(1);
             }
             None => Part { number, time: piece.time, bytes: BytesMut::from(&*piece.bytes) },
@@ -95,13 +109,13 @@ impl StepLog {
         if piece.continues {
             return number;
         }
-        self.complete_part();
+        self.complete_part(room);
         number.saturating_add(1)
     }
 
-    fn complete_part(&mut self) {
+    fn complete_part(&mut self, room: &mut u64) {
         if let Some(Part { number, time, bytes }) = self.part.take() {
-            self.store(number, time, bytes.freeze());
+            self.store(number, time, bytes.freeze(), room);
         }
     }
 
@@ -110,16 +124,22 @@ impl StepLog {
         self.part = None;
     }
 
-    fn store(&mut self, number: u64, time: Timestamp, bytes: Bytes) {
+    fn store(&mut self, number: u64, time: Timestamp, bytes: Bytes, room: &mut u64) {
         if !self.take_number(number) {
             return;
         }
-        let length = bytes.len() as u64;
-        if self.unstored_lines > 0 || self.memory() + length + LINE_OVERHEAD as u64 > self.limit {
+        let cost = line_cost(&bytes);
+        if self.memory() + cost > self.limit {
+            self.full.get_or_insert(Full::Log);
+        } else if cost > *room {
+            self.full.get_or_insert(Full::Server);
+        }
+        if self.full.is_some() {
             self.unstored_lines += 1;
             return;
         }
-        self.stored_bytes += length;
+        *room -= cost;
+        self.stored_bytes += bytes.len() as u64;
         self.lines.insert(number, (time, bytes));
     }
 
@@ -159,6 +179,16 @@ impl StepLog {
         self.stored_bytes + self.line_count() * LINE_OVERHEAD as u64
     }
 
+    /// What the lines of a chunk will cost in memory at most, in bytes. A line counts when it is whole.
+    pub(super) fn cost(&self, chunk: &Chunk) -> u64 {
+        if self.full.is_some() {
+            return 0;
+        }
+        let part = self.part.as_ref().map_or(0, |part| line_cost(&part.bytes));
+        let cost = part + chunk.lines.iter().map(|piece| line_cost(&piece.bytes)).sum::<u64>();
+        cost.min(self.limit.saturating_sub(self.memory()))
+    }
+
     /// How many lines never came, as far as that is known.
     pub fn missing_lines(&self) -> u64 {
         let holes: u64 = self.holes.iter().map(|hole| hole.end - hole.start).sum();
@@ -177,11 +207,12 @@ impl StepLog {
         if missing > 0 {
             return Some(format!("{missing} lines of this log never came from the agent."));
         }
-        if self.unstored_lines > 0 {
-            return Some(format!(
-                "{} more lines came and were not kept: the server has room for {} bytes of a step's log.",
-                self.unstored_lines, self.limit
-            ));
+        if let Some(full) = self.full {
+            let room = match full {
+                Full::Log => format!("has room for {} bytes of a step's log", self.limit),
+                Full::Server => "had no room left for the logs of all workflows".to_owned(),
+            };
+            return Some(format!("{} more lines came and were not kept: the server {room}.", self.unstored_lines));
         }
         let Some(end) = self.end else {
             return (is_over && self.next > 0).then(|| "The agent never said that this log is complete.".to_owned());
@@ -205,4 +236,8 @@ impl StepLog {
         let is_last = self.end.is_some() && self.lines.range(next..).next().is_none();
         LogPage { lines, next, is_last }
     }
+}
+
+fn line_cost(bytes: &[u8]) -> u64 {
+    (bytes.len() + LINE_OVERHEAD) as u64
 }

@@ -10,6 +10,8 @@ use piculet_link::wire::agent::{ReceivedBody as Report, StepUpdate};
 use piculet_link::wire::state::OutcomeClass;
 
 const EPOCH: Epoch = Epoch(1);
+/// As much as anybody may want.
+const ROOM: u64 = u64::MAX;
 
 fn step(id: &str) -> StepSpec {
     StepSpec { id: id.to_owned(), name: format!("step {id}"), image: "alpine".to_owned(), ..StepSpec::default() }
@@ -60,7 +62,7 @@ fn finished(state: WorkflowState) -> Report {
 fn apply_all(ledger: &mut Ledger, reports: impl IntoIterator<Item = Report>) {
     for report in reports {
         let sequence = ledger.stored().next();
-        assert_eq!(ledger.apply(EPOCH, sequence, report), Receipt::Stored);
+        assert_eq!(ledger.apply(EPOCH, sequence, report, ROOM), Receipt::Stored);
     }
 }
 
@@ -82,25 +84,25 @@ fn each_report_takes_effect_once_and_in_order() {
         (1, 1, Receipt::Known),
         (1, 3, Receipt::Stored),
     ] {
-        let receipt = ledger.apply(Epoch(epoch), Sequence(sequence), Report::Accepted);
+        let receipt = ledger.apply(Epoch(epoch), Sequence(sequence), Report::Accepted, ROOM);
         assert_eq!(receipt, expected, "epoch {epoch}, sequence {sequence}");
     }
     assert_eq!(ledger.stored(), Sequence(3));
     ledger.begin(Epoch(2));
     assert_eq!(ledger.stored(), Sequence(0));
-    assert_eq!(ledger.apply(Epoch(1), Sequence(4), Report::Accepted), Receipt::Stale { current: Epoch(2) });
-    assert_eq!(ledger.apply(Epoch(2), Sequence(1), Report::Accepted), Receipt::Stored);
+    assert_eq!(ledger.apply(Epoch(1), Sequence(4), Report::Accepted, ROOM), Receipt::Stale { current: Epoch(2) });
+    assert_eq!(ledger.apply(Epoch(2), Sequence(1), Report::Accepted, ROOM), Receipt::Stored);
 }
 
 #[test]
 fn a_repeated_chunk_adds_no_line() {
     let mut ledger = ledger();
-    assert_eq!(ledger.apply(EPOCH, Sequence(1), chunk(0, &["one", "two"])), Receipt::Stored);
-    assert_eq!(ledger.apply(EPOCH, Sequence(1), chunk(0, &["one", "two"])), Receipt::Known);
+    assert_eq!(ledger.apply(EPOCH, Sequence(1), chunk(0, &["one", "two"]), ROOM), Receipt::Stored);
+    assert_eq!(ledger.apply(EPOCH, Sequence(1), chunk(0, &["one", "two"]), ROOM), Receipt::Known);
     // An adopter that read the log anew numbers the same.
     ledger.begin(Epoch(2));
-    assert_eq!(ledger.apply(Epoch(2), Sequence(1), chunk(1, &["TWO", "three"])), Receipt::Stored);
-    assert_eq!(ledger.apply(Epoch(2), Sequence(2), end(3, 11)), Receipt::Stored);
+    assert_eq!(ledger.apply(Epoch(2), Sequence(1), chunk(1, &["TWO", "three"]), ROOM), Receipt::Stored);
+    assert_eq!(ledger.apply(Epoch(2), Sequence(2), end(3, 11), ROOM), Receipt::Stored);
     assert_eq!(text(&ledger), [(0, "one".into()), (1, "two".into()), (2, "three".into())]);
     assert_eq!(ledger.steps()[0].log.complaint(true), None);
 }
@@ -120,7 +122,7 @@ fn a_new_epoch_starts_a_broken_line_anew() {
     apply_all(&mut ledger, [chunk(0, &["first", "lo…"])]);
     assert_eq!(ledger.steps()[0].log.whole_lines(), 1, "a part is no whole line");
     ledger.begin(Epoch(2));
-    ledger.apply(Epoch(2), Sequence(1), chunk(1, &["long", "last"]));
+    ledger.apply(Epoch(2), Sequence(1), chunk(1, &["long", "last"]), ROOM);
     assert_eq!(text(&ledger), [(0, "first".into()), (1, "long".into()), (2, "last".into())]);
 }
 
@@ -190,6 +192,33 @@ fn empty_lines_need_room_too() {
     let log = &ledger.steps()[0].log;
     assert!(log.line_count() < 10 && log.memory() <= 1000, "{} lines", log.line_count());
     assert_eq!(log.line_count() + log.unstored_lines(), 50);
+}
+
+#[test]
+fn lines_without_room_in_the_server_are_counted() {
+    let mut ledger = ledger();
+    let report = chunk(0, &["a", "b…"]);
+    assert_eq!(ledger.cost(Sequence(2), &report), 0, "it is not next");
+    assert_eq!(ledger.cost(Sequence(1), &report), 2 * 161);
+    ledger.apply(EPOCH, Sequence(1), report, 161);
+    assert_eq!((ledger.memory(), ledger.cost(Sequence(2), &chunk(1, &["b"]))), (161, 161 + 161));
+    ledger.apply(EPOCH, Sequence(2), chunk(1, &["b", "c"]), 161);
+    let log = &ledger.steps()[0].log;
+    assert_eq!((log.line_count(), log.unstored_lines(), log.whole_lines()), (1, 2, 3), "a line of two bytes is more");
+    let complaint = "2 more lines came and were not kept: the server had no room left for the logs of all workflows.";
+    assert_eq!(log.complaint(false).as_deref(), Some(complaint));
+    let report = chunk(3, &["d"]);
+    assert_eq!(ledger.cost(Sequence(3), &report), 0, "nothing is kept after a hole");
+    ledger.apply(EPOCH, Sequence(3), report, ROOM);
+    assert_eq!(ledger.memory(), 161);
+}
+
+#[test]
+fn a_page_shares_the_memory_of_the_log() {
+    let mut ledger = ledger();
+    apply_all(&mut ledger, [chunk(0, &["one"])]);
+    let line = || ledger.steps()[0].log.page(0, 1).lines.remove(0).bytes;
+    assert_eq!(line().as_ptr(), line().as_ptr());
 }
 
 #[test]

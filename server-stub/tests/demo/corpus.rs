@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -123,12 +124,16 @@ fn every_file_ends_as_was_foreseen() {
     let expectations = expectations();
     let queue = Mutex::new(expectations.iter());
     let table = Mutex::new(BTreeMap::new());
+    let can_run = AtomicBool::new(true);
     std::thread::scope(|scope| {
         for _ in 0..PARALLEL {
             scope.spawn(|| {
                 loop {
                     let Some((file, expected)) = queue.lock().unwrap().next() else { return };
-                    let Some(ran) = run(&corpus.join(file), source.path(), &expected.secrets) else { return };
+                    let Some(ran) = run(&corpus.join(file), source.path(), &expected.secrets) else {
+                        can_run.store(false, Ordering::Relaxed);
+                        return;
+                    };
                     let line = (ran.code, differences(&ran, expected));
                     table.lock().unwrap().insert(file.clone(), line);
                 }
@@ -144,5 +149,11 @@ fn every_file_ends_as_was_foreseen() {
     }
     let different = table.values().filter(|(_, differences)| !differences.is_empty()).count();
     assert_eq!(different, 0, "files that ended otherwise than foreseen; see the table above");
-    assert!(table.is_empty() || table.len() == expectations.len());
+    if can_run.into_inner() {
+        assert!(!expectations.is_empty(), "something is foreseen");
+        assert_eq!(table.len(), expectations.len(), "files that ran");
+    } else {
+        // That was said already. On such a machine a file ends only by being refused.
+        assert!(table.values().all(|(code, _)| *code == 2), "some files ran, and others could not");
+    }
 }

@@ -13,6 +13,8 @@ use tower::ServiceExt;
 
 use crate::agent::{RawAgent, finished, hello, labelled, log, log_bytes, log_end, step, workload};
 
+const SEC_FETCH_SITE: header::HeaderName = header::HeaderName::from_static("sec-fetch-site");
+
 /// Calls the API without a socket.
 async fn call(stub: &Stub, request: Request<Body>) -> Response {
     stub.server().api().oneshot(request).await.expect("the API always answers")
@@ -243,12 +245,33 @@ async fn only_the_invited_may_call() {
         (&open, get("/api/agents"), 200),
         (&open, with(get("/api/agents"), header::HOST, "localhost:9080"), 200),
         (&open, with(get("/api/agents"), header::HOST, "evil.example"), 403),
+        (&open, with(get("/api/agents"), header::ORIGIN, "http://127.0.0.1:3000"), 200),
+        (&open, with(get("/api/agents"), SEC_FETCH_SITE, "none"), 200),
+        (&open, with(get("/api/agents"), SEC_FETCH_SITE, "cross-site"), 403),
         (&closed, get("/api/agents"), 401),
         (&closed, get("/api/nothing"), 401),
         (&closed, with(get("/api/agents"), header::AUTHORIZATION, "Bearer wrong"), 401),
         (&closed, with(get("/api/agents"), header::AUTHORIZATION, "Bearer s3cret"), 200),
+        (&closed, with(with(get("/api/agents"), header::AUTHORIZATION, "Bearer s3cret"), header::ORIGIN, "null"), 200),
     ] {
         let line = format!("{request:?}");
         assert_eq!(call(stub, request).await.status().as_u16(), status, "{line}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_web_page_of_elsewhere_stops_anything() {
+    let stub = Stub::start(Config::default());
+    let _agent = RawAgent::ready(&stub.network(), hello("agent"), 0).await;
+    stub.submit(workload("w"));
+    for path in ["/api/workflows/1/cancel", "/api/agents/agent/drain", "/api/agents/agent/resume"] {
+        for origin in ["https://evil.example", "null"] {
+            let page = Request::post(path).header(header::HOST, "127.0.0.1:9080").header(header::ORIGIN, origin);
+            let (status, error) = json_of(call(&stub, page.body(Body::empty()).unwrap()).await).await;
+            assert_eq!((status.as_u16(), &error["code"]), (403, &json!("origin-refused")), "{path}, {origin}");
+        }
+    }
+    assert_eq!(stub.server().workflows()[0].state.as_str(), "pending");
+    let (_, list) = json_of(call(&stub, get("/api/agents")).await).await;
+    assert_eq!(list["agents"][0]["state"], "connected");
 }

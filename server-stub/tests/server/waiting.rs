@@ -6,7 +6,7 @@ use server_stub::dispatch::{Condition, Limits, State, Submission, Throttle};
 use server_stub::server::Config;
 use server_stub::stub::Stub;
 
-use crate::agent::{RawAgent, finished, hello, log, step, workload};
+use crate::agent::{RawAgent, finished, hello, log, step, until, workload};
 
 fn submission(name: &str, condition: Condition) -> Submission {
     Submission { id: WorkflowId::new(name), spec: workload(name), condition, trace: None }
@@ -118,6 +118,45 @@ async fn full_memory_forgets_what_ended_first() {
     }
     let left: Vec<_> = stub.server().workflows().into_iter().map(|workflow| workflow.id).collect();
     assert_eq!(left, ["b", "c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_runs_shares_the_memory_that_there_is() {
+    let limits = Limits { all_log_bytes: 3000, ..Limits::default() };
+    let stub = Stub::start(Config { limits, ..Config::default() });
+    let mut agent = RawAgent::ready(&stub.network(), pb::Hello { capacity: 5, ..hello("agent") }, 5).await;
+    let line = "x".repeat(1000);
+    let mut assigns = Vec::new();
+    for name in ["empty", "a", "b", "c", "d"] {
+        stub.server().submit(vec![submission(name, Condition::default())]).unwrap();
+        let assign = agent.assign().await;
+        agent.accept(&assign).await;
+        assigns.push(assign);
+    }
+    let [empty, a, b, c, d] = assigns.try_into().expect("five");
+    let left = || stub.server().workflows().into_iter().map(|workflow| workflow.id).collect::<Vec<_>>();
+    let kept = |name: &str| stub.log(&WorkflowId::new(name), "build").len();
+
+    agent.say(finished(&empty, 2, pb::WorkflowState::Failure)).await;
+    agent.say(log(&a, 2, 0, &[&line])).await;
+    agent.say(finished(&a, 3, pb::WorkflowState::Failure)).await;
+    agent.say(log(&b, 2, 0, &[&line])).await;
+    stub.ended(&WorkflowId::new("a")).await;
+    until(|| kept("b") == 1).await;
+    assert_eq!(left(), ["empty", "a", "b", "c", "d"]);
+
+    agent.say(log(&c, 2, 0, &[&line, &line])).await;
+    until(|| kept("c") > 0).await;
+    assert_eq!(left(), ["empty", "b", "c", "d"], "what is over makes room, if it has a log");
+    assert_eq!(kept("c"), 1, "what runs keeps its log, and there is no room for the rest");
+    let view = stub.workflow(&WorkflowId::new("c"));
+    let complaint = "1 more lines came and were not kept: the server had no room left for the logs of all workflows.";
+    assert_eq!(view.steps[0].log_complaint.as_deref(), Some(complaint));
+
+    agent.say(finished(&b, 3, pb::WorkflowState::Failure)).await;
+    agent.say(log(&d, 2, 0, &[&line])).await;
+    until(|| kept("d") == 1).await;
+    assert_eq!(left(), ["empty", "c", "d"], "the memory of what is forgotten is free");
 }
 
 #[tokio::test(start_paused = true)]
