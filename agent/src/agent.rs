@@ -13,6 +13,7 @@ use piculet_link::message::{self, Identity};
 use piculet_link::supervisor::{self, Closed, GivenUp, supervise};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Heartbeat, Readiness};
 use crate::clock::Clock;
@@ -37,12 +38,19 @@ pub struct Agent {
     instance: InstanceId,
     machine: String,
     metrics: Metrics,
+    follows_tokio: bool,
 }
 
 impl Agent {
     /// Puts an agent together. `instance` names this process; `machine` its host.
     pub fn new(config: Config, cluster: Cluster, instance: InstanceId, machine: String) -> Self {
-        Self { config, cluster, instance, machine, metrics: Metrics::default() }
+        Self { config, cluster, instance, machine, metrics: Metrics::default(), follows_tokio: false }
+    }
+
+    /// Lets wall time follow tokio's clock, which tests may pause.
+    #[must_use]
+    pub fn following_tokios_clock(self) -> Self {
+        Self { follows_tokio: true, ..self }
     }
 
     /// Its metrics.
@@ -89,13 +97,17 @@ impl Agent {
             synced.send_modify(|readiness| readiness.synced = true);
         });
 
+        tokio::spawn(publish(handles.usage.clone(), self.metrics.clone()));
+
+        let sweeps = TaskTracker::new();
         let shop = Shop {
             cluster: self.cluster,
             reporter: handles.reporter.clone(),
             pods: Arc::new(self.config.pods),
             limits: self.config.limits,
             metrics: self.metrics,
-            clock: Clock::start(),
+            clock: if self.follows_tokio { Clock::tokio() } else { Clock::Machine },
+            sweeps: sweeps.clone(),
         };
         let site = Arc::new(Site { instance: self.instance, machine: self.machine, platform: own_platform() });
         let mut session = Session::new(shop, site, slots, tell_readiness);
@@ -114,15 +126,28 @@ impl Agent {
         };
         match end {
             Some(SessionEnd::Drained) => {
+                // Nobody reads them any more, and a full queue would keep the supervisor from listening.
+                drop(handles.directives);
                 handles.closer.close(Instant::now() + FLUSH);
+                sweeps.close();
+                let (flushed, swept) = (supervisor, tokio::time::timeout(FLUSH, sweeps.wait()));
                 tokio::select! {
-                    closed = supervisor => ended(closed),
+                    (closed, _) = async { tokio::join!(flushed, swept) } => ended(closed),
                     () = shutdown.abort.cancelled() => Err(Failure::Aborted),
                 }
             }
             Some(SessionEnd::LinkEnded) => ended(supervisor.await),
             Some(SessionEnd::Aborted) => Err(Failure::Aborted),
-            None => Err(Failure::Unfinished(session.running())),
+            None => {
+                let running = session.running();
+                // Whoever still runs says nothing more; what was said before gets to the server.
+                drop((session, handles.directives));
+                handles.closer.close(Instant::now() + FLUSH);
+                tokio::select! {
+                    _ = supervisor => Err(Failure::Unfinished(running)),
+                    () = shutdown.abort.cancelled() => Err(Failure::Aborted),
+                }
+            }
         }
     }
 
@@ -154,6 +179,16 @@ impl Agent {
             spool_bytes: self.config.logs.memory,
             ..outbox::Limits::default()
         }
+    }
+}
+
+/// Shows what waits for the server.
+async fn publish(mut usage: watch::Receiver<outbox::Usage>, metrics: Metrics) {
+    while usage.changed().await.is_ok() {
+        let outbox::Usage { spooled, unacknowledged, lost_lines } = *usage.borrow_and_update();
+        metrics.log_spooled.set(i64::try_from(spooled).unwrap_or(i64::MAX));
+        metrics.log_unacknowledged.set(i64::try_from(unacknowledged).unwrap_or(i64::MAX));
+        metrics.log_lines_lost.inc_by(lost_lines.saturating_sub(metrics.log_lines_lost.get()));
     }
 }
 

@@ -1,25 +1,41 @@
-//! Wall time, read once: from then on it follows tokio's clock, so that tests which pause that one pause this one.
+//! Wall time.
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 /// The program's wall clock. Cheap to copy.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Clock {
-    origin: Instant,
-    wall: Timestamp,
+pub(crate) enum Clock {
+    /// The machine's, which may be set while the program runs.
+    Machine,
+    /// One that follows tokio's clock from now on, so that tests which pause that one pause this one.
+    Tokio {
+        /// Now, by tokio's clock.
+        origin: Instant,
+        /// Now, by the machine's.
+        wall: Timestamp,
+    },
 }
 
 impl Clock {
-    /// Reads the machine's wall clock.
-    #[expect(clippy::disallowed_methods, reason = "the one place of the program that reads the wall clock")]
-    pub(crate) fn start() -> Self {
-        Self { origin: Instant::now(), wall: Timestamp::now() }
+    /// A clock that follows tokio's.
+    pub(crate) fn tokio() -> Self {
+        Self::Tokio { origin: Instant::now(), wall: read() }
     }
 
     /// The wall time now.
     pub(crate) fn now(&self) -> Timestamp {
-        let passed = jiff::SignedDuration::try_from(self.origin.elapsed()).unwrap_or(jiff::SignedDuration::MAX);
-        self.wall.saturating_add(passed).unwrap_or(Timestamp::MAX)
+        match self {
+            Self::Machine => read(),
+            Self::Tokio { origin, wall } => {
+                let passed = jiff::SignedDuration::try_from(origin.elapsed()).unwrap_or(jiff::SignedDuration::MAX);
+                wall.saturating_add(passed).unwrap_or(Timestamp::MAX)
+            }
+        }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place of the program that reads the wall clock")]
+fn read() -> Timestamp {
+    Timestamp::now()
 }

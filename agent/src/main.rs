@@ -43,10 +43,8 @@ fn run(command: Command) -> Result<(), Failure> {
     };
     let mut out = std::io::stdout().lock();
     match command {
-        Command::Agent(settings) => runtime()?.block_on(commands::run(read(&settings)?, host.name.clone())),
-        Command::Check { cluster, settings } => {
-            runtime()?.block_on(commands::check(&read(&settings)?, cluster, &mut out))
-        }
+        Command::Agent(settings) => block_on(commands::run(read(&settings)?, host.name.clone())),
+        Command::Check { cluster, settings } => block_on(commands::check(&read(&settings)?, cluster, &mut out)),
         Command::Plan { file, context, settings } => {
             let variables = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
             let pods = pod_settings(settings.layers(variables)?).map_err(Failure::Config)?;
@@ -55,11 +53,15 @@ fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     // The one crypto provider of the process. It fails only if there is one already.
     let _first = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(|error| Failure::Internal(error.to_string()))
+    let runtime = runtime.map_err(|error| Failure::Internal(error.to_string()))?;
+    let result = runtime.block_on(work);
+    // A name that is being looked up must not keep a process that was told to end at once.
+    runtime.shutdown_background();
+    result
 }
 
 /// The environment, read once. Variables that aren't text can't be settings.

@@ -1,5 +1,6 @@
 //! One workflow: a loop around the pure run machine. Events in, actions out; one runner per workflow.
 
+mod removal;
 mod step_log;
 mod work;
 
@@ -20,10 +21,11 @@ use piculet_pods::{Context, Plan, Settings};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::telemetry::{Metrics, OutcomeLabels, StateLabels};
-pub(crate) use work::teardown;
+pub(crate) use removal::Removal;
 
 use step_log::{Destination, Order, StepLog};
 use work::Answer;
@@ -48,6 +50,8 @@ pub(crate) struct Shop {
     pub(crate) limits: Limits,
     pub(crate) metrics: Metrics,
     pub(crate) clock: Clock,
+    /// What removes the rest of workflows that are over.
+    pub(crate) sweeps: TaskTracker,
 }
 
 /// One workflow's runner.
@@ -208,8 +212,8 @@ impl Runner {
             self.node.clone_from(&observation.node);
         }
         self.on(Event::Observed { step: pod.step, observation }).await;
-        if matches!(news, PodNews::Absent { .. }) {
-            self.confirm_absence(pod, uid);
+        if let PodNews::Absent { witnessed, .. } = news {
+            self.confirm_absence(pod, uid, witnessed);
         }
     }
 
@@ -227,7 +231,8 @@ impl Runner {
             Action::Stop { uid, grace, .. } => self.stop(uid, grace),
             Action::Say { step, text } => self.log(step, Order::Say(text)).await,
             Action::CloseLog { step } => self.close_log(step).await,
-            Action::Report(report) => {
+            Action::Report(mut report) => {
+                report.error = self.masked(&report.error);
                 if report.state.is_final() {
                     let class = report.outcome.as_ref().map_or("", Outcome::class);
                     let labels = OutcomeLabels { state: report.state.as_str(), class };
@@ -236,6 +241,7 @@ impl Runner {
                 self.report(Report::Step(report)).await;
             }
             Action::Finish { state, error } => {
+                let error = self.masked(&error);
                 tracing::info!(workflow = %self.key.workflow, %state, error, "workflow finished");
                 self.shop.metrics.workflows.get_or_create(&StateLabels { state: state.as_str() }).inc();
                 let (started, finished) = (self.started, self.shop.clock.now());
@@ -243,6 +249,11 @@ impl Runner {
             }
             Action::Teardown => self.teardown(),
         }
+    }
+
+    /// The cluster's words may repeat what it was given.
+    fn masked(&self, text: &str) -> String {
+        String::from_utf8_lossy(&self.mask.apply(text.as_bytes())).into_owned()
     }
 
     async fn report(&self, report: Report) {

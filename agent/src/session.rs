@@ -11,9 +11,10 @@ use piculet_core::workload::Workload;
 use piculet_link::supervisor::{Assignment, Directive};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
+use tokio_util::sync::CancellationToken;
 
 use crate::admin::Readiness;
-use crate::runner::{Message, Runner, Shop, teardown};
+use crate::runner::{Message, Removal, Runner, Shop};
 use crate::shutdown::Shutdown;
 use crate::site::Site;
 
@@ -23,13 +24,21 @@ pub(crate) struct Session {
     shop: Shop,
     site: Arc<Site>,
     slots: Slots,
-    runs: BTreeMap<RunKey, mpsc::Sender<Message>>,
+    runs: BTreeMap<RunKey, Running>,
     tasks: JoinSet<()>,
     /// The run that a task drives, and the label of its objects.
     driven: BTreeMap<Id, (RunKey, String)>,
     readiness: watch::Sender<Readiness>,
     /// The agent itself shuts down: nothing that a server says gives out slots again.
     draining: bool,
+}
+
+/// A run in the table.
+#[derive(Debug)]
+struct Running {
+    mailbox: mpsc::Sender<Message>,
+    /// Cancelled when the run is over and its objects are gone.
+    over: CancellationToken,
 }
 
 /// How a session ended.
@@ -107,6 +116,10 @@ impl Session {
             }
             // The supervisor has logged both.
             Directive::Connected { .. } => {
+                // A drain is one of its session: a server that still wants it says so again.
+                if !self.draining {
+                    self.slots.open();
+                }
                 self.shop.metrics.connected.set(1);
                 self.readiness.send_modify(|readiness| readiness.connected = true);
             }
@@ -144,14 +157,23 @@ impl Session {
         let (mailbox, messages) = mpsc::channel(16);
         let runner = Runner::new(self.shop.clone(), key.clone(), workload, context, plan);
         let (label, reporter) = (runner.label().to_owned(), self.shop.reporter.clone());
+        // An earlier run of the same workflow has objects of the same names: it has to make room first.
+        let earlier = self.runs.iter().filter(|(other, _)| other.workflow == key.workflow);
+        let earlier: Vec<_> = earlier.map(|(_, run)| run.over.clone()).collect();
+        let over = CancellationToken::new();
+        let is_over = over.clone().drop_guard();
         // The run is in the table before anything is said about it, so that a cancel can't miss it.
-        self.runs.insert(key.clone(), mailbox);
+        self.runs.insert(key.clone(), Running { mailbox, over });
         self.shop.metrics.running.inc();
         let accepted = key.clone();
         let task = self.tasks.spawn(async move {
             if reporter.report(&accepted, Report::Accepted).await.is_ok() {
+                for run in earlier {
+                    run.cancelled().await;
+                }
                 runner.drive(messages).await;
             }
+            drop(is_over);
             release(slot);
         });
         self.driven.insert(task.id(), (key, label));
@@ -168,9 +190,9 @@ impl Session {
     }
 
     fn tell(&mut self, key: &RunKey, message: Message) {
-        let Some(mailbox) = self.runs.get(key) else { return };
+        let Some(run) = self.runs.get(key) else { return };
         // A runner reads its mailbox in every turn, and few messages are ever sent: a full one means that it is stuck.
-        if let Err(error) = mailbox.try_send(message) {
+        if let Err(error) = run.mailbox.try_send(message) {
             tracing::error!(workflow = %key.workflow, %error, "a runner does not take its messages");
         }
     }
@@ -192,12 +214,13 @@ impl Session {
     /// A fault of ours must not leave the workflow running for ever, neither at the server nor in the cluster.
     fn after_panic(&mut self, key: RunKey, label: String) {
         let (reporter, now) = (self.shop.reporter.clone(), self.shop.clock.now());
-        let (cluster, grace) = (self.shop.cluster.clone(), self.shop.limits.grace);
+        let (cluster, sweeps) = (self.shop.cluster.clone(), self.shop.sweeps.clone());
+        let removal = Removal { workflow: label, epoch: key.epoch, anchor: None, grace: self.shop.limits.grace };
         let error = "A fault of piculet itself ended this workflow; the agent's log has more.".to_owned();
         let report = WorkflowReport { state: WorkflowState::Failure, started: now, finished: now, error };
         self.tasks.spawn(async move {
             let _gone = reporter.report(&key, Report::Finished(report)).await;
-            teardown(&cluster, &label, None, grace).await;
+            removal.run(cluster, &sweeps).await;
         });
     }
 }

@@ -5,6 +5,7 @@
 mod cluster_light;
 mod faults;
 mod flows;
+mod handovers;
 mod logs;
 mod refusals;
 mod world;

@@ -11,7 +11,8 @@ async fn refused(spec: piculet_core::workload::WorkloadSpec) -> String {
     let workflow = world.run(spec).await;
     assert_eq!(workflow.state, State::Failure);
     assert_eq!(world.left(), Vec::<String>::new());
-    assert_eq!(world.cluster.counters().requests(fake_cluster::Verb::Create, "configmaps"), 0);
+    // The one is on trial: whether anything can be created at all.
+    assert_eq!(world.cluster.counters().requests(fake_cluster::Verb::Create, "configmaps"), 1);
     workflow.error
 }
 
@@ -45,6 +46,12 @@ async fn a_variable_that_no_process_can_get() {
     let environment = [("HUGE".to_owned(), "x".repeat(200_000))].into();
     let huge = StepSpec { environment, ..step("huge") };
     insta::assert_snapshot!(refused(workflow(vec![vec![huge]])).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_that_is_no_time() {
+    let spec = workflow(vec![vec![step("a")]]);
+    insta::assert_snapshot!(refused(piculet_core::workload::WorkloadSpec { timeout_seconds: Some(u64::MAX), ..spec }).await);
 }
 
 #[tokio::test(start_paused = true)]

@@ -86,7 +86,7 @@ impl World {
         let cluster = Cluster::new(self.cluster.client(), NAMESPACE, Limits::default());
         let instance = InstanceId::new(format!("instance-{}", self.agents));
         let shutdown = Shutdown::default();
-        let agent = Agent::new(config, cluster, instance, "test-machine".to_owned());
+        let agent = Agent::new(config, cluster, instance, "test-machine".to_owned()).following_tokios_clock();
         let task = tokio::spawn(agent.run(link, shutdown.clone()));
         Running { network, shutdown, task }
     }

@@ -188,6 +188,13 @@ impl Outbox {
         }
     }
 
+    /// Ends every log of a workflow that was not ended, with what was handed in: whoever should have done it is gone.
+    pub fn end_logs(&mut self, key: &RunKey, now: Instant) {
+        if let Some(run) = self.runs.get_mut(key) {
+            run.abandon_logs(now);
+        }
+    }
+
     /// The next envelope to send, if there is one. To be asked until there is none; then again after anything was
     /// handed in, acknowledged or resumed, and at [`Outbox::due`].
     ///

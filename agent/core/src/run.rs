@@ -5,7 +5,7 @@
 //! | state | event | next | actions |
 //! |---|---|---|---|
 //! | Offered | Confirmed | Preparing | Prepare |
-//! | Offered | Cancel | Ending | every step canceled, Finish, Teardown |
+//! | Offered | Cancel | Over | every step canceled, Finish: there is nothing to tear down |
 //! | Preparing | Prepared | Running | Create for each step that waits for nothing |
 //! | Preparing | PrepareFailed | Ending | first steps failed, the others canceled, Finish, Teardown |
 //! | Preparing | Cancel | Preparing | remembered until Prepared |
@@ -21,6 +21,7 @@
 //! | Blocked | stop | Over | Report(canceled) |
 //! | Creating | Created | Waiting | Stop, if it was stopped meanwhile |
 //! | Creating | CreateFailed | Pausing, if that can help; else Over | Report(failure) |
+//! | Creating | stop | Creating | remembered until there is an answer |
 //! | Pausing | Tick | Creating | Create, the next attempt |
 //! | Pausing | stop | Over | Report(killed) if an earlier attempt ran, else Report(canceled) |
 //! | Waiting | Observed(Waiting) | Waiting | Stop, if that is hopeless |
@@ -67,6 +68,8 @@ pub struct Run {
     state: State,
     steps: Vec<StepRun>,
     deadlines: Deadlines,
+    /// When the workflow's time is up; `None` before it is ours.
+    time_limit: Option<Instant>,
     /// Set once the workflow as a whole is being stopped.
     stopped: Option<Stopped>,
     /// What went wrong apart from the steps.
@@ -100,6 +103,7 @@ impl Run {
             state: State::Offered,
             steps,
             deadlines: Deadlines::default(),
+            time_limit: None,
             stopped: None,
             error: String::new(),
         }
@@ -135,11 +139,12 @@ impl Run {
             Event::Prepared => self.prepared(),
             Event::PrepareFailed { reason, message } => self.prepare_failed(reason, &message, &mut out),
             Event::Created { step, attempt, uid } => self.created(step, attempt, uid, now, &mut out),
-            Event::CreateFailed { step, attempt, reason, message } => {
-                self.create_failed(step, attempt, Outcome::NeverStarted { reason, message }, now, &mut out);
+            Event::CreateFailed { step, attempt, reason, message, may_exist } => {
+                let outcome = Outcome::NeverStarted { reason, message };
+                self.create_failed(step, attempt, outcome, may_exist, now, &mut out);
             }
             Event::Observed { step, observation } => self.observed(step, observation, now, &mut out),
-            Event::Gone { step, uid } => self.gone(step, &uid, now, &mut out),
+            Event::Gone { step, uid, witnessed } => self.gone(step, &uid, witnessed, now, &mut out),
             Event::LogEnded { step, uid } => self.log_ended(step, &uid, now, &mut out),
             Event::Cancel { by, grace } => {
                 let stopped = Stopped { outcome: Outcome::Cancelled { by }, grace, state: WorkflowState::Killed };
@@ -161,7 +166,7 @@ impl Run {
             return;
         }
         self.state = State::Preparing;
-        self.deadlines.set(Clock::Workflow, now + self.workload.timeout.unwrap_or(self.limits.workflow));
+        self.time_limit = Some(now + self.workload.timeout.unwrap_or(self.limits.workflow));
         out.push(Action::Prepare);
     }
 
@@ -240,8 +245,8 @@ impl Run {
                     self.stop_all(Stopped { outcome, grace: None, state: WorkflowState::Killed }, now, out);
                 }
                 Clock::Pause(index) => {
-                    if let Phase::Pausing { last } = self.steps[index.0].phase {
-                        self.create(index, last.next(), out);
+                    if let Phase::Pausing { next, .. } = self.steps[index.0].phase {
+                        self.create(index, next, out);
                     }
                 }
                 Clock::Explain(index) => self.explain(index, out),
@@ -257,7 +262,7 @@ impl Run {
                     if let Phase::Draining { pod, ended } = &self.steps[index.0].phase {
                         let (attempt, ended) = (pod.attempt, ended.clone());
                         out.push(Action::Say { step: index, text });
-                        self.ended(index, attempt, ended, now, out);
+                        self.ended(index, attempt, attempt.next(), ended, now, out);
                     }
                 }
             }
@@ -286,6 +291,7 @@ impl Run {
                 self.over(index, StepState::Skipped, None, None, out);
             }
         }
+        self.watch_the_time();
         // A detached step is asked for nothing more than to come up; so a workflow of services alone ends, too.
         let blocking_over = self.each(|step, run| run.is_over() || (step.is_detached() && run.up));
         if blocking_over {
@@ -303,6 +309,7 @@ impl Run {
         step.creations += 1;
         step.waiting = None;
         step.explained.clear();
+        step.started = false;
         step.phase = Phase::Creating { attempt };
         out.push(Action::Create { step: index, attempt, after_failure: step.after_failure });
     }
@@ -317,8 +324,20 @@ impl Run {
         })
     }
 
+    /// The workflow's time runs while there is work: reading the last log and stopping services is ours to do.
+    fn watch_the_time(&mut self) {
+        let is_working = |run: &StepRun| !run.is_over() && !matches!(run.phase, Phase::Draining { .. });
+        let works = self.stopped.is_none() && !self.each(|step, run| step.is_detached() || !is_working(run));
+        match self.time_limit.filter(|_| works) {
+            Some(at) => self.deadlines.set(Clock::Workflow, at),
+            None => self.deadlines.clear(Clock::Workflow),
+        }
+    }
+
     fn finish(&mut self, out: &mut Vec<Action>) {
-        self.state = State::Ending;
+        // Only a run that was confirmed has made anything. What has its names otherwise is another agent's.
+        let is_ours = self.time_limit.is_some();
+        self.state = if is_ours { State::Ending } else { State::Over };
         self.deadlines = Deadlines::default();
         let failed = self.workload.indexed().any(|(index, step)| {
             self.step_state(index) == StepState::Failure && step.spec.failure != FailurePolicy::Ignore
@@ -329,7 +348,9 @@ impl Run {
             None => WorkflowState::Success,
         };
         out.push(Action::Finish { state, error: self.error.clone() });
-        out.push(Action::Teardown);
+        if is_ours {
+            out.push(Action::Teardown);
+        }
     }
 
     fn indices(&self) -> impl Iterator<Item = StepIndex> + use<> {

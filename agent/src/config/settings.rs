@@ -259,6 +259,9 @@ fn read_labels(value: Value) -> Result<BTreeMap<String, String>, String> {
 }
 
 /// `90s`, `1h 30m`, or a number of seconds.
+/// Ten years: what is added to it still is a time.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
 fn read_duration(value: &Value) -> Result<Duration, String> {
     let duration = match value {
         Value::Number(seconds) => seconds.as_u64().map(Duration::from_secs),
@@ -269,6 +272,7 @@ fn read_duration(value: &Value) -> Result<Duration, String> {
         _ => None,
     };
     match duration {
+        Some(duration) if duration > LONGEST => Err(format!("{value} is longer than ten years")),
         Some(duration) if !duration.is_zero() => Ok(duration),
         _ => Err(format!("{value} is no duration; write 90s, 10m or 1h 30m")),
     }

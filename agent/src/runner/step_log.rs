@@ -50,6 +50,9 @@ pub(super) struct StepLog {
     lines: Vec<LogLine>,
 }
 
+/// A log that is read no more, and who waits for its end, if anybody does.
+type Closed = Option<oneshot::Sender<()>>;
+
 impl StepLog {
     pub(super) fn new(
         destination: Destination,
@@ -66,7 +69,15 @@ impl StepLog {
     pub(super) async fn keep(mut self, mut orders: mpsc::Receiver<Order>) {
         while let Some(order) = orders.recv().await {
             let closed = match order {
-                Order::Follow(target) => self.follow(target, &mut orders).await,
+                Order::Follow(target) => {
+                    let mut next = Ok(target);
+                    loop {
+                        match next {
+                            Ok(target) => next = self.follow(target, &mut orders).await,
+                            Err(done) => break done,
+                        }
+                    }
+                }
                 Order::Say(text) => {
                     self.say(&text).await;
                     None
@@ -82,8 +93,9 @@ impl StepLog {
         }
     }
 
-    /// Reads one pod's log. An order to close ends it early, and is given back.
-    async fn follow(&mut self, target: TailTarget, orders: &mut mpsc::Receiver<Order>) -> Option<oneshot::Sender<()>> {
+    /// Reads one pod's log. An order to close ends it early and is given back, and so does one to read the pod of a
+    /// further attempt: the machine has given this one up.
+    async fn follow(&mut self, target: TailTarget, orders: &mut mpsc::Receiver<Order>) -> Result<TailTarget, Closed> {
         let uid = target.uid.clone();
         let mut tail = self.cluster.tail(target, &self.watch);
         let end = loop {
@@ -91,11 +103,12 @@ impl StepLog {
                 biased;
                 order = orders.recv() => match order {
                     Some(Order::Say(text)) => self.say(&text).await,
-                    Some(Order::Close(done)) => return Some(done),
-                    Some(Order::Follow(other)) => {
-                        tracing::error!(pod = other.pod, "a step's next pod runs before its last one's log was read");
+                    Some(Order::Close(done)) => return Err(Some(done)),
+                    Some(Order::Follow(next)) => {
+                        self.reader.flush(&mut self.lines);
+                        return Ok(next);
                     }
-                    None => return None,
+                    None => return Err(None),
                 },
                 tailed = tail.next() => match tailed {
                     Some(Tailed::Pieces(pieces)) => {
@@ -104,7 +117,11 @@ impl StepLog {
                         }
                         self.hand_over().await;
                     }
-                    Some(Tailed::Gap(gap)) => self.say(&gap_text(gap)).await,
+                    Some(Tailed::Gap(gap)) => {
+                        // The line that was begun ends here too.
+                        self.reader.flush(&mut self.lines);
+                        self.say(&gap_text(gap)).await;
+                    }
                     Some(Tailed::End(end)) => break Some(end),
                     None => break None,
                 },
@@ -115,8 +132,21 @@ impl StepLog {
             self.say(&text).await;
         }
         self.hand_over().await;
-        Answer::Happened(Event::LogEnded { step: self.destination.index, uid }).send(&self.destination.answers).await;
-        None
+        let answers = self.destination.answers.clone();
+        let ended = Answer::Happened(Event::LogEnded { step: self.destination.index, uid }).send(&answers);
+        tokio::pin!(ended);
+        // The runner may be waiting for this log to close, and take no answer before it is.
+        loop {
+            tokio::select! {
+                () = &mut ended => return Err(None),
+                order = orders.recv() => match order {
+                    Some(Order::Say(text)) => self.say(&text).await,
+                    Some(Order::Close(done)) => return Err(Some(done)),
+                    Some(Order::Follow(next)) => return Ok(next),
+                    None => return Err(None),
+                },
+            }
+        }
     }
 
     async fn say(&mut self, text: &str) {

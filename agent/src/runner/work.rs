@@ -10,6 +10,7 @@ use piculet_core::outcome::NeverStarted;
 use piculet_core::run::Event;
 use piculet_pods::{Object, PipelineStatus, StepStart, anchor};
 
+use super::removal::Removal;
 use super::step_log::Order;
 use super::{Runner, StepPod};
 
@@ -70,7 +71,7 @@ impl Runner {
             // The plan built every step with larger values than these before the workflow was accepted.
             Err(error) => {
                 let (reason, message) = (NeverStarted::Config, error.to_string());
-                let failed = Event::CreateFailed { step, attempt, reason, message };
+                let failed = Event::CreateFailed { step, attempt, reason, message, may_exist: false };
                 Answer::Happened(failed).spawn(self);
                 return;
             }
@@ -89,7 +90,8 @@ impl Runner {
                 Ok(uid) => Answer::Created { attempt, uid, pod },
                 Err(error) => {
                     let (reason, message) = (error.reason(), error.message());
-                    Answer::Happened(Event::CreateFailed { step, attempt, reason, message })
+                    let may_exist = matches!(error, ApplyError::Unreachable { .. });
+                    Answer::Happened(Event::CreateFailed { step, attempt, reason, message, may_exist })
                 }
             };
             answer.send(&answers).await;
@@ -104,7 +106,8 @@ impl Runner {
             match cluster.stop(&pod.name, &uid, grace).await {
                 Ok(piculet_cluster::Stopped::Asked) => {}
                 Ok(piculet_cluster::Stopped::Gone) => {
-                    Answer::Happened(Event::Gone { step: pod.step, uid }).send(&answers).await;
+                    let gone = Event::Gone { step: pod.step, uid, witnessed: false };
+                    Answer::Happened(gone).send(&answers).await;
                 }
                 // The machine's own clock ends the wait for a pod that nobody could ask.
                 Err(error) => tracing::warn!(pod = pod.name, %error, "a pod could not be stopped"),
@@ -113,17 +116,21 @@ impl Runner {
     }
 
     /// Absence from the watch is a hint: only a read by name says that a pod is gone.
-    pub(super) fn confirm_absence(&mut self, pod: StepPod, uid: PodUid) {
+    /// `witnessed`: the watch showed how it was when it went.
+    pub(super) fn confirm_absence(&mut self, pod: StepPod, uid: PodUid, witnessed: bool) {
         let (cluster, answers) = (self.shop.cluster.clone(), self.answers.clone());
         self.tasks.spawn(async move {
+            let mut witnessed = witnessed;
             loop {
                 match cluster.confirm_absent(&pod.name, &uid).await {
                     Ok(Presence::Gone | Presence::Replaced(_)) => {
-                        Answer::Happened(Event::Gone { step: pod.step, uid }).send(&answers).await;
+                        let gone = Event::Gone { step: pod.step, uid, witnessed };
+                        Answer::Happened(gone).send(&answers).await;
                         return;
                     }
                     // Its label was taken away: from now on only asking shows how it goes on.
                     Ok(Presence::Present(found)) => {
+                        witnessed = false;
                         let ended = ended(&found, &pod.container);
                         Answer::Found(found).send(&answers).await;
                         if ended {
@@ -142,10 +149,15 @@ impl Runner {
 
     /// Removes everything that the workflow made.
     pub(super) fn teardown(&mut self) {
-        let (cluster, anchor, answers) = (self.shop.cluster.clone(), self.anchor.clone(), self.answers.clone());
-        let (workflow, grace) = (self.label.clone(), self.shop.limits.grace);
+        let removal = Removal {
+            workflow: self.label.clone(),
+            epoch: self.key.epoch,
+            anchor: self.anchor.clone(),
+            grace: self.shop.limits.grace,
+        };
+        let (cluster, sweeps, answers) = (self.shop.cluster.clone(), self.shop.sweeps.clone(), self.answers.clone());
         self.tasks.spawn(async move {
-            teardown(&cluster, &workflow, anchor.as_ref(), grace).await;
+            removal.run(cluster, &sweeps).await;
             Answer::Happened(Event::TornDown).send(&answers).await;
         });
     }
@@ -161,17 +173,6 @@ impl Answer {
     fn spawn(self, runner: &mut Runner) {
         let answers = runner.answers.clone();
         runner.tasks.spawn(async move { self.send(&answers).await });
-    }
-}
-
-/// Removes a workflow's objects, and says what is left.
-pub(crate) async fn teardown(cluster: &Cluster, workflow: &str, anchor: Option<&Anchor>, grace: Duration) {
-    let report = cluster.teardown(workflow, anchor, grace).await;
-    for error in &report.errors {
-        tracing::warn!(workflow, %error, code = error.code(), "while a workflow's objects were removed");
-    }
-    for left in &report.left {
-        tracing::warn!(workflow, kind = left.kind, name = left.name, held_by = ?left.finalizers, "an object is left");
     }
 }
 

@@ -44,6 +44,12 @@ pub struct Metrics {
     pub log_lines: Counter,
     /// Bytes of log lines that were read.
     pub log_bytes: Counter<u64, AtomicU64>,
+    /// Log lines that were dropped, because the server took them too slowly.
+    pub log_lines_lost: Counter,
+    /// Memory of log lines that were not sent yet, in bytes.
+    pub log_spooled: Gauge,
+    /// Memory of log chunks that were sent and not acknowledged, in bytes.
+    pub log_unacknowledged: Gauge,
 }
 
 impl Metrics {
@@ -58,6 +64,17 @@ impl Metrics {
         registry.register("server_disconnections", "Sessions that were lost", self.disconnections.clone());
         registry.register("log_lines", "Log lines that were read", self.log_lines.clone());
         registry.register("log_bytes", "Bytes of log lines that were read", self.log_bytes.clone());
+        registry.register(
+            "log_lines_lost",
+            "Log lines that were dropped because the server took them too slowly",
+            self.log_lines_lost.clone(),
+        );
+        registry.register("log_spooled_bytes", "Memory of log lines that were not sent", self.log_spooled.clone());
+        registry.register(
+            "log_unacknowledged_bytes",
+            "Memory of log chunks that were sent and not acknowledged",
+            self.log_unacknowledged.clone(),
+        );
         Arc::new(registry)
     }
 }

@@ -83,6 +83,8 @@ pub struct Spool {
     /// When the log ended and with what, until that was taken too.
     end: Option<(Instant, LogTotal)>,
     ended: bool,
+    /// All that was handed in, lost lines included.
+    total: LogTotal,
 }
 
 #[derive(Debug)]
@@ -113,7 +115,17 @@ impl Spool {
     pub fn new(batch: Batch, memory: usize) -> Self {
         // A chunk without room for anything would never end.
         let batch = Batch { bytes: batch.bytes.max(1), lines: batch.lines.max(1), ..batch };
-        Self { batch, memory, waiting: VecDeque::new(), taken: 0, data: 0, bytes: 0, end: None, ended: false }
+        Self {
+            batch,
+            memory,
+            waiting: VecDeque::new(),
+            taken: 0,
+            data: 0,
+            bytes: 0,
+            end: None,
+            ended: false,
+            total: LogTotal { lines: 0, bytes: 0 },
+        }
     }
 
     /// Adds the next line, if it costs no more than `room`. Else the line is lost, and the log will say so.
@@ -126,6 +138,7 @@ impl Spool {
         if self.ended {
             return false;
         }
+        self.total = LogTotal { lines: line.number + 1, bytes: self.total.bytes + line.bytes.len() as u64 };
         let cost = cost(&line.bytes);
         match self.waiting.back_mut() {
             Some(Waiting { entry: Entry::Lost(lost), .. }) if room < cost.max(self.bytes / 8) => {
@@ -154,6 +167,11 @@ impl Spool {
             self.ended = true;
             self.end = Some((now, total));
         }
+    }
+
+    /// The log is over with what was handed in, because nobody is left who could say so.
+    pub fn abandon(&mut self, now: Instant) {
+        self.end(self.total, now);
     }
 
     /// The memory that is used, in bytes.

@@ -76,6 +76,11 @@ impl Run {
         }
     }
 
+    /// No log gets any more lines.
+    pub(super) fn abandon_logs(&mut self, now: Instant) {
+        self.logs.values_mut().for_each(|spool| spool.abandon(now));
+    }
+
     /// The spool of a step, unless its chunks have to stay for now.
     pub(super) fn ready_spool(&mut self, step: &StepId) -> Option<&mut Spool> {
         if self.paused { None } else { self.logs.get_mut(step) }

@@ -39,11 +39,14 @@ impl Run {
         index: StepIndex,
         attempt: Attempt,
         outcome: Outcome,
+        may_exist: bool,
         now: Instant,
         out: &mut Vec<Action>,
     ) {
         if self.steps[index.0].phase == (Phase::Creating { attempt }) {
-            self.ended(index, attempt, Ended { outcome, started: None, finished: None }, now, out);
+            // A pod of another name could run beside the one that nobody answered for.
+            let next = if may_exist { attempt } else { attempt.next() };
+            self.ended(index, attempt, next, Ended { outcome, started: None, finished: None }, now, out);
         }
     }
 
@@ -68,7 +71,12 @@ impl Run {
             Seen::Ended(ended) => {
                 // What this very look says about the end counts: an earlier one may have come before the natural end.
                 if !is_going {
-                    self.steps[index.0].going = None;
+                    let step = &mut self.steps[index.0];
+                    step.going = None;
+                    if ended.outcome.exit_code().is_some() {
+                        // It was over before anybody asked it to go: our own asking came too late to have a say.
+                        step.stop = None;
+                    }
                 }
                 self.seen_ended(index, ended, now, out);
             }
@@ -132,6 +140,7 @@ impl Run {
         }
         let step = &mut self.steps[index.0];
         step.starts += 1;
+        step.started = true;
         step.up = true;
         step.phase = Phase::Running { pod, started };
     }
@@ -140,7 +149,7 @@ impl Run {
         if let Phase::Waiting { pod, .. } = &self.steps[index.0].phase {
             let pod = pod.clone();
             if ended.started.is_none() && ended.outcome.exit_code().is_none() {
-                self.ended(index, pod.attempt, ended, now, out);
+                self.ended(index, pod.attempt, pod.attempt.next(), ended, now, out);
                 return;
             }
             self.started(index, pod, ended.started, now, out);
@@ -148,13 +157,27 @@ impl Run {
         self.drain(index, ended, now, out);
     }
 
-    pub(super) fn gone(&mut self, index: StepIndex, uid: &PodUid, now: Instant, out: &mut Vec<Action>) {
-        let step = &self.steps[index.0];
+    pub(super) fn gone(
+        &mut self,
+        index: StepIndex,
+        uid: &PodUid,
+        witnessed: bool,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        let step = &mut self.steps[index.0];
         let gone = Outcome::PodDeleted { by: None };
         match &step.phase {
             Phase::Waiting { pod, .. } if pod.uid == *uid => {
                 let outcome = step.going.clone().unwrap_or(gone);
-                self.ended(index, pod.attempt, Ended { outcome, started: None, finished: None }, now, out);
+                let attempt = pod.attempt;
+                if !witnessed {
+                    // It may have run where nobody looked: to run it again is for the step to allow.
+                    step.starts += 1;
+                    step.started = true;
+                }
+                let ended = Ended { outcome, started: None, finished: None };
+                self.ended(index, attempt, attempt.next(), ended, now, out);
             }
             Phase::Running { pod, started } if pod.uid == *uid => {
                 let ended = Ended { outcome: gone, started: *started, finished: None };
@@ -179,7 +202,7 @@ impl Run {
         self.deadlines.clear(Clock::Timeout(index));
         self.deadlines.clear(Clock::Stop(index));
         if log_ended {
-            self.ended(index, attempt, ended, now, out);
+            self.ended(index, attempt, attempt.next(), ended, now, out);
         } else {
             self.deadlines.set(Clock::Log(index), now + self.limits.log);
             self.steps[index.0].phase = Phase::Draining { pod, ended };
@@ -191,17 +214,18 @@ impl Run {
             Phase::Running { pod, .. } if pod.uid == *uid => pod.log_ended = true,
             Phase::Draining { pod, ended } if pod.uid == *uid => {
                 let (attempt, ended) = (pod.attempt, ended.clone());
-                self.ended(index, attempt, ended, now, out);
+                self.ended(index, attempt, attempt.next(), ended, now, out);
             }
             _ => {}
         }
     }
 
-    /// An attempt is over, its log too: another one, or the end of the step.
+    /// An attempt is over, its log too: another one (`next`), or the end of the step.
     pub(super) fn ended(
         &mut self,
         index: StepIndex,
         attempt: Attempt,
+        next: Attempt,
         ended: Ended,
         now: Instant,
         out: &mut Vec<Action>,
@@ -209,19 +233,19 @@ impl Run {
         self.deadlines.clear_step(index);
         let spec = self.workload.step(index);
         let step = &mut self.steps[index.0];
-        let ran = matches!(step.phase, Phase::Running { .. } | Phase::Draining { .. });
-        let natural = step.stop.is_none();
-        if natural && step.may_try_again(&ended.outcome, ran, spec.spec.max_attempts, self.limits.creations) {
+        let may_try_again = step.may_try_again(&ended.outcome, spec.spec.max_attempts, self.limits.creations);
+        if step.stop.is_none() && may_try_again {
             let pause = self.limits.pause_before(step.creations + 1);
             out.push(Action::Say {
                 step: index,
                 text: format!("{} It is tried again in {} s.", ended.outcome, pause.as_secs()),
             });
-            step.phase = Phase::Pausing { last: attempt };
+            step.phase = Phase::Pausing { last: attempt, next };
             step.going = None;
             self.deadlines.set(Clock::Pause(index), now + pause);
             return;
         }
+        let ran = step.starts > 0;
         let (state, outcome) = match step.stop.take() {
             None => (ended.outcome.state(), Some(ended.outcome)),
             // A service that was up until nobody needed it any more did all that was asked of it.

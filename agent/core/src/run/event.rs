@@ -40,6 +40,8 @@ pub enum Event {
         reason: NeverStarted,
         /// The cluster's words.
         message: String,
+        /// Nobody answered: it may exist nevertheless. Then only another try at the same attempt is safe.
+        may_exist: bool,
     },
     /// The step's pod was seen.
     Observed {
@@ -54,6 +56,8 @@ pub enum Event {
         step: StepIndex,
         /// The pod that is gone.
         uid: PodUid,
+        /// The last observation showed how it was when it went. Otherwise nobody knows what it did in between.
+        witnessed: bool,
     },
     /// The log of the pod was read to its end, or nothing more can be read.
     LogEnded {

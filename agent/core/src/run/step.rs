@@ -12,8 +12,10 @@ pub(super) struct StepRun {
     pub(super) phase: Phase,
     /// How often a pod was asked for.
     pub(super) creations: u32,
-    /// How often a container was seen to have started.
+    /// How often a container started, as far as anybody can tell.
     pub(super) starts: u32,
+    /// It started in the current attempt.
+    pub(super) started: bool,
     /// A container has run: enough for those that wait for a detached step.
     pub(super) up: bool,
     /// The step failed in a way that counts for those after it.
@@ -40,6 +42,8 @@ pub(super) enum Phase {
     Pausing {
         /// The attempt before the pause.
         last: Attempt,
+        /// The attempt after it: the same one if nobody knows whether its pod exists.
+        next: Attempt,
     },
     Creating {
         attempt: Attempt,
@@ -107,8 +111,8 @@ impl StepRun {
     }
 
     /// Whether another attempt is allowed and can end otherwise.
-    pub(super) fn may_try_again(&self, outcome: &Outcome, ran: bool, max_starts: u32, max_creations: u32) -> bool {
-        if ran {
+    pub(super) fn may_try_again(&self, outcome: &Outcome, max_starts: u32, max_creations: u32) -> bool {
+        if self.started {
             outcome.is_clusters_fault() && self.starts < max_starts
         } else {
             outcome.may_recreate() && self.creations < max_creations

@@ -12,7 +12,14 @@ use crate::outcome::{NeverStarted, Outcome, StepState};
 impl Run {
     /// Stops the whole workflow. The first reason counts.
     pub(super) fn stop_all(&mut self, stopped: Stopped, now: Instant, out: &mut Vec<Action>) {
-        if self.stopped.is_some() || matches!(self.state, State::Ending | State::Over) {
+        if matches!(self.state, State::Ending | State::Over) {
+            return;
+        }
+        if let Some(first) = &mut self.stopped {
+            if stopped.grace.is_some_and(|grace| first.grace.is_none_or(|before| grace < before)) {
+                first.grace = stopped.grace;
+                self.shorten(now, out);
+            }
             return;
         }
         if self.state == State::Offered {
@@ -31,7 +38,7 @@ impl Run {
                 let outcome = why.outcome();
                 self.over(index, StepState::Canceled, outcome, None, out);
             }
-            &Phase::Pausing { last } => {
+            &Phase::Pausing { last, .. } => {
                 self.deadlines.clear_step(index);
                 let step = &mut self.steps[index.0];
                 step.last_attempt = Some(last);
@@ -63,6 +70,15 @@ impl Run {
         self.deadlines.set(Clock::Stop(index), now + grace.unwrap_or(self.limits.grace) + self.limits.lost);
     }
 
+    /// Asks the pods that are stopping already once more, with less grace.
+    fn shorten(&mut self, now: Instant, out: &mut Vec<Action>) {
+        for index in self.indices() {
+            if self.steps[index.0].stop.is_some() {
+                self.stop_pod(index, now, out);
+            }
+        }
+    }
+
     pub(super) fn give_up_waiting(&mut self, index: StepIndex, now: Instant, out: &mut Vec<Action>) {
         let step = &self.steps[index.0];
         let outcome = match &step.waiting {
@@ -82,7 +98,7 @@ impl Run {
         match &self.steps[index.0].phase {
             Phase::Waiting { pod, .. } => {
                 let attempt = pod.attempt;
-                self.ended(index, attempt, Ended { outcome, started: None, finished: None }, now, out);
+                self.ended(index, attempt, attempt.next(), Ended { outcome, started: None, finished: None }, now, out);
             }
             Phase::Running { started, .. } => {
                 let ended = Ended { outcome, started: *started, finished: None };

@@ -34,6 +34,13 @@ pub(super) fn seen(step: usize, attempt: u32, seen: Seen) -> Event {
     Event::Observed { step: StepIndex(step), observation }
 }
 
+/// What is seen of a pod that was asked to go.
+pub(super) fn stopped(step: usize, attempt: u32, seen: Seen) -> Event {
+    let going = Some(Outcome::PodDeleted { by: None });
+    let observation = Observation { uid: uid(step, attempt), seen, going, node: Some("node-1".to_owned()) };
+    Event::Observed { step: StepIndex(step), observation }
+}
+
 fn ended(outcome: Outcome) -> Seen {
     Seen::Ended(Ended {
         outcome,
@@ -199,7 +206,7 @@ fn an_ignored_step_that_never_started_is_ignored_too() {
     let a = StepSpec { failure: FailurePolicy::Ignore, ..step("a") };
     let mut drive = Drive::begin(&workload(vec![vec![a], vec![step("b")]]));
     let (reason, message) = (NeverStarted::Admission, "no".to_owned());
-    drive.on(Event::CreateFailed { step: StepIndex(0), attempt: Attempt(1), reason, message });
+    drive.on(Event::CreateFailed { step: StepIndex(0), attempt: Attempt(1), reason, message, may_exist: false });
     assert_eq!(drive.creations()[1], (1, 1, false));
 }
 
@@ -210,7 +217,7 @@ fn a_failure_that_cancels_stops_its_siblings() {
     drive.running(1);
     let actions = drive.exits(0, 1);
     assert!(actions.iter().any(|action| matches!(action, Action::Stop { step: StepIndex(1), .. })), "{actions:?}");
-    drive.on(seen(1, 1, ended(Outcome::Exited { code: 143 })));
+    drive.on(stopped(1, 1, ended(Outcome::Exited { code: 143 })));
     drive.on(Event::LogEnded { step: StepIndex(1), uid: uid(1, 1) });
     assert_eq!(drive.states(), [StepState::Failure, StepState::Killed, StepState::Canceled]);
     assert_eq!(drive.finish(), Some((WorkflowState::Failure, String::new())));
@@ -226,7 +233,7 @@ fn services_are_up_before_and_are_stopped_after_the_others() {
     assert_eq!(drive.creations().len(), 2);
     let actions = drive.exits(1, 0);
     assert!(actions.iter().any(|action| matches!(action, Action::Stop { step: StepIndex(0), .. })), "{actions:?}");
-    drive.on(seen(0, 1, ended(Outcome::Exited { code: 137 })));
+    drive.on(stopped(0, 1, ended(Outcome::Exited { code: 137 })));
     drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) });
     assert_eq!(drive.states(), [StepState::Success, StepState::Success]);
     assert_eq!(drive.final_outcome(0), None, "nobody asked it for an exit code");
@@ -254,8 +261,8 @@ fn a_cancel_stops_what_runs_and_cancels_what_does_not() {
         matches!(actions.as_slice(), [Action::Stop { grace: Some(grace), .. }] if grace.as_secs() == 3),
         "{actions:?}"
     );
-    drive.on(Event::Gone { step: StepIndex(1), uid: uid(1, 1) });
-    drive.on(seen(0, 1, ended(Outcome::Exited { code: 0 })));
+    drive.on(Event::Gone { step: StepIndex(1), uid: uid(1, 1), witnessed: true });
+    drive.on(stopped(0, 1, ended(Outcome::Exited { code: 0 })));
     assert_eq!(drive.finish(), None, "the last words of a are still being read");
     drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) });
     assert_eq!(drive.states(), [StepState::Killed, StepState::Canceled, StepState::Canceled]);
@@ -267,7 +274,9 @@ fn a_cancel_stops_what_runs_and_cancels_what_does_not() {
 fn a_cancel_before_the_workflow_is_ours_creates_nothing() {
     let mut run = Run::new(workload(vec![vec![step("a")]]), Limits::default());
     let actions = run.on(Event::Cancel { by: "alice".to_owned(), grace: None }, start());
-    assert!(actions.contains(&Action::Teardown), "{actions:?}");
+    assert!(!actions.contains(&Action::Teardown), "what has its names is another agent's: {actions:?}");
+    assert!(matches!(actions.last(), Some(Action::Finish { state: WorkflowState::Killed, .. })), "{actions:?}");
+    assert!(run.is_over());
     assert_eq!(run.on(Event::Confirmed, start()), []);
 }
 
@@ -286,7 +295,7 @@ fn the_workflows_time_limit_kills_and_says_so() {
     let mut drive = Drive::begin(&workload(vec![vec![step("a")]]));
     drive.running(0);
     drive.after(Duration::from_secs(3600));
-    drive.on(seen(0, 1, ended(Outcome::Exited { code: 143 })));
+    drive.on(stopped(0, 1, ended(Outcome::Exited { code: 143 })));
     drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) });
     assert_eq!(drive.states(), [StepState::Killed]);
     assert_eq!(drive.final_outcome(0), Some(Outcome::DeadlineExceeded { which: Deadline::Workflow }));
@@ -300,17 +309,62 @@ fn a_steps_time_limit_fails_the_step_even_if_it_then_exits_with_0() {
     let mut drive = Drive::begin(&workload(vec![vec![a]]));
     drive.running(0);
     assert!(matches!(drive.after(Duration::from_secs(5)).as_slice(), [Action::Stop { .. }]));
-    drive.on(seen(0, 1, ended(Outcome::Exited { code: 0 })));
+    drive.on(stopped(0, 1, ended(Outcome::Exited { code: 0 })));
     drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) });
     assert_eq!(drive.states(), [StepState::Failure]);
     assert_eq!(drive.finish().map(|(state, _)| state), Some(WorkflowState::Failure));
 }
 
 #[test]
+fn an_end_from_before_our_own_request_to_go_counts() {
+    let a = StepSpec { timeout_seconds: Some(5), ..step("a") };
+    let mut drive = Drive::begin(&workload(vec![vec![a]]));
+    drive.running(0);
+    drive.after(Duration::from_secs(5));
+    drive.on(seen(0, 1, ended(Outcome::Exited { code: 0 })));
+    drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) });
+    assert_eq!(drive.states(), [StepState::Success], "the watch was late, not the step");
+
+    let service = StepSpec { kind: StepKind::Service, ..step("db") };
+    let mut drive = Drive::begin(&workload(vec![vec![service], vec![step("test")]]));
+    drive.running(0);
+    drive.exits(1, 0);
+    drive.on(seen(0, 1, ended(Outcome::Exited { code: 1 })));
+    drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) });
+    assert_eq!(drive.states(), [StepState::Failure, StepState::Success], "it had crashed before");
+}
+
+#[test]
+fn the_workflows_time_limit_is_one_for_work_not_for_reading_the_last_log() {
+    let service = StepSpec { kind: StepKind::Service, ..step("db") };
+    let mut drive = Drive::begin(&workload(vec![vec![service], vec![step("a")]]));
+    drive.running(0);
+    drive.running(1);
+    drive.now += Duration::from_secs(3595);
+    drive.on(seen(1, 1, ended(Outcome::Exited { code: 0 })));
+    drive.after(Duration::from_secs(10));
+    drive.on(Event::LogEnded { step: StepIndex(1), uid: uid(1, 1) });
+    drive.on(stopped(0, 1, ended(Outcome::Exited { code: 143 })));
+    drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) });
+    assert_eq!(drive.finish(), Some((WorkflowState::Success, String::new())));
+}
+
+#[test]
+fn a_second_cancel_may_shorten_the_grace() {
+    let mut drive = Drive::begin(&workload(vec![vec![step("a")]]));
+    drive.running(0);
+    let cancel = |seconds| Event::Cancel { by: "alice".to_owned(), grace: Some(Duration::from_secs(seconds)) };
+    drive.on(cancel(600));
+    assert_eq!(drive.on(cancel(900)), [], "it never grows");
+    let actions = drive.on(cancel(0));
+    assert!(matches!(actions.as_slice(), [Action::Stop { grace: Some(Duration::ZERO), .. }]), "{actions:?}");
+}
+
+#[test]
 fn a_vanished_pod_is_never_a_success() {
     let mut drive = Drive::begin(&workload(vec![vec![step("a")]]));
     drive.running(0);
-    drive.on(Event::Gone { step: StepIndex(0), uid: uid(0, 1) });
+    drive.on(Event::Gone { step: StepIndex(0), uid: uid(0, 1), witnessed: true });
     drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) });
     assert_eq!(drive.final_outcome(0), Some(Outcome::PodDeleted { by: None }));
     assert_eq!(drive.states(), [StepState::Failure]);
@@ -348,7 +402,7 @@ fn a_step_that_the_cluster_ended_runs_again_only_where_it_may() {
     for attempt in [1, 2] {
         drive.created(0, attempt);
         drive.on(seen(0, attempt, Seen::Running { started: None }));
-        drive.on(Event::Gone { step: StepIndex(0), uid: uid(0, attempt) });
+        drive.on(Event::Gone { step: StepIndex(0), uid: uid(0, attempt), witnessed: true });
         drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, attempt) });
         drive.after(Duration::from_secs(2));
     }
@@ -361,10 +415,31 @@ fn a_step_that_is_stopped_between_two_attempts_was_killed() {
     let again = StepSpec { max_attempts: 2, ..step("again") };
     let mut drive = Drive::begin(&workload(vec![vec![again]]));
     drive.running(0);
-    drive.on(Event::Gone { step: StepIndex(0), uid: uid(0, 1) });
+    drive.on(Event::Gone { step: StepIndex(0), uid: uid(0, 1), witnessed: true });
     drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) });
     drive.on(Event::Cancel { by: "alice".to_owned(), grace: None });
     assert_eq!(drive.states(), [StepState::Killed], "its first attempt did run");
+}
+
+#[test]
+fn a_pod_that_vanished_while_nobody_looked_may_have_run() {
+    let mut drive = Drive::begin(&workload(vec![vec![step("deploy")]]));
+    drive.created(0, 1);
+    drive.on(Event::Gone { step: StepIndex(0), uid: uid(0, 1), witnessed: false });
+    drive.after(Duration::from_secs(60));
+    assert_eq!(drive.creations().len(), 1, "it is not for us to run it twice");
+    assert_eq!(drive.final_outcome(0), Some(Outcome::PodDeleted { by: None }));
+}
+
+#[test]
+fn a_creation_that_nobody_answered_is_repeated_not_followed_by_another() {
+    let mut drive = Drive::begin(&workload(vec![vec![step("deploy")]]));
+    for may_exist in [true, false] {
+        let (step, attempt, reason) = (StepIndex(0), Attempt(1), NeverStarted::Cluster);
+        drive.on(Event::CreateFailed { step, attempt, reason, message: "no answer".to_owned(), may_exist });
+        drive.after(Duration::from_secs(60));
+    }
+    assert_eq!(drive.creations(), [(0, 1, false), (0, 1, false), (0, 2, false)]);
 }
 
 #[test]
@@ -372,7 +447,7 @@ fn a_pod_that_never_started_is_created_again_a_few_times() {
     let mut drive = Drive::begin(&workload(vec![vec![step("a")]]));
     for attempt in 1..=5 {
         drive.created(0, attempt);
-        drive.on(Event::Gone { step: StepIndex(0), uid: uid(0, attempt) });
+        drive.on(Event::Gone { step: StepIndex(0), uid: uid(0, attempt), witnessed: true });
         drive.after(Duration::from_secs(60));
     }
     assert_eq!(drive.creations().len(), 5);
@@ -395,7 +470,7 @@ fn waiting_ends_at_the_limit_of_its_phase_and_says_what_it_waited_for() {
     drive.now += Duration::from_secs(589);
     assert_eq!(drive.on(seen(0, 1, Seen::Waiting(waiting))), [], "the same phase doesn't start the clock anew");
     assert!(matches!(drive.after(Duration::from_secs(1)).as_slice(), [Action::Stop { .. }]));
-    drive.on(Event::Gone { step: StepIndex(0), uid: uid(0, 1) });
+    drive.on(Event::Gone { step: StepIndex(0), uid: uid(0, 1), witnessed: true });
     let message = "registry is down".to_owned();
     assert_eq!(drive.final_outcome(0), Some(Outcome::NeverStarted { reason: NeverStarted::ImagePull, message }));
     assert_eq!(drive.states(), [StepState::Failure]);
@@ -476,6 +551,6 @@ fn what_is_seen_of_another_pod_changes_nothing() {
     let mut drive = Drive::begin(&workload(vec![vec![step("a")]]));
     drive.running(0);
     assert_eq!(drive.on(seen(0, 2, ended(Outcome::Exited { code: 0 }))), []);
-    assert_eq!(drive.on(Event::Gone { step: StepIndex(0), uid: uid(0, 2) }), []);
+    assert_eq!(drive.on(Event::Gone { step: StepIndex(0), uid: uid(0, 2), witnessed: true }), []);
     assert_eq!(drive.states(), [StepState::Running]);
 }

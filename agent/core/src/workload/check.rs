@@ -48,10 +48,25 @@ impl Check {
     fn problem(&mut self, code: &'static str, field: impl Into<String>, message: impl Into<String>) {
         self.problems.push(Problem { code, field: field.into(), message: message.into() });
     }
+
+    fn timeout(&mut self, field: impl Into<String>, seconds: Option<u64>) {
+        match seconds {
+            Some(0) => {
+                self.problem("workload-timeout", field, "a timeout of 0 allows nothing; leave it out for the default")
+            }
+            Some(MAX_TIMEOUT..) => {
+                self.problem("workload-timeout", field, format!("a timeout is less than {MAX_TIMEOUT} s (ten years)"));
+            }
+            _ => {}
+        }
+    }
 }
 
 /// More steps than any workflow has; what a step waits for takes memory that grows with their square.
 const MAX_STEPS: usize = 2_000;
+
+/// Ten years, in seconds: nobody waits for that long, and what is added to it still is a time.
+const MAX_TIMEOUT: u64 = 10 * 365 * 24 * 60 * 60;
 
 /// The forge's password, as Woodpecker names it.
 const ALWAYS_SECRET: &str = "CI_NETRC_PASSWORD";
@@ -62,13 +77,7 @@ pub(super) fn steps(spec: &WorkloadSpec) -> Result<Vec<Step>, WorkloadError> {
     if spec.stages.is_empty() {
         check.problem("workload-no-stages", "stages", "there is no stage; a workflow needs at least one step");
     }
-    if spec.timeout_seconds == Some(0) {
-        check.problem(
-            "workload-timeout",
-            "timeout_seconds",
-            "a timeout of 0 would end the workflow at once; leave it out for the default",
-        );
-    }
+    check.timeout("timeout_seconds", spec.timeout_seconds);
     let count: usize = spec.stages.iter().map(|stage| stage.steps.len()).sum();
     if count > MAX_STEPS {
         check.problem(
@@ -162,13 +171,7 @@ fn one_step(check: &mut Check, field: &str, step: &StepSpec) {
     if step.image.trim().is_empty() {
         check.problem("workload-step-image", format!("{field}.image"), "the step has no image");
     }
-    if step.timeout_seconds == Some(0) {
-        check.problem(
-            "workload-timeout",
-            format!("{field}.timeout_seconds"),
-            "a timeout of 0 would end the step at once; leave it out for none",
-        );
-    }
+    check.timeout(format!("{field}.timeout_seconds"), step.timeout_seconds);
     if step.max_attempts == 0 {
         check.problem("workload-attempts", format!("{field}.max_attempts"), "a step has to be started at least once");
     }
@@ -326,6 +329,18 @@ mod tests {
         let (a, b) = (StepIndex(0), StepIndex(1));
         assert_eq!(after, [vec![], vec![], vec![a, b], vec![b]]);
         assert_eq!(workload.steps()[2].stage, 1);
+    }
+
+    #[test]
+    fn a_timeout_is_a_time_that_somebody_waits_for() {
+        let a = StepSpec { timeout_seconds: Some(u64::MAX), ..step("a") };
+        let mut spec = spec(vec![vec![a]]);
+        spec.timeout_seconds = Some(u64::MAX / 2);
+        let expected = [
+            ("timeout_seconds".to_owned(), "workload-timeout"),
+            ("stages[0].steps[0].timeout_seconds".to_owned(), "workload-timeout"),
+        ];
+        assert_eq!(problems(spec), expected);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use piculet_core::id::{RunKey, ServerId};
 use piculet_core::outbox::{Acknowledged, Limits, Outbox, Usage};
+use piculet_core::report::Report;
 use tracing::{debug, warn};
 
 use super::directive::{Assignment, Directive};
@@ -71,7 +72,13 @@ impl Exchange {
     /// Takes what a runner has to say.
     pub(super) fn deliver(&mut self, delivery: Delivery, now: Instant) {
         match delivery {
-            Delivery::Report(key, report) => self.outbox.report(&key, report),
+            Delivery::Report(key, report) => {
+                if matches!(report, Report::Finished(_)) {
+                    // A runner that ended as it should has ended its logs before; one that panicked has not.
+                    self.outbox.end_logs(&key, now);
+                }
+                self.outbox.report(&key, report);
+            }
             Delivery::Lines(key, step, lines) => self.outbox.log(&key, &step, lines, now),
             Delivery::LogEnd(key, step, total) => self.outbox.end_log(&key, &step, total, now),
         }

@@ -69,6 +69,16 @@ async fn a_workflow_is_confirmed_and_concluded_by_acknowledgements_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_end_does_not_wait_for_a_log_that_nobody_ends() {
+    let (agent, _server, mut call) = accepted(Plan::default()).await;
+    agent.lines(&key("w1"), vec![line(0, "last words")]).await;
+    agent.report(&key("w1"), finished()).await;
+    let ReceivedBody::Chunk { chunk, .. } = call.hear_report().await.body else { panic!("the log comes first") };
+    assert_eq!(chunk.end, Some(LogTotal { lines: 1, bytes: 10 }));
+    assert!(matches!(call.hear_report().await.body, ReceivedBody::Finished(_)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_workload_that_cannot_be_read_is_refused_by_the_agent() {
     let (mut agent, _network, mut server) = start(Plan::default());
     let mut call = server.session().await;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::super::step::Phase;
 use super::super::{Action, Event, Limits, Run, State};
-use super::{ended, seen, start, step, uid, workload};
+use super::{ended, start, step, stopped, uid, workload};
 use crate::id::{Attempt, StepIndex};
 use crate::observation::{Ended, Observation, Seen, WaitPhase, Waiting};
 use crate::outcome::{NeverStarted, Outcome, StepState, WorkflowState};
@@ -110,10 +110,12 @@ fn row(event: &Event, before: &Phase, after: &Phase, state: Option<StepState>, s
         (Blocked, _, Over { .. }) => "stop",
         (Creating { .. }, Event::Created { .. }, _) => "Created",
         (Creating { .. }, Event::CreateFailed { .. }, _) => "CreateFailed",
+        (Creating { .. }, _, Creating { .. }) if stopped => "stop",
         (Pausing { .. }, Event::Tick, Creating { .. }) => "Tick",
         (Pausing { .. }, _, Over { .. }) => "stop",
         (Waiting { .. }, Event::Observed { observation, .. }, Waiting { .. }) => match observation.seen {
             Seen::Waiting(_) => "Observed(Waiting)",
+            _ if stopped => "stop",
             _ => "?",
         },
         (Waiting { .. }, Event::Observed { .. }, Running { .. }) => "Observed(Running)",
@@ -136,10 +138,27 @@ fn row(event: &Event, before: &Phase, after: &Phase, state: Option<StepState>, s
     }
 }
 
-/// The second table's rows in the module's documentation, as (state, event).
-fn documented_rows() -> BTreeSet<(String, String)> {
+fn is_waiting(event: &Event) -> bool {
+    matches!(event, Event::Observed { observation, .. } if matches!(observation.seen, Seen::Waiting(_)))
+}
+
+/// Which row of the run's own table a change was.
+fn run_row(event: &Event, before: State, after: State) -> &'static str {
+    match event {
+        _ if after == State::Ending && before == State::Running => "every step over",
+        Event::Confirmed => "Confirmed",
+        Event::Prepared => "Prepared",
+        Event::PrepareFailed { .. } => "PrepareFailed",
+        Event::Cancel { .. } => "Cancel",
+        Event::TornDown => "TornDown",
+        _ => "?",
+    }
+}
+
+/// The rows of a table in the module's documentation, as (state, event).
+fn documented_rows(title: &str) -> BTreeSet<(String, String)> {
     let text = include_str!("../../run.rs");
-    let table = text.split("//! A step:").nth(1).unwrap();
+    let table = text.split(title).nth(1).unwrap();
     let rows = table.lines().skip(4).take_while(|line| line.starts_with("//! |"));
     let cells = rows.map(|line| line.trim_start_matches("//! |").split('|').map(str::trim).collect::<Vec<_>>());
     cells
@@ -159,6 +178,10 @@ struct World {
     /// The pod of each step that exists.
     pods: BTreeMap<usize, u32>,
     hit: BTreeSet<(String, String)>,
+    /// Steps whose own pod was seen to have exited with 0 before anybody asked it to go.
+    exited_with_0: BTreeSet<usize>,
+    /// Steps that were asked to go.
+    stopped: BTreeSet<usize>,
     running_reports: BTreeMap<String, Vec<Attempt>>,
     final_reports: BTreeMap<String, StepState>,
     creations: BTreeMap<usize, Attempt>,
@@ -170,17 +193,39 @@ struct World {
 impl World {
     fn deliver(&mut self, event: Event) {
         let before: Vec<_> = self.run.steps.iter().map(|step| (step.phase.clone(), step.stop.is_some())).collect();
-        let ending = matches!(self.run.state, State::Ending | State::Over);
+        let state = self.run.state;
+        let ending = matches!(state, State::Ending | State::Over);
+        self.remember(&event);
         let actions = self.run.on(event.clone(), self.now);
         for (i, (phase, stopped_before)) in before.iter().enumerate() {
             let after = &self.run.steps[i];
             let stopped = !stopped_before && after.stop.is_some();
-            let row = row(&event, phase, &after.phase, Some(self.run.step_state(StepIndex(i))), stopped);
-            self.hit.insert((phase_name(phase).to_owned(), row.to_owned()));
+            let waits_on = matches!((phase, &after.phase), (Phase::Waiting { .. }, Phase::Waiting { .. }))
+                && (event == Event::Tick || is_waiting(&event));
+            if stopped || phase_name(phase) != phase_name(&after.phase) || waits_on {
+                let row = row(&event, phase, &after.phase, Some(self.run.step_state(StepIndex(i))), stopped);
+                self.hit.insert((phase_name(phase).to_owned(), row.to_owned()));
+            }
+        }
+        if state != self.run.state || matches!((state, &event), (State::Preparing, Event::Cancel { .. })) {
+            self.hit.insert((format!("{state:?}"), run_row(&event, state, self.run.state).to_owned()));
         }
         assert!(!ending || actions.is_empty(), "nothing is asked for after the end: {actions:?}");
         for action in actions {
             self.perform(action);
+        }
+    }
+
+    /// What only this event can make true.
+    fn remember(&mut self, event: &Event) {
+        let Event::Observed { step, observation } = event else { return };
+        let is_own = match &self.run.steps[step.0].phase {
+            Phase::Waiting { pod, .. } | Phase::Running { pod, .. } => pod.uid == observation.uid,
+            _ => false,
+        };
+        let exited = matches!(&observation.seen, Seen::Ended(ended) if ended.outcome == Outcome::Exited { code: 0 });
+        if is_own && exited && observation.going.is_none() {
+            self.exited_with_0.insert(step.0);
         }
     }
 
@@ -193,21 +238,31 @@ impl World {
             Action::Create { step, attempt, .. } => {
                 assert!(!self.cancelled, "nothing starts after a cancel");
                 let last = self.creations.insert(step.0, attempt);
-                assert!(last.is_none_or(|last| last < attempt), "attempts only grow");
+                assert!(last.is_none_or(|last| last <= attempt), "attempts never go back");
+                assert_ne!(self.pods.get(&step.0), Some(&attempt.0), "a pod is made once");
                 if self.dice.one_in(8) {
                     let reason = [NeverStarted::Quota, NeverStarted::Admission][self.dice.below(2)];
-                    self.pending.push(Event::CreateFailed { step, attempt, reason, message: "no".to_owned() });
+                    self.pending.push(Event::CreateFailed {
+                        step,
+                        attempt,
+                        reason,
+                        message: "no".to_owned(),
+                        may_exist: self.dice.one_in(3),
+                    });
                 } else {
                     self.pods.insert(step.0, attempt.0);
                     self.pending.push(Event::Created { step, attempt, uid: uid(step.0, attempt.0) });
                 }
             }
             Action::Tail { step, uid, .. } => self.pending.push(Event::LogEnded { step, uid }),
-            Action::Stop { step, uid, .. } => match self.dice.below(3) {
-                0 => self.pending.push(Event::Gone { step, uid }),
-                1 => self.pending.push(seen(step.0, self.pods[&step.0], ended(Outcome::Exited { code: 143 }))),
-                _ => {}
-            },
+            Action::Stop { step, uid, .. } => {
+                self.stopped.insert(step.0);
+                match self.dice.below(3) {
+                    0 => self.pending.push(Event::Gone { step, uid, witnessed: self.dice.one_in(2) }),
+                    1 => self.pending.push(stopped(step.0, self.pods[&step.0], ended(Outcome::Exited { code: 143 }))),
+                    _ => {}
+                }
+            }
             Action::Say { .. } | Action::CloseLog { .. } => {}
             Action::Report(report) if report.state == StepState::Running => {
                 assert!(!self.final_reports.contains_key(report.step.as_str()));
@@ -216,15 +271,19 @@ impl World {
                 attempts.push(report.attempt);
             }
             Action::Report(report) => {
-                let detached =
-                    self.run.workload.steps().iter().any(|step| step.id == report.step && step.is_detached());
-                let exited_0 = report.outcome == Some(Outcome::Exited { code: 0 });
-                let not_needed = detached && report.outcome.is_none();
-                assert_eq!(
-                    report.state == StepState::Success,
-                    exited_0 || (not_needed && report.state == StepState::Success),
-                    "{report:?}"
-                );
+                let mut steps = self.run.workload.indexed();
+                let (index, step) = steps.find(|(_, step)| step.id == report.step).unwrap();
+                let was_up = self.running_reports.contains_key(report.step.as_str());
+                let not_needed = step.is_detached()
+                    && report.outcome.is_none()
+                    && was_up
+                    && (self.stopped.contains(&index.0) || self.run.steps[index.0].starts > 0);
+                if report.state == StepState::Success {
+                    assert!(self.exited_with_0.contains(&index.0) || not_needed, "{report:?}");
+                }
+                if report.outcome == Some(Outcome::Exited { code: 0 }) {
+                    assert_eq!(report.state, StepState::Success, "{report:?}");
+                }
                 assert!(report.state.is_final());
                 let second = self.final_reports.insert(report.step.as_str().to_owned(), report.state);
                 assert_eq!(second, None, "a step ends once");
@@ -252,7 +311,10 @@ impl World {
                 let i = self.dice.below(self.pods.len());
                 let (&index, &attempt) = self.pods.iter().nth(i).unwrap();
                 let look = if self.dice.one_in(12) {
-                    Event::Gone { step: StepIndex(index), uid: uid(index, attempt) }
+                    Event::Gone { step: StepIndex(index), uid: uid(index, attempt), witnessed: self.dice.one_in(2) }
+                } else if self.dice.one_in(10) {
+                    // Another pod of the same name.
+                    random_look(&mut self.dice, index, attempt + 100)
                 } else {
                     random_look(&mut self.dice, index, attempt)
                 };
@@ -283,6 +345,8 @@ fn one_run(seed: u64) -> BTreeSet<(String, String)> {
         pending: vec![Event::Confirmed],
         pods: BTreeMap::new(),
         hit: BTreeSet::new(),
+        exited_with_0: BTreeSet::new(),
+        stopped: BTreeSet::new(),
         running_reports: BTreeMap::new(),
         final_reports: BTreeMap::new(),
         creations: BTreeMap::new(),
@@ -306,7 +370,12 @@ fn one_run(seed: u64) -> BTreeSet<(String, String)> {
         }
     }
     assert!(world.run.is_over(), "seed {seed}: the run hangs in {:?}", world.run);
-    assert!(world.torn_down && world.finish.is_some(), "seed {seed}");
+    assert!(world.finish.is_some(), "seed {seed}");
+    assert_eq!(
+        world.torn_down,
+        world.run.time_limit.is_some(),
+        "seed {seed}: what was made is torn down, and only that"
+    );
     world.hit
 }
 
@@ -316,9 +385,13 @@ fn every_run_ends_and_every_row_is_hit() {
     for seed in 0..4_000 {
         hit.extend(one_run(seed));
     }
-    let missing: Vec<_> = documented_rows().into_iter().filter(|row| !hit.contains(row)).collect();
-    assert!(!documented_rows().is_empty());
+    let (run, steps) = (documented_rows("//! The run:"), documented_rows("//! A step:"));
+    assert!(run.len() >= 7 && steps.len() >= 17, "the tables were not found");
+    let documented: BTreeSet<_> = run.union(&steps).cloned().collect();
+    let missing: Vec<_> = documented.difference(&hit).collect();
     assert!(missing.is_empty(), "rows that no run has reached: {missing:#?}\nreached: {hit:#?}");
+    let unknown: Vec<_> = hit.difference(&documented).collect();
+    assert!(unknown.is_empty(), "changes that no row describes: {unknown:#?}");
 }
 
 /// Paste a seed here that failed above.
