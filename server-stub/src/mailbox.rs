@@ -36,6 +36,17 @@ pub struct Stop {
     pub grace: Option<Duration>,
 }
 
+impl Stop {
+    /// What there is to say when somebody asks again: the first reason counts, and the grace never grows.
+    pub fn again(self, later: Self) -> Self {
+        let grace = match (self.grace, later.grace) {
+            (Some(first), Some(later)) => Some(first.min(later)),
+            (first, later) => first.or(later),
+        };
+        Self { reason: self.reason, grace }
+    }
+}
+
 /// Whether an agent shall take work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Intake {
@@ -130,6 +141,9 @@ impl Mailbox {
         if let Some(welcome) = self.welcome.take() {
             return Some(Letter::Welcome(welcome));
         }
+        if let Some(intake) = self.intake.take() {
+            return Some(Letter::Intake(intake));
+        }
         if self.acking
             && let Some((run, sequence)) = self.acks.pop_first()
         {
@@ -137,9 +151,6 @@ impl Mailbox {
         }
         if let Some((run, stop)) = self.cancels.pop_first() {
             return Some(Letter::Cancel(run, stop));
-        }
-        if let Some(intake) = self.intake.take() {
-            return Some(Letter::Intake(intake));
         }
         if let Some(run) = self.assigns.pop_front() {
             return Some(Letter::Assign(run));
@@ -188,10 +199,29 @@ mod tests {
         mailbox.ping();
         mailbox.intake(Intake::Closed);
         mailbox.intake(Intake::Open);
+        assert!(matches!(mailbox.take(), Some(Letter::Intake(Intake::Open))), "before all that it may change");
         assert!(matches!(mailbox.take(), Some(Letter::Ack(_, Sequence(3)))));
-        assert!(matches!(mailbox.take(), Some(Letter::Intake(Intake::Open))));
         assert!(matches!(mailbox.take(), Some(Letter::Ping)));
         assert!(mailbox.take().is_none());
+    }
+
+    #[test]
+    fn asked_again_the_first_reason_counts_and_the_grace_never_grows() {
+        let stop =
+            |reason: &str, grace: Option<u64>| Stop { reason: reason.into(), grace: grace.map(Duration::from_secs) };
+        for (first, later, expected) in [
+            (Some(9), Some(5), Some(5)),
+            (Some(5), Some(9), Some(5)),
+            (Some(5), None, Some(5)),
+            (None, Some(9), Some(9)),
+            (None, None, None),
+        ] {
+            assert_eq!(
+                stop("first", first).again(stop("later", later)),
+                stop("first", expected),
+                "{first:?}, {later:?}"
+            );
+        }
     }
 
     #[test]

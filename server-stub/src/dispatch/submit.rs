@@ -128,6 +128,7 @@ impl Dispatcher {
     }
 
     /// Stops a workflow. One that no agent knows of ends at once; else its agent is told, now or when it comes back.
+    /// Somebody may ask again, for a shorter grace.
     ///
     /// # Errors
     /// If there is no such workflow, or it is over.
@@ -136,6 +137,10 @@ impl Dispatcher {
         if let Some(end) = &workflow.end {
             return Err(CancelError::Over { id: id.clone(), state: end.state });
         }
+        let stop = match workflow.stop.take() {
+            Some(earlier) => earlier.again(stop),
+            None => stop,
+        };
         workflow.stop = Some(stop.clone());
         self.touched.workflows.insert(id.clone());
         let run = workflow.run();

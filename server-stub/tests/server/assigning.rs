@@ -110,6 +110,35 @@ async fn a_drained_agent_gets_nothing_until_it_is_resumed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_drain_is_said_first_in_each_session_until_it_is_taken_back() {
+    let stub = Stub::start(Config::default());
+    let network = stub.network();
+    let mut agent = RawAgent::ready(&network, hello("agent"), 1).await;
+    let id = stub.submit(workload("w"));
+    let assign = agent.assign().await;
+    agent.accept(&assign).await;
+    let stop = server_stub::mailbox::Stop { reason: "the user asked".into(), grace: None };
+    stub.server().cancel(&id, stop).unwrap();
+    stub.server().set_intake("agent", server_stub::mailbox::Intake::Closed);
+    for _ in 0..2 {
+        let held = vec![crate::agent::held(&assign, 1)];
+        agent = RawAgent::connect(&network, pb::Hello { held, ..hello("agent") }).await;
+        let heard = agent.hear().await;
+        assert!(matches!(heard, pb::server_message::Message::Drain(_)), "{heard:?}");
+        let heard = agent.hear().await;
+        assert!(matches!(heard, pb::server_message::Message::Cancel(_)), "{heard:?}");
+    }
+    // An agent that is away when it is taken back hears nothing of it: a session starts open.
+    drop(agent);
+    stub.server().set_intake("agent", server_stub::mailbox::Intake::Open);
+    let held = vec![crate::agent::held(&assign, 1)];
+    let mut agent = RawAgent::connect(&network, pb::Hello { held, ..hello("agent") }).await;
+    let heard = agent.hear().await;
+    assert!(matches!(heard, pb::server_message::Message::Cancel(_)), "{heard:?}");
+    agent.hears_nothing().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_one_refuses_another_gets() {
     let stub = Stub::start(Config::default());
     let network = stub.network();

@@ -261,6 +261,26 @@ async fn a_cancel_reaches_the_agent_wherever_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_second_cancel_with_a_shorter_grace_reaches_the_agent() {
+    let stub = Stub::start(Config::default());
+    let network = stub.network();
+    let mut agent = RawAgent::ready(&network, hello("agent"), 1).await;
+    let session = stub.expect_session().await;
+    let id = stub.submit(workload("w"));
+    let assign = agent.assign().await;
+    agent.accept(&assign).await;
+    for (reason, grace, expected) in [("alice", 600, 600), ("bob", 5, 5), ("carol", 60, 5)] {
+        session.cancel(&id, reason, Some(Duration::from_secs(grace)));
+        let heard = agent.hear().await;
+        let Heard::Cancel(cancel) = heard else { panic!("expected Cancel, got {heard:?}") };
+        assert_eq!((cancel.reason.as_str(), cancel.grace_seconds), ("alice", Some(expected)), "{reason}");
+    }
+    let mut agent = RawAgent::connect(&network, resuming("agent", vec![held(&assign, 1)])).await;
+    let heard = agent.hear().await;
+    assert!(matches!(&heard, Heard::Cancel(cancel) if cancel.grace_seconds == Some(5)), "{heard:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_waiting_workflow_is_cancelled_at_once() {
     let stub = Stub::start(Config::default());
     let id = stub.submit(workload("w"));
