@@ -95,10 +95,20 @@ pub struct NodeSettings {
 }
 
 impl NodeSettings {
-    /// An amd64 Linux node with 8 CPUs and 32 GiB.
+    /// A Linux node of this machine's architecture with 8 CPUs and 32 GiB.
     #[must_use]
     pub fn new(name: &str) -> Self {
         Self { name: name.to_owned(), labels: Vec::new(), cpu: "8".into(), memory: "32Gi".into() }
+    }
+}
+
+/// The architecture of this machine, as Kubernetes writes it.
+fn own_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
+        other => other,
     }
 }
 
@@ -263,11 +273,12 @@ impl FakeCluster {
         let store = &self.shared.store;
         self.shared.machines.switch(&node.name, true);
         let mut labels = json!({
-            "kubernetes.io/hostname": node.name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64",
+            "kubernetes.io/hostname": node.name, "kubernetes.io/os": "linux", "kubernetes.io/arch": own_architecture(),
         });
         for (key, value) in &node.labels {
             labels[key] = value.as_str().into();
         }
+        let architecture = labels["kubernetes.io/arch"].clone();
         let number = store.list(Kind::Node, None).len() + 1;
         let room = json!({"cpu": node.cpu, "memory": node.memory, "pods": "110"});
         let created = store.create(Kind::Node, "", json!({
@@ -283,7 +294,7 @@ impl FakeCluster {
                     "message": "kubelet is posting ready status", "lastTransitionTime": json_seconds(store.clock().now()),
                 }],
                 "nodeInfo": {
-                    "architecture": "amd64", "operatingSystem": "linux", "kubeletVersion": "v1.34.4",
+                    "architecture": architecture, "operatingSystem": "linux", "kubeletVersion": "v1.34.4",
                     "containerRuntimeVersion": "containerd://2.1.0", "kernelVersion": "6.1.0", "osImage": "Fake Linux",
                     "bootID": "", "kubeProxyVersion": "", "machineID": "", "systemUUID": "",
                 },

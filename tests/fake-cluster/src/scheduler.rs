@@ -1,11 +1,14 @@
 //! The scheduler: finds a node for each pod, or says why there is none.
 
+mod affinity;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use self::affinity::Company;
 use crate::classes::Classes;
 use crate::clock::json_seconds;
 use crate::controllers::claims;
@@ -14,7 +17,6 @@ use crate::events::{Mood, Recorder};
 use crate::kind::Kind;
 use crate::object::{Key, Object, list};
 use crate::quantity::millis;
-use crate::selector::Rule;
 use crate::store::Store;
 
 /// Binds pods to nodes, for ever. A pod waits `delay` before the scheduler looks at it.
@@ -106,12 +108,13 @@ fn refuse(store: &Store, pod: &Object, message: &str) -> bool {
 
 /// The node with the fewest pods among those that fit; else the reasons, counted.
 fn choose(store: &Store, pod: &Object) -> Result<String, String> {
-    let pods = store.list(Kind::Pod, None);
+    let (pods, nodes) = (store.list(Kind::Pod, None), store.list(Kind::Node, None));
+    let company = Company::of(pod, &pods, &nodes);
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     let mut fitting = Vec::new();
-    for node in store.list(Kind::Node, None) {
+    for node in &nodes {
         let there: Vec<&Arc<Object>> = pods.iter().filter(|other| lives_on(other, node.name())).collect();
-        match misfit(pod, &node, &there) {
+        match misfit(pod, node, &there, &company) {
             Some(reason) => *reasons.entry(reason).or_default() += 1,
             None => fitting.push((there.len(), node.name().to_owned())),
         }
@@ -128,7 +131,7 @@ fn lives_on(pod: &Object, node: &str) -> bool {
 }
 
 /// Why a pod cannot go to a node.
-fn misfit(pod: &Object, node: &Object, there: &[&Arc<Object>]) -> Option<String> {
+fn misfit(pod: &Object, node: &Object, there: &[&Arc<Object>], company: &Company<'_>) -> Option<String> {
     let spec = &pod.value()["spec"];
     if node.value()["spec"]["unschedulable"] == true {
         return Some("node(s) were unschedulable".into());
@@ -139,7 +142,7 @@ fn misfit(pod: &Object, node: &Object, there: &[&Arc<Object>]) -> Option<String>
         let text = |field: &str| taint[field].as_str().unwrap_or_default();
         return Some(format!("node(s) had untolerated taint {{{}: {}}}", text("key"), text("value")));
     }
-    if !selected(spec, node) {
+    if !affinity::selects(spec, node) {
         return Some("node(s) didn't match Pod's node affinity/selector".into());
     }
     for resource in ["cpu", "memory"] {
@@ -149,7 +152,7 @@ fn misfit(pod: &Object, node: &Object, there: &[&Arc<Object>]) -> Option<String>
             return Some(format!("Insufficient {resource}"));
         }
     }
-    None
+    (!company.is_on(node)).then(|| "node(s) didn't match pod affinity rules".into())
 }
 
 fn tolerates(toleration: &Value, taint: &Value) -> bool {
@@ -160,38 +163,6 @@ fn tolerates(toleration: &Value, taint: &Value) -> bool {
     (effect.is_empty() || effect == text(taint, "effect"))
         && (key == text(taint, "key") || key.is_empty() && exists)
         && (exists || text(toleration, "value") == text(taint, "value"))
-}
-
-/// Whether the node has what `nodeSelector` and the required node affinity ask for.
-fn selected(spec: &Value, node: &Object) -> bool {
-    let label = |key: &str| node.labels().and_then(|labels| labels.get(key)).and_then(Value::as_str);
-    let mut wanted = spec["nodeSelector"].as_object().into_iter().flatten();
-    if !wanted.all(|(key, value)| label(key) == value.as_str()) {
-        return false;
-    }
-    let required = &spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
-    let mut terms = list(&required["nodeSelectorTerms"]).peekable();
-    if terms.peek().is_none() {
-        return true;
-    }
-    let by_name = |key: &str| if key == "metadata.name" { Some(node.name()) } else { None };
-    terms.any(|term| {
-        list(&term["matchExpressions"]).all(|one| rule(one).allows(label(one["key"].as_str().unwrap_or_default())))
-            && list(&term["matchFields"]).all(|one| rule(one).allows(by_name(one["key"].as_str().unwrap_or_default())))
-    })
-}
-
-fn rule(expression: &Value) -> Rule {
-    let values = || list(&expression["values"]).filter_map(Value::as_str).map(str::to_owned);
-    let bound = || values().next().and_then(|value| value.parse().ok()).unwrap_or_default();
-    match expression["operator"].as_str().unwrap_or_default() {
-        "In" => Rule::In(values().collect()),
-        "NotIn" => Rule::NotIn(values().collect()),
-        "Exists" => Rule::Exists,
-        "DoesNotExist" => Rule::Absent,
-        "Gt" => Rule::GreaterThan(bound()),
-        _ => Rule::LessThan(bound()),
-    }
 }
 
 /// What a pod asks for: the sum over its containers, or its largest init container, whichever is more.

@@ -9,9 +9,12 @@ use crate::setup::{NAMESPACE, Setup};
 
 #[tokio::test(start_paused = true)]
 async fn a_cluster_is_known_by_its_system_namespace() {
-    let mut arm = NodeSettings::new("node-2");
-    arm.labels.push(("kubernetes.io/arch".to_owned(), "arm64".to_owned()));
-    let nodes = vec![NodeSettings::new("node-1"), arm, NodeSettings::new("node-3")];
+    let nodes = [("node-1", "amd64"), ("node-2", "arm64"), ("node-3", "amd64")].map(|(name, arch)| {
+        let mut node = NodeSettings::new(name);
+        node.labels.push(("kubernetes.io/arch".to_owned(), arch.to_owned()));
+        node
+    });
+    let nodes = nodes.to_vec();
     let setup = Setup::with(Settings { nodes, ..Settings::default() });
     let identity = setup.cluster.identity().await.unwrap();
     let namespace = setup.fake.object(Kind::Namespace, "", "kube-system").unwrap();

@@ -53,6 +53,7 @@ pub(super) fn check(container: &Value, path: &str, volumes: &BTreeSet<&str>) -> 
         errors.push(FieldError::not_supported(format!("{path}.imagePullPolicy"), policy, &known));
     }
     check_resources(&container["resources"], &format!("{path}.resources"), &mut errors);
+    check_security(&container["securityContext"], &format!("{path}.securityContext"), &mut errors);
     errors
 }
 
@@ -128,5 +129,19 @@ fn check_resources(resources: &Value, path: &str, errors: &mut Vec<FieldError>) 
             let why = format!("must be less than or equal to {name} limit of {limit}");
             errors.push(FieldError::invalid(format!("{path}.requests"), request, why));
         }
+    }
+}
+
+fn check_security(security: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    if security["allowPrivilegeEscalation"] != false {
+        return;
+    }
+    if security["privileged"] == true {
+        let why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
+        errors.push(FieldError::invalid(path, security.clone(), why));
+    }
+    if list(&security["capabilities"]["add"]).any(|one| one == "CAP_SYS_ADMIN") {
+        let why = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
+        errors.push(FieldError::invalid(path, security.clone(), why));
     }
 }

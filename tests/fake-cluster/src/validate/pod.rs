@@ -67,7 +67,8 @@ fn check_life(spec: &Value, errors: &mut Vec<FieldError>) {
     if !known.contains(&policy) {
         errors.push(FieldError::not_supported("spec.restartPolicy", policy, &known));
     }
-    if let Some(seconds) = spec["activeDeadlineSeconds"].as_i64().filter(|seconds| *seconds < 1) {
+    let possible = 1..=i64::from(i32::MAX);
+    if let Some(seconds) = spec["activeDeadlineSeconds"].as_i64().filter(|seconds| !possible.contains(seconds)) {
         let why = "must be between 1 and 2147483647, inclusive";
         errors.push(FieldError::invalid("spec.activeDeadlineSeconds", seconds, why));
     }

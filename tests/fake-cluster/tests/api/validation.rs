@@ -75,9 +75,43 @@ async fn pods_are_checked() {
             json!({"activeDeadlineSeconds": 0}),
             "spec.activeDeadlineSeconds: Invalid value: 0: must be between 1 and 2147483647, inclusive",
         ),
+        (
+            json!({"activeDeadlineSeconds": 2_147_483_648_i64}),
+            "spec.activeDeadlineSeconds: Invalid value: 2147483648: must be between 1 and 2147483647, inclusive",
+        ),
+        (
+            step(json!({"securityContext": {"privileged": true, "allowPrivilegeEscalation": false}})),
+            "spec.containers[0].securityContext: Invalid value: \
+             {\"allowPrivilegeEscalation\":false,\"privileged\":true}: cannot set `allowPrivilegeEscalation` to false \
+             and `privileged` to true",
+        ),
+        (
+            step(json!({"securityContext": {
+                "allowPrivilegeEscalation": false, "capabilities": {"add": ["CAP_SYS_ADMIN"]},
+            }})),
+            "spec.containers[0].securityContext: Invalid value: \
+             {\"allowPrivilegeEscalation\":false,\"capabilities\":{\"add\":[\"CAP_SYS_ADMIN\"]}}: cannot set \
+             `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN",
+        ),
         (json!({"containers": []}), "spec.containers: Required value"),
     ] {
         assert_eq!(pod_refused(more).await, format!("Pod \"p\" is invalid: {expected}"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_just_possible_is_taken() {
+    for more in [
+        json!({"activeDeadlineSeconds": 1}),
+        json!({"activeDeadlineSeconds": 2_147_483_647}),
+        step(json!({"securityContext": {"privileged": true}})),
+        step(json!({"securityContext": {"privileged": false, "allowPrivilegeEscalation": false}})),
+        json!({
+            "containers": [{"name": "step", "image": "alpine:3", "volumeMounts": [{"name": "v", "mountPath": "/a:b"}]}],
+            "volumes": [{"name": "v", "emptyDir": {}}],
+        }),
+    ] {
+        Fixture::new().create(&pod_with("p", more)).await;
     }
 }
 
