@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use fake_cluster::{Fault, Kind, Script, Verb};
+use fake_cluster::{Fault, Kind, NodeSettings, Script, Verb};
 use piculet_core::outcome::StepState::{Failure, Success};
+use piculet_core::workload::StepSpec;
 use server_stub::dispatch::State;
 
 use crate::world::{NAMESPACE, World, ends, expected, step, workflow};
@@ -105,4 +106,22 @@ async fn what_the_cluster_refuses_is_told_in_its_words() {
     assert_eq!(workflow.state, State::Failure);
     assert!(workflow.steps[0].error.contains("manifest unknown"), "{:?}", workflow.steps[0].error);
     world.until_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_is_tried_again_after_its_node_was_lost_has_a_log_of_both_attempts() {
+    let mut world = World::new();
+    world.agent();
+    world.cluster.add_node(&NodeSettings::new("node-2"));
+    world.step_does("again", Script::new().line("first").forever());
+    let spec = StepSpec { max_attempts: 2, ..step("again") };
+    let id = world.stub.submit(workflow(vec![vec![spec]]));
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let node = world.cluster.objects(Kind::Pod)[0]["spec"]["nodeName"].as_str().unwrap().to_owned();
+    world.step_does("again", Script::new().line("second").exit(0));
+    world.cluster.lose_node(&node);
+    let workflow = world.stub.ended(&id).await;
+    assert_eq!(workflow.state, State::Success, "{workflow:?}");
+    let log = world.log(&workflow, "again");
+    assert_eq!((log[0].as_str(), log.last().map(String::as_str)), ("first", Some("second")), "{log:#?}");
 }

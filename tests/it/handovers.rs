@@ -17,6 +17,7 @@ fn world_by_hand() -> World {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_created_before_the_server_knows_that_the_workflow_was_accepted() {
     let mut world = world_by_hand();
+    world.step_does("a", Script::new().wait(Duration::from_secs(60)).exit(0));
     world.agent();
     let session = world.stub.expect_session().await;
     session.stop_acking();
