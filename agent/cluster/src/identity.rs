@@ -11,7 +11,7 @@ use crate::attempts::CallError;
 use crate::cluster::Cluster;
 
 /// The usual identity of a cluster is the UID of this namespace: it is never deleted.
-const IDENTITY: &str = "kube-system";
+pub(crate) const SYSTEM_NAMESPACE: &str = "kube-system";
 
 /// How many nodes are asked for at once.
 const PAGE: u32 = 500;
@@ -43,7 +43,7 @@ impl Cluster {
 
     async fn uid(&self) -> Result<String, CallError> {
         let api = Api::<PartialObjectMeta<Namespace>>::all(self.client().clone());
-        let found = self.attempts("read the identity of the cluster").ask(|| api.get(IDENTITY)).await?;
+        let found = self.attempts("read the identity of the cluster").ask(|| api.get(SYSTEM_NAMESPACE)).await?;
         Ok(found.metadata.uid.unwrap_or_default())
     }
 

@@ -14,6 +14,7 @@ use kube::api::PostParams;
 
 use crate::attempts::CallError;
 use crate::cluster::Cluster;
+use crate::identity::SYSTEM_NAMESPACE;
 
 /// How many rights are asked for at once.
 const AT_ONCE: usize = 16;
@@ -35,20 +36,31 @@ const DELETE: &str = "what a workflow leaves behind waits for the cluster's garb
 const IDENTITY: &str = "the identity of the cluster is unknown to the server";
 const PLATFORMS: &str = "the platforms of the nodes are unknown, and no workflow that asks for one is placed here";
 
-/// Rights that something is lost without. `true`: in the whole cluster, not in a namespace.
-const OPTIONAL: &[(&str, &str, bool, &str)] = &[
-    ("persistentvolumeclaims", "get", false, RECOGNISE),
-    ("services", "get", false, RECOGNISE),
-    ("secrets", "get", false, RECOGNISE),
-    ("configmaps", "list", false, SWEEP),
-    ("persistentvolumeclaims", "list", false, SWEEP),
-    ("services", "list", false, SWEEP),
-    ("secrets", "list", false, SWEEP),
-    ("persistentvolumeclaims", "delete", false, DELETE),
-    ("services", "delete", false, DELETE),
-    ("secrets", "delete", false, DELETE),
-    ("namespaces", "get", true, IDENTITY),
-    ("nodes", "list", true, PLATFORMS),
+/// What a right is needed on.
+#[derive(Debug, Clone, Copy)]
+enum Scope {
+    /// Any object in the workflows' namespace.
+    Workflows,
+    /// This one namespace itself.
+    Namespace(&'static str),
+    /// Any object of the cluster.
+    Cluster,
+}
+
+/// Rights that something is lost without.
+const OPTIONAL: &[(&str, &str, Scope, &str)] = &[
+    ("persistentvolumeclaims", "get", Scope::Workflows, RECOGNISE),
+    ("services", "get", Scope::Workflows, RECOGNISE),
+    ("secrets", "get", Scope::Workflows, RECOGNISE),
+    ("configmaps", "list", Scope::Workflows, SWEEP),
+    ("persistentvolumeclaims", "list", Scope::Workflows, SWEEP),
+    ("services", "list", Scope::Workflows, SWEEP),
+    ("secrets", "list", Scope::Workflows, SWEEP),
+    ("persistentvolumeclaims", "delete", Scope::Workflows, DELETE),
+    ("services", "delete", Scope::Workflows, DELETE),
+    ("secrets", "delete", Scope::Workflows, DELETE),
+    ("namespaces", "get", Scope::Namespace(SYSTEM_NAMESPACE), IDENTITY),
+    ("nodes", "list", Scope::Cluster, PLATFORMS),
 ];
 
 /// What the agent may do.
@@ -68,8 +80,10 @@ pub struct Right {
     pub verb: &'static str,
     /// For example `pods` or `pods/log`.
     pub resource: &'static str,
-    /// The namespace that it holds in; `None`: the whole cluster.
+    /// The namespace that it is needed in; `None`: the whole cluster.
     pub namespace: Option<String>,
+    /// The only object that it is needed for; `None`: any.
+    pub name: Option<&'static str>,
     /// What it is needed for.
     pub need: Need,
     /// Whether the agent has it.
@@ -122,16 +136,17 @@ impl Preflight {
 impl fmt::Display for Right {
     /// A sentence.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { verb, resource, namespace, need, access } = self;
+        let Self { verb, resource, namespace, name, need, access } = self;
         let not = match access {
             Access::Allowed => "may",
             Access::Denied => "may not",
             Access::Unknown { .. } => "perhaps may",
         };
-        write!(f, "The agent {not} {verb} {resource} in ")?;
-        match namespace {
-            Some(namespace) => write!(f, "namespace '{namespace}'")?,
-            None => f.write_str("the whole cluster")?,
+        write!(f, "The agent {not} {verb} {resource} ")?;
+        match (name, namespace) {
+            (Some(name), _) => write!(f, "named '{name}'")?,
+            (None, Some(namespace)) => write!(f, "in namespace '{namespace}'")?,
+            (None, None) => f.write_str("in the whole cluster")?,
         }
         match (access, need) {
             (Access::Allowed, _) => f.write_str("."),
@@ -150,15 +165,13 @@ impl Cluster {
     pub async fn preflight(&self) -> Result<Preflight, CallError> {
         // Boxed: the compiler can't see that a stream of plain ones may move between threads.
         let mut questions: Vec<BoxFuture<'_, Result<Right, CallError>>> = Vec::new();
-        let namespace = || Some(self.namespace().to_owned());
         for (resource, verbs) in REQUIRED {
             for verb in *verbs {
-                questions.push(Box::pin(self.right(resource, verb, namespace(), Need::Required)));
+                questions.push(Box::pin(self.right(resource, verb, Scope::Workflows, Need::Required)));
             }
         }
-        for (resource, verb, everywhere, lost) in OPTIONAL {
-            let namespace = if *everywhere { None } else { namespace() };
-            questions.push(Box::pin(self.right(resource, verb, namespace, Need::Optional { lost })));
+        for (resource, verb, scope, lost) in OPTIONAL {
+            questions.push(Box::pin(self.right(resource, verb, *scope, Need::Optional { lost })));
         }
         let rights = stream::iter(questions).buffered(AT_ONCE).try_collect().await?;
         let mut preflight = Preflight { rights, obstacle: None };
@@ -192,18 +205,29 @@ impl Cluster {
         &self,
         resource: &'static str,
         verb: &'static str,
-        namespace: Option<String>,
+        scope: Scope,
         need: Need,
     ) -> Result<Right, CallError> {
-        let access = self.access(resource, verb, namespace.clone()).await?;
-        Ok(Right { verb, resource, namespace, need, access })
+        let (namespace, name) = match scope {
+            Scope::Workflows => (Some(self.namespace().to_owned()), None),
+            Scope::Namespace(name) => (None, Some(name)),
+            Scope::Cluster => (None, None),
+        };
+        let access = self.access(resource, verb, scope).await?;
+        Ok(Right { verb, resource, namespace, name, need, access })
     }
 
-    async fn access(&self, resource: &str, verb: &str, namespace: Option<String>) -> Result<Access, CallError> {
+    async fn access(&self, resource: &str, verb: &str, scope: Scope) -> Result<Access, CallError> {
         let api = Api::<SelfSubjectAccessReview>::all(self.client().clone());
         let (kind, subresource) = match resource.split_once('/') {
             Some((kind, subresource)) => (kind, Some(subresource.to_owned())),
             None => (resource, None),
+        };
+        let (namespace, name) = match scope {
+            Scope::Workflows => (Some(self.namespace()), None),
+            // To the API server a request for a namespace is one in it.
+            Scope::Namespace(name) => (Some(name), Some(name)),
+            Scope::Cluster => (None, None),
         };
         let review = SelfSubjectAccessReview {
             spec: SelfSubjectAccessReviewSpec {
@@ -212,7 +236,8 @@ impl Cluster {
                     resource: Some(kind.to_owned()),
                     subresource,
                     verb: Some(verb.to_owned()),
-                    namespace,
+                    namespace: namespace.map(str::to_owned),
+                    name: name.map(str::to_owned),
                     ..ResourceAttributes::default()
                 }),
                 ..SelfSubjectAccessReviewSpec::default()
@@ -243,7 +268,7 @@ mod tests {
     use super::{Access, Need, Preflight, Right};
 
     fn right(need: Need, access: Access) -> Right {
-        Right { verb: "list", resource: "pods", namespace: Some("ci".to_owned()), need, access }
+        Right { verb: "list", resource: "pods", namespace: Some("ci".to_owned()), name: None, need, access }
     }
 
     #[test]
@@ -259,6 +284,10 @@ mod tests {
             (
                 Right { namespace: None, ..right(Need::Optional { lost }, Access::Denied) },
                 "The agent may not list pods in the whole cluster: something is lost.",
+            ),
+            (
+                Right { namespace: None, name: Some("one"), ..right(Need::Optional { lost }, Access::Denied) },
+                "The agent may not list pods named 'one': something is lost.",
             ),
             (
                 right(Need::Required, unknown),

@@ -69,6 +69,24 @@ async fn what_is_missing_is_told_with_what_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_right_to_the_one_namespace_that_is_read_is_enough() {
+    let named = |name: &str| Rule { names: vec![name.to_owned()], ..Rule::new(&["namespaces"], &["get"]) };
+    for (rule, expected) in [
+        (named("kube-system"), Access::Allowed),
+        (named("kube-system").in_namespace("kube-system"), Access::Allowed),
+        (named("kube-public"), Access::Denied),
+    ] {
+        let setup = Setup::new();
+        setup.fake.access().restrict(ADMIN, vec![rule.clone()]);
+        let preflight = setup.cluster.preflight().await.unwrap();
+        let right = preflight.rights.iter().find(|right| right.resource == "namespaces").unwrap();
+        assert_eq!(right.access, expected, "{rule:?}");
+        let is_known = setup.cluster.identity().await.unwrap().uid.is_some();
+        assert_eq!(is_known, expected == Access::Allowed, "{rule:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_would_not_say_denies_nothing() {
     let setup = Setup::new();
     setup.fake.faults().inject(Fault::fail(403).on(Verb::Create).of("selfsubjectaccessreviews").always());
