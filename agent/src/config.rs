@@ -7,14 +7,15 @@ mod files;
 mod layers;
 #[cfg(test)]
 mod page;
+mod pods;
 mod resolve;
 mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use files::readable;
+pub use files::unreadable;
 pub use layers::{ConfigError, Layers, Source};
-pub use resolve::{Host, pod_settings, resolve};
+pub use resolve::{Host, pod_settings, resolve, settle};
 pub use settings::{Place, SETTINGS, Setting};
 
 use std::collections::BTreeMap;

@@ -47,6 +47,9 @@ pub enum Failure {
     /// The agent ended before the server had taken all that it had to say.
     #[error("the server did not take the last reports in time; they are lost")]
     Undelivered,
+    /// The standard output can't be written.
+    #[error("can't write to the standard output: {0}")]
+    Output(std::io::Error),
     /// A second signal ended the agent at once.
     #[error("stopped at once by a second signal; running workflows were left as they were")]
     Aborted,
@@ -63,6 +66,7 @@ impl Failure {
             Self::Unreadable { .. } => 66,
             Self::Cluster(_) | Self::Listen { .. } => 69,
             Self::Internal(_) => 70,
+            Self::Output(_) => 74,
             Self::Unfinished(_) | Self::Undelivered => 75,
             Self::Protocol(_) => 76,
             Self::Unauthorised(_) | Self::Rights(_) => 77,
@@ -84,6 +88,7 @@ impl Failure {
             Self::Listen { .. } => "listen",
             Self::Unfinished(_) => "unfinished",
             Self::Undelivered => "undelivered",
+            Self::Output(_) => "output",
             Self::Aborted => "aborted",
             Self::Internal(_) => "internal",
         }
@@ -102,6 +107,7 @@ impl Failure {
             Self::Undelivered => "look whether the server answers; its own log may say why it was slow",
             Self::Unreadable { .. }
             | Self::BadInput(_)
+            | Self::Output(_)
             | Self::Rights(_)
             | Self::Listen { .. }
             | Self::Aborted

@@ -1,13 +1,13 @@
 //! `piculet`: see [`piculet::cli`].
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use piculet::cli::{Cli, Command, Settings};
 use piculet::commands;
-use piculet::config::{Config, Host, pod_settings, readable, resolve};
+use piculet::config::{Config, ConfigError, Host, Source, pod_settings, settle, unreadable};
 use piculet::exit::Failure;
 
 /// The exit code for a wrong command line, as `sysexits.h` has it.
@@ -23,23 +23,26 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    let is_check = matches!(cli.command, Command::Check { .. });
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads the output has had enough of it, as `head` does.
+        Err(Failure::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
-            report(&failure);
+            report(&failure, is_check);
             ExitCode::from(failure.exit_code())
         }
     }
 }
 
 fn run(command: Command) -> Result<(), Failure> {
-    let environment = environment();
+    let environment = environment()?;
     let host = host(&environment);
     let read = |settings: &Settings| -> Result<Config, Failure> {
         let variables = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let config = resolve(settings.layers(variables)?, &host).map_err(Failure::Config)?;
-        readable(&config).map_err(Failure::Config)?;
-        Ok(config)
+        let (config, mut errors) = settle(settings.layers(variables)?, &host);
+        errors.extend(unreadable(&config));
+        if errors.is_empty() { Ok(config) } else { Err(Failure::Config(errors)) }
     };
     let mut out = std::io::stdout().lock();
     match command {
@@ -64,11 +67,22 @@ fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
     result
 }
 
-/// The environment, read once. Variables that aren't text can't be settings.
+/// The environment, read once. Of others' variables those that aren't text are left alone.
 #[expect(clippy::disallowed_methods, reason = "the one place of the program that reads the environment")]
-fn environment() -> Vec<(String, String)> {
-    let variables = std::env::vars_os();
-    variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+fn environment() -> Result<Vec<(String, String)>, Failure> {
+    let mut variables = Vec::new();
+    let mut errors = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => variables.push((name, value)),
+            (Ok(name), Err(_)) if name.starts_with("PICULET_") => {
+                let message = "the value is no UTF-8".to_owned();
+                errors.push(ConfigError { key: String::new(), source: Source::Variable(name), message });
+            }
+            _ => {}
+        }
+    }
+    if errors.is_empty() { Ok(variables) } else { Err(Failure::Config(errors)) }
 }
 
 fn host(environment: &[(String, String)]) -> Host {
@@ -83,11 +97,13 @@ fn host(environment: &[(String, String)]) -> Host {
 }
 
 /// Tells a person what went wrong.
-fn report(failure: &Failure) {
+fn report(failure: &Failure, is_check: bool) {
     let mut err = std::io::stderr().lock();
     // If standard error is gone there is nobody to tell.
     let _nobody_reads = writeln!(err, "error[{}]: {failure}", failure.code());
-    if !failure.hint().is_empty() {
+    // `check` needn't be told to use `check`.
+    let is_known = is_check && matches!(failure, Failure::Config(_));
+    if !is_known && !failure.hint().is_empty() {
         let _nobody_reads = writeln!(err, "  hint: {}", failure.hint());
     }
 }

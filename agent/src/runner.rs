@@ -127,7 +127,11 @@ impl Runner {
 
     /// What is not masked is said where it could be read.
     async fn tell_what_is_not_masked(&mut self, step: StepIndex) {
-        let unencoded = self.mask.unencoded();
+        let (unmasked, unencoded) = (self.mask.unmasked(), self.mask.unencoded());
+        if unmasked > 0 {
+            let text = format!("{unmasked} secrets have fewer than 3 characters: these are not masked in this log.");
+            self.log(step, Order::Say(text)).await;
+        }
         if unencoded > 0 {
             let text = format!(
                 "{unencoded} secrets are so long that only the values themselves are masked in this log, not their base64 forms."

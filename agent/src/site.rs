@@ -42,6 +42,8 @@ pub fn own_platform() -> String {
     let arch = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
+        "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
+        "x86" => "386",
         other => other,
     };
     format!("{}/{arch}", std::env::consts::OS)

@@ -51,7 +51,9 @@ async fn a_variable_that_no_process_can_get() {
 #[tokio::test(start_paused = true)]
 async fn a_timeout_that_is_no_time() {
     let spec = workflow(vec![vec![step("a")]]);
-    insta::assert_snapshot!(refused(piculet_core::workload::WorkloadSpec { timeout_seconds: Some(u64::MAX), ..spec }).await);
+    insta::assert_snapshot!(
+        refused(piculet_core::workload::WorkloadSpec { timeout_seconds: Some(u64::MAX), ..spec }).await
+    );
 }
 
 #[tokio::test(start_paused = true)]

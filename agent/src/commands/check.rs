@@ -11,15 +11,14 @@ use crate::exit::Failure;
 /// If the cluster can't be asked, if a right is missing that piculet can't do without, or if nothing can be created
 /// in the namespace.
 pub async fn check(config: &Config, cluster: bool, out: &mut impl Write) -> Result<(), Failure> {
-    let gone = |error: std::io::Error| Failure::Internal(format!("can't write: {error}"));
-    writeln!(out, "The configuration is right.").map_err(gone)?;
+    writeln!(out, "The configuration is right.").map_err(Failure::Output)?;
     if !cluster {
         return Ok(());
     }
     let cluster = super::run::connect(config).await?;
     let preflight = cluster.preflight().await.map_err(|error| Failure::Cluster(error.to_string()))?;
     for right in &preflight.rights {
-        writeln!(out, "{right}").map_err(gone)?;
+        writeln!(out, "{right}").map_err(Failure::Output)?;
     }
     let missing = preflight.missing().count();
     if missing > 0 {

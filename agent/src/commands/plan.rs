@@ -33,7 +33,7 @@ pub fn plan(
         for object in objects(&workload, pods)? {
             let yaml = serde_saphyr::to_string(&object.to_public_value())
                 .map_err(|error| Failure::Internal(format!("an object can't be written as YAML: {error}")))?;
-            write!(out, "---\n{yaml}").map_err(|error| Failure::Internal(format!("can't write: {error}")))?;
+            write!(out, "---\n{yaml}").map_err(Failure::Output)?;
         }
     }
     Ok(())
@@ -65,7 +65,7 @@ fn specs(
     let context = Context::given(&given).map_err(|error| Failure::BadInput(error.to_string()))?;
     let compiled = piculet_pipeline::compile(&SourceFile::new(name, text), &context)
         .map_err(|diagnostics| Failure::BadInput(diagnostics.to_string()))?;
-    tell(&compiled, notes).map_err(|error| Failure::Internal(format!("can't write: {error}")))?;
+    tell(&compiled, notes).map_err(Failure::Output)?;
     Ok(compiled.workflows.into_iter().map(|workflow| workflow.spec).collect())
 }
 
@@ -94,7 +94,7 @@ fn objects(workload: &Workload, pods: &Settings) -> Result<Vec<Object>, Failure>
     let refused = |error: piculet_pods::PlanError| Failure::BadInput(error.to_string());
     let site = Site { instance: InstanceId::new("plan"), machine: "plan".to_owned(), platform: own_platform() };
     let key = RunKey { workflow: workload.id.clone(), epoch: Epoch(1) };
-    let limit = workload.timeout.unwrap_or(Limits::default().workflow);
+    let limit = workload.timeout.unwrap_or_else(|| Limits::default().workflow);
     let context = site.context(&key, ServerId::new("plan"), Timestamp::UNIX_EPOCH, limit);
     let start = StepStart {
         status: PipelineStatus::Success,

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::pods;
 use super::settings::{Place, SETTINGS, Setting};
 
 /// Something that is wrong with the configuration.
@@ -58,6 +59,8 @@ impl fmt::Display for Source {
 pub struct Layers {
     pub(super) values: BTreeMap<String, (Value, Source)>,
     pub(super) errors: Vec<ConfigError>,
+    /// The file can't be understood, so nobody knows what is missing in it.
+    pub(super) is_broken: bool,
 }
 
 /// The block of the file that `piculet-pods` reads.
@@ -75,7 +78,10 @@ impl Layers {
             Ok(Value::Object(map)) => self.block("", map, &source),
             Ok(_) => self.error("", &source, "the file must be a map of settings"),
             // Without the lines around it: one of them may hold a secret that should not be there.
-            Err(error) => self.error("", &source, &error.without_snippet().to_string()),
+            Err(error) => {
+                self.is_broken = true;
+                self.error("", &source, &for_people(&error.without_snippet().to_string()));
+            }
         }
     }
 
@@ -88,8 +94,8 @@ impl Layers {
             if let Some(setting) = SETTINGS.iter().find(|setting| setting.variable() == name) {
                 self.put(setting, Value::String(text.to_owned()), source);
             } else if let Some(field) = rest.strip_prefix("PODS_") {
-                self.pod_field(&field.to_lowercase(), text, source);
-            } else if !is_service_link(rest) && !OF_THE_SERVER.contains(&rest) {
+                self.pod_field(&pods::key_of_variable(field), text, source);
+            } else if !is_service_link(rest, text) && !OF_THE_SERVER.contains(&rest) {
                 self.error("", &source, "there is no such setting");
             }
         }
@@ -122,6 +128,9 @@ impl Layers {
                     self.block(&key, map, source);
                 }
                 (None, Value::Null) if SETTINGS.iter().any(|setting| setting.key.starts_with(&inner)) => {}
+                (None, _) if key == PODS || SETTINGS.iter().any(|setting| setting.key.starts_with(&inner)) => {
+                    self.error(&key, source, "it holds settings, so it has to be a map");
+                }
                 (None, _) => self.error(&key, source, &unknown(&key)),
             }
         }
@@ -150,13 +159,18 @@ impl Layers {
 }
 
 /// What the kubelet sets for a Service named `piculet`, or one whose name begins so.
-fn is_service_link(rest: &str) -> bool {
+fn is_service_link(rest: &str, value: &str) -> bool {
+    let is_url = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
     rest.ends_with("SERVICE_HOST")
         || rest.contains("SERVICE_PORT")
-        || rest == "PORT"
         || rest.starts_with("PORT_")
         || rest.contains("_PORT_")
-        || rest.ends_with("_PORT")
+        || (is_url && (rest == "PORT" || rest.ends_with("_PORT")))
+}
+
+/// Without the words that tell a programmer what to do.
+fn for_people(message: &str) -> String {
+    message.replace(", set DuplicateKeyPolicy in Options if acceptable", "")
 }
 
 fn unknown(key: &str) -> String {

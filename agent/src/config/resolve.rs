@@ -3,11 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
-
-use super::Config;
-use super::layers::{ConfigError, Layers, PODS, Source};
+use super::layers::{ConfigError, Layers, Source};
 use super::settings::SETTINGS;
+use super::{Config, pods};
 
 /// What the machine says, where the configuration says nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,7 +23,13 @@ pub struct Host {
 /// # Errors
 /// Everything that is wrong, at once.
 pub fn resolve(layers: Layers, host: &Host) -> Result<Config, Vec<ConfigError>> {
-    let Layers { mut values, mut errors } = layers;
+    let (config, errors) = settle(layers, host);
+    if errors.is_empty() { Ok(config) } else { Err(errors) }
+}
+
+/// Resolves the layers as far as they make sense, and tells what doesn't.
+pub fn settle(layers: Layers, host: &Host) -> (Config, Vec<ConfigError>) {
+    let Layers { mut values, mut errors, is_broken } = layers;
     let mut config = Config::default();
     let has_server = values.contains_key("server.address");
     for setting in SETTINGS {
@@ -34,7 +38,7 @@ pub fn resolve(layers: Layers, host: &Host) -> Result<Config, Vec<ConfigError>> 
             errors.push(ConfigError { key: setting.key.to_owned(), source, message });
         }
     }
-    pods(&mut config, values.into_iter().collect(), &mut errors);
+    config.pods = pods::read(values, &mut errors);
     if config.agent.name.is_empty() {
         config.agent.name.clone_from(&host.name);
     }
@@ -42,8 +46,11 @@ pub fn resolve(layers: Layers, host: &Host) -> Result<Config, Vec<ConfigError>> 
         config.kubernetes.kubeconfig.clone_from(&host.kubeconfig);
     }
     config.limits.grace = Duration::from_secs(u64::from(config.pods.stop_timeout_seconds));
-    whole(&config, has_server, &mut errors);
-    if errors.is_empty() { Ok(config) } else { Err(errors) }
+    // What stands in a file that can't be read is not missing.
+    if !is_broken {
+        whole(&config, has_server, &mut errors);
+    }
+    (config, errors)
 }
 
 /// What the pods look like, and nothing else: no server is needed to plan.
@@ -51,33 +58,10 @@ pub fn resolve(layers: Layers, host: &Host) -> Result<Config, Vec<ConfigError>> 
 /// # Errors
 /// Everything that is wrong with that, and keys that don't exist.
 pub fn pod_settings(layers: Layers) -> Result<piculet_pods::Settings, Vec<ConfigError>> {
-    let Layers { values, mut errors } = layers;
-    let prefix = format!("{PODS}.");
-    let mut config = Config::default();
-    pods(&mut config, values.into_iter().filter(|(key, _)| key.starts_with(&prefix)).collect(), &mut errors);
-    if errors.is_empty() { Ok(config.pods) } else { Err(errors) }
-}
-
-/// The block that `piculet-pods` reads: each field by itself, so that one wrong field doesn't hide another.
-fn pods(config: &mut Config, fields: Vec<(String, (Value, Source))>, errors: &mut Vec<ConfigError>) {
-    let mut good = Map::new();
-    for (key, (value, source)) in fields {
-        let field = key.strip_prefix("pods.").unwrap_or(&key).to_owned();
-        let alone = Map::from_iter([(field.clone(), value.clone())]);
-        match serde_json::from_value::<piculet_pods::Settings>(Value::Object(alone)) {
-            Ok(_) => {
-                good.insert(field, value);
-            }
-            Err(error) => errors.push(ConfigError { key, source, message: error.to_string() }),
-        }
-    }
-    if let Ok(settings) = serde_json::from_value(Value::Object(good)) {
-        config.pods = settings;
-    }
-    for problem in config.pods.check() {
-        let key = format!("{PODS}.{}", problem.field);
-        errors.push(ConfigError { key, source: Source::Nowhere, message: problem.message });
-    }
+    let Layers { mut values, mut errors, .. } = layers;
+    values.retain(|key, _| key.starts_with("pods."));
+    let settings = pods::read(values, &mut errors);
+    if errors.is_empty() { Ok(settings) } else { Err(errors) }
 }
 
 /// What can only be judged when all is known.
@@ -96,9 +80,17 @@ fn whole(config: &Config, has_server: bool, errors: &mut Vec<ConfigError>) {
     match (&server.token, &server.token_file) {
         (None, None) => error("server.token_file", "it is required: a file with the agent's token"),
         (Some(_), Some(_)) => error("server.token_file", "the token is given twice, here and in PICULET_SERVER_TOKEN"),
+        (Some(token), None) if !is_token(token.expose()) => {
+            error("PICULET_SERVER_TOKEN", "the token has to be one word of ASCII");
+        }
         _ => {}
     }
     if server.certificate_file.is_some() != server.key_file.is_some() {
         error("server.key_file", "a client certificate needs both server.certificate_file and server.key_file");
     }
+}
+
+/// Whether a text can be sent as a token.
+pub(super) fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -120,7 +120,7 @@ pub const SETTINGS: &[Setting] = &[
     setting!(
         "kubernetes.platforms",
         "those of the nodes",
-        "Platforms that steps may run on, for example `[linux/amd64]`.",
+        "Platforms that workflows may ask for, for example `[linux/amd64]`. One that asks for none runs on nodes of the agent's own architecture, unless a node selector says otherwise.",
         |c, v| {
             c.kubernetes.platforms = read_list(v)?;
             Ok(())
@@ -202,7 +202,7 @@ pub const SETTINGS: &[Setting] = &[
         |c, v| {
             c.admin.address = match v.as_str() {
                 Some("off") => None,
-                _ => Some(read(v)?),
+                _ => Some(read(v.clone()).map_err(|_| format!("{v} is no address; write 0.0.0.0:3000, or off"))?),
             };
             Ok(())
         }
@@ -255,13 +255,20 @@ fn read_labels(value: Value) -> Result<BTreeMap<String, String>, String> {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
         _ => Err(format!("'{pair}' is not key=value")),
     });
-    labels.collect()
+    let mut map = BTreeMap::new();
+    for label in labels {
+        let (key, value) = label?;
+        if let Some(other) = map.insert(key.clone(), value.clone()) {
+            return Err(format!("'{key}' is given twice, as '{other}' and as '{value}'"));
+        }
+    }
+    Ok(map)
 }
 
-/// `90s`, `1h 30m`, or a number of seconds.
 /// Ten years: what is added to it still is a time.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
+/// `90s`, `1h 30m`, or a number of seconds.
 fn read_duration(value: &Value) -> Result<Duration, String> {
     let duration = match value {
         Value::Number(seconds) => seconds.as_u64().map(Duration::from_secs),
@@ -273,8 +280,9 @@ fn read_duration(value: &Value) -> Result<Duration, String> {
     };
     match duration {
         Some(duration) if duration > LONGEST => Err(format!("{value} is longer than ten years")),
-        Some(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err(format!("{value} is no duration; write 90s, 10m or 1h 30m")),
+        Some(Duration::ZERO) => Err("it must be longer than 0".to_owned()),
+        Some(duration) => Ok(duration),
+        None => Err(format!("{value} is no duration; write 90s, 10m or 1h 30m")),
     }
 }
 

@@ -58,6 +58,36 @@ fn what_pods_look_like_can_stand_in_every_layer() {
 }
 
 #[test]
+fn a_part_of_a_block_of_pods_can_stand_in_every_layer() {
+    let file = format!("{MINIMAL}pods: {{security: {{run_as_user: 1, fs_group: 7}}, volume_size: 5}}\n");
+    let environment = [("PICULET_PODS_SECURITY_RUN_AS_USER", "1000"), ("PICULET_PODS_ALLOW_FROM_STEP_LABELS", "true")];
+    let flags = [
+        ("pods.security.run_as_non_root", "true"),
+        ("pods.default_resources.requests.cpu", "100m"),
+        ("pods.node_selector.kubernetes.io/arch", "arm64"),
+    ];
+    let pods = good(&file, &environment, &flags).pods;
+    assert_eq!((pods.security.run_as_user, pods.security.fs_group), (Some(1000), Some(7)));
+    assert!(pods.security.run_as_non_root && pods.allow_from_step.labels);
+    assert_eq!(pods.default_resources.requests["cpu"], "100m");
+    assert_eq!(pods.node_selector["kubernetes.io/arch"], "arm64");
+    assert_eq!(pods.volume_size, "5", "a quantity may look like a number");
+    let wrong = errors(MINIMAL, &[("PICULET_PODS_SECURITY_FS_GROUP", "many")], &[("pods.security.fs_grop", "1")]);
+    insta::assert_snapshot!(wrong.join("\n"));
+}
+
+#[test]
+fn what_is_almost_right_is_told_what_it_lacks() {
+    let file = format!("{MINIMAL}agent: 5\nlimits: {{lost: 0s}}\nadmin: {{address: here}}\n");
+    let wrong = errors(&file, &[("PICULET_ADMIN_PORT", "8080")], &[("agent.labels", "a=b,a=c")]);
+    insta::assert_snapshot!(wrong.join("\n"));
+    insta::assert_snapshot!(errors("log: {level: info}\nlog: {level: warn}\n", &[], &[]).join("\n"));
+    insta::assert_snapshot!(
+        errors("server: {address: 'http://ci:9443'}", &[("PICULET_SERVER_TOKEN", "a b")], &[]).join("\n")
+    );
+}
+
+#[test]
 fn everything_that_is_wrong_is_told_at_once() {
     let file =
         "server: {adress: x, token: abc}\nagent: {max_workflows: 0}\nlimits: {pull: soon}\npods: {volume_siz: 1G}\n";

@@ -55,6 +55,10 @@ impl Runner {
 
     /// Makes the Secrets and the pod of an attempt at a step.
     pub(super) async fn create(&mut self, step: StepIndex, attempt: Attempt, after_failure: bool) {
+        if attempt != Attempt::FIRST {
+            // The node may be what was wrong with the last one.
+            self.node = None;
+        }
         let start = StepStart {
             status: if after_failure { PipelineStatus::Failure } else { PipelineStatus::Success },
             workflow_started: self.started,

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use assert_cmd::Command;
+use piculet::site::own_platform;
 use tempfile::TempDir;
 
 struct Ended {
@@ -50,6 +51,60 @@ fn a_wrong_command_line_is_64() {
 }
 
 #[test]
+fn files_that_hold_something_else_are_told_with_everything_else() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("empty"), "\n").unwrap();
+    fs::write(folder.path().join("text"), "no certificate").unwrap();
+    let settings = [
+        "check",
+        "--server=https://ci:9443",
+        "--token-file=empty",
+        "--set=server.ca_file=text",
+        "--set=server.certificate_file=nowhere",
+        "--set=server.key_file=text",
+        "--kubeconfig=.",
+        "--set=agent.nonsense=1",
+    ];
+    let wrong = piculet(folder.path(), &settings);
+    assert_eq!(wrong.code, 78);
+    insta::assert_snapshot!(wrong.err);
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_not_overlooked() {
+    use std::os::unix::ffi::OsStrExt;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_piculet"));
+    let output = command
+        .args(["check", "--server=http://ci:9443"])
+        .env_clear()
+        .env("PICULET_AGENT_NAME", std::ffi::OsStr::from_bytes(b"\xff"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("from PICULET_AGENT_NAME: the value is no UTF-8"), "{said}");
+}
+
+#[test]
+fn a_reader_that_has_had_enough_is_no_error_and_a_full_disk_is_one() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("build.yaml"), PIPELINE).unwrap();
+    let token = ["--secret", "TOKEN=x"];
+    let planning = |out: std::process::Stdio| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_piculet"));
+        command.args(["plan", "build.yaml"]).args(token).current_dir(folder.path()).env_clear().stdout(out);
+        command.stderr(std::process::Stdio::piped()).output().unwrap()
+    };
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = planning(writer.into());
+    assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
+    let full = planning(fs::File::create("/dev/full").unwrap().into());
+    assert_eq!(full.status.code(), Some(74));
+    assert!(String::from_utf8_lossy(&full.stderr).contains("error[output]"));
+}
+
+#[test]
 fn a_wrong_configuration_is_78_and_tells_everything() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("agent.yaml"), "agent: {max_workflows: 0}\nnonsense: 1\n").unwrap();
@@ -91,6 +146,9 @@ fn a_plan_shows_every_object_and_no_secret() {
     assert_eq!(planned.code, 0, "{}", planned.err);
     assert!(!planned.out.contains("hunter2"), "{}", planned.out);
     let stamped = planned.out.replace(env!("CARGO_PKG_VERSION"), "VERSION");
+    let platform = own_platform();
+    let arch = platform.rsplit('/').next().unwrap();
+    let stamped = stamped.replace(&format!("kubernetes.io/arch: {arch}"), "kubernetes.io/arch: ARCH");
     insta::assert_snapshot!(stamped);
 }
 

@@ -36,6 +36,7 @@ pub struct Mask {
     /// Without patterns there is nothing to search for.
     patterns: Option<Arc<Patterns>>,
     unencoded: usize,
+    unmasked: usize,
 }
 
 impl Mask {
@@ -44,18 +45,23 @@ impl Mask {
     pub fn new<'a>(values: impl IntoIterator<Item = &'a Secret>) -> Self {
         let forms = forms::of(values.into_iter().map(Secret::expose));
         let patterns = Patterns::new(&forms.patterns).map(Arc::new);
-        Self { patterns, unencoded: forms.unencoded }
+        Self { patterns, unencoded: forms.unencoded, unmasked: forms.unmasked }
     }
 
     /// How many values are hidden in their plain form only.
     ///
     /// A value is also hidden where it was encoded as base64: in the standard and the URL-safe alphabet, with and
     /// without padding, with and without a line feed after it, at each of the three places that it can have in the
-    /// groups of an encoding, and broken into lines of 64 or 76 characters. The characters at its borders that carry
+    /// groups of an encoding, and, where it begins the encoding, broken into lines of 64 or 76 characters. The characters at its borders that carry
     /// bits of its neighbours too may stay. This takes memory, so it is done from the shortest value on until those
     /// have 64 KiB together; the rest is counted here.
     pub fn unencoded(&self) -> usize {
         self.unencoded
+    }
+
+    /// How many values are not hidden at all: they have fewer than 3 bytes, and hiding them would leave no log to read.
+    pub fn unmasked(&self) -> usize {
+        self.unmasked
     }
 
     /// Hides secrets in a whole text.

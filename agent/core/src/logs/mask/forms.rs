@@ -25,16 +25,20 @@ pub(super) struct Forms {
     pub(super) patterns: BTreeSet<Vec<u8>>,
     /// How many values have their plain forms only.
     pub(super) unencoded: usize,
+    /// How many values are too short for any form.
+    pub(super) unmasked: usize,
 }
 
 /// The forms of these values.
 pub(super) fn of<'a>(values: impl Iterator<Item = &'a str>) -> Forms {
     // The order is that of the budget: the shortest values are the tokens and passwords.
-    let mut values: Vec<&str> = values.map(str::trim).filter(|value| value.len() >= MIN_VALUE).collect();
+    let mut values: Vec<&str> = values.map(str::trim).filter(|value| !value.is_empty()).collect();
     values.sort_unstable_by_key(|value| (value.len(), *value));
     values.dedup();
+    let unmasked = values.iter().take_while(|value| value.len() < MIN_VALUE).count();
+    values.drain(..unmasked);
 
-    let mut forms = Forms { patterns: BTreeSet::new(), unencoded: 0 };
+    let mut forms = Forms { patterns: BTreeSet::new(), unencoded: 0, unmasked };
     let mut budget = ENCODED_BUDGET;
     for value in values {
         forms.patterns.extend(plain(value));

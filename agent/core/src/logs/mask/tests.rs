@@ -190,3 +190,9 @@ proptest! {
         prop_assert!(rest.ends_with(tail) && rest.len() - tail.len() <= 2, "{} {}", text, shown);
     }
 }
+
+#[test]
+fn what_is_too_short_to_hide_is_counted() {
+    let mask = mask(&["ab", " x ", "x", "", "abc"]);
+    assert_eq!((mask.unmasked(), mask.unencoded()), (2, 0));
+}
