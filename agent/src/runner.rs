@@ -11,7 +11,7 @@ use std::time::Duration;
 use piculet_cluster::{Anchor, Cluster, PodNews, PodWatch, Subscription, TailTarget};
 use piculet_core::id::{PodUid, RunKey, StepIndex};
 use piculet_core::logs::mask::Mask;
-use piculet_core::outcome::Outcome;
+use piculet_core::outcome::{Outcome, StepState};
 use piculet_core::report::{Report, WorkflowReport};
 use piculet_core::run::{Action, Event, Limits, Run};
 use piculet_core::workload::Workload;
@@ -241,12 +241,17 @@ impl Runner {
                     let class = report.outcome.as_ref().map_or("", Outcome::class);
                     let labels = OutcomeLabels { state: report.state.as_str(), class };
                     self.shop.metrics.steps.get_or_create(&labels).inc();
+                    if matches!(report.state, StepState::Failure | StepState::Killed) {
+                        let (workflow, step, state) = (&self.key.workflow, &report.step, report.state);
+                        let code = report.outcome.as_ref().and_then(Outcome::exit_code);
+                        tracing::info!(%workflow, %step, state = state.as_str(), class, code, error = report.error, "step failed");
+                    }
                 }
                 self.report(Report::Step(report)).await;
             }
             Action::Finish { state, error } => {
                 let error = self.masked(&error);
-                tracing::info!(workflow = %self.key.workflow, %state, error, "workflow finished");
+                tracing::info!(workflow = %self.key.workflow, state = state.as_str(), error, "workflow finished");
                 self.shop.metrics.workflows.get_or_create(&StateLabels { state: state.as_str() }).inc();
                 let (started, finished) = (self.started, self.shop.clock.now());
                 self.report(Report::Finished(WorkflowReport { state, started, finished, error })).await;

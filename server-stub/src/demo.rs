@@ -10,10 +10,11 @@ mod summary;
 
 pub use options::Options;
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
 
 use piculet_core::id::WorkflowId;
+use piculet_core::workload::{StepKind, StepSpec};
 use piculet_pipeline::{Context, Given, SourceFile};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -49,21 +50,27 @@ pub async fn run(options: &Options, json: bool, out: &mut (impl Write + Send)) -
     let plan = plan(options)?;
     let server = Server::start(Config { agent_token: Some(place::token()), ..Config::default() });
     let place = Place::prepare(options, &plan, &server).await?;
-    let colour = std::io::stdout().is_terminal() && !options.no_colour;
+    let is_terminal = std::io::stdout().is_terminal();
+    let colour = is_terminal && !options.no_colour;
     let submissions = plan.workflows.iter().map(|planned| planned.submission.clone()).collect();
     server.submit(submissions).map_err(|error| DemoError::BadInput(error.to_string()))?;
     let ids: Vec<_> = plan.workflows.iter().map(|planned| planned.submission.id.clone()).collect();
     let interrupts = tokio::spawn(cancel_on_signals(server.clone(), ids));
-    let mut printer = Printer::new(out, colour);
-    live::follow(&server, &plan, &mut printer).await?;
+    let mut printer = Printer::new(out, is_terminal, colour);
+    live::follow(&server, &plan, &mut printer).await;
+    let closed = printer.closed();
     let simulated = place.leave(&server).await;
     interrupts.abort();
     let summary = Summary::new(&server, &plan, &simulated);
-    summary.table(out, colour)?;
-    if json {
-        summary.json(out)?;
+    let printed = match closed {
+        Some(error) => Err(error),
+        None => summary.table(out, colour).and_then(|()| if json { summary.json(out) } else { out.flush() }),
+    };
+    match printed {
+        // Whoever read the output had had enough of it; the exit code still tells how it ended.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(DemoError::Output(error)),
+        _ => Ok(summary.all_succeeded()),
     }
-    Ok(summary.all_succeeded())
 }
 
 /// Compiles the files, and tells what their authors should know.
@@ -86,7 +93,17 @@ fn plan(options: &Options) -> Result<Plan, DemoError> {
     for note in &plan.notes {
         tell(note);
     }
+    if options.source.is_some() {
+        let specs = plan.workflows.iter().map(|planned| &planned.submission.spec);
+        for spec in specs.filter(|spec| !spec.stages.iter().flat_map(|stage| &stage.steps).any(is_clone)) {
+            tell(&format!("note: '{}' skips the clone, so it sees nothing of --source", spec.name));
+        }
+    }
     Ok(plan)
+}
+
+fn is_clone(step: &StepSpec) -> bool {
+    step.kind == StepKind::Clone
 }
 
 fn sources(files: &[PathBuf]) -> Result<Vec<SourceFile>, DemoError> {

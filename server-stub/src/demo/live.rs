@@ -19,13 +19,29 @@ const WAITING: usize = 1000;
 #[derive(Debug)]
 pub(super) struct Printer<'a, W> {
     out: &'a mut W,
+    is_terminal: bool,
     colour: bool,
     colours: HashMap<String, u8>,
+    /// Why nothing more is printed.
+    closed: Option<io::Error>,
 }
 
 impl<'a, W: Write> Printer<'a, W> {
-    pub(super) fn new(out: &'a mut W, colour: bool) -> Self {
-        Self { out, colour, colours: HashMap::new() }
+    pub(super) fn new(out: &'a mut W, is_terminal: bool, colour: bool) -> Self {
+        Self { out, is_terminal, colour, colours: HashMap::new(), closed: None }
+    }
+
+    /// The error that ended the printing, if one did.
+    pub(super) fn closed(self) -> Option<io::Error> {
+        self.closed
+    }
+
+    /// Prints a line. The workflows go on if that can't be done: how they end still counts.
+    fn print(&mut self, prefix: &str, bytes: &[u8], is_last: bool) {
+        if self.closed.is_none() {
+            let written = self.line(prefix, bytes).and_then(|()| if is_last { self.out.flush() } else { Ok(()) });
+            self.closed = written.err();
+        }
     }
 
     fn line(&mut self, prefix: &str, bytes: &[u8]) -> io::Result<()> {
@@ -36,15 +52,16 @@ impl<'a, W: Write> Printer<'a, W> {
         } else {
             write!(self.out, "{prefix} | ")?;
         }
-        // A carriage return would overwrite the prefix: what a terminal would show at last is shown.
-        let shown = bytes.rsplit(|&byte| byte == b'\r').find(|part| !part.is_empty()).unwrap_or_default();
-        self.out.write_all(shown)?;
+        // On a terminal a carriage return would overwrite the prefix: what it would show at last is shown.
+        let mut parts = bytes.rsplit(|&byte| byte == b'\r');
+        let mut last = || parts.find(|part| !part.is_empty()).unwrap_or_default();
+        self.out.write_all(if self.is_terminal { last() } else { bytes })?;
         self.out.write_all(b"\n")
     }
 }
 
 /// Prints every line of every workflow, until all are over.
-pub(super) async fn follow<W: Write>(server: &Server, plan: &Plan, printer: &mut Printer<'_, W>) -> io::Result<()> {
+pub(super) async fn follow<W: Write>(server: &Server, plan: &Plan, printer: &mut Printer<'_, W>) {
     let (found, mut lines) = mpsc::channel(WAITING);
     let mut followers = JoinSet::new();
     let several = plan.workflows.len() > 1;
@@ -66,11 +83,7 @@ pub(super) async fn follow<W: Write>(server: &Server, plan: &Plan, printer: &mut
     }
     drop(found);
     while let Some((prefix, bytes)) = lines.recv().await {
-        printer.line(&prefix, &bytes)?;
-        if lines.is_empty() {
-            printer.out.flush()?;
-        }
+        printer.print(&prefix, &bytes, lines.is_empty());
     }
     while followers.join_next().await.is_some() {}
-    Ok(())
 }

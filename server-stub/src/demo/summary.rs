@@ -11,6 +11,9 @@ use serde::Serialize;
 use crate::server::Server;
 use crate::submission::{Plan, Planned};
 
+/// The widest column of names, in characters; a longer name moves its own line only.
+const MAX_WIDTH: usize = 40;
+
 /// All workflows, those that were filtered out included.
 #[derive(Debug, Serialize)]
 pub(super) struct Summary {
@@ -56,7 +59,7 @@ impl Summary {
 
     pub(super) fn table(&self, out: &mut impl Write, colour: bool) -> io::Result<()> {
         let names = self.workflows.iter().flat_map(|workflow| workflow.steps.iter().map(|step| step.name.as_str()));
-        let width = names.map(|name| name.chars().count()).max().unwrap_or(0).max(4);
+        let width = names.map(|name| name.chars().count()).max().unwrap_or(0).clamp(4, MAX_WIDTH);
         for workflow in &self.workflows {
             writeln!(out)?;
             writeln!(out, "{}  {}", workflow.name, paint(&workflow.state, colour))?;
@@ -66,7 +69,7 @@ impl Summary {
             for step in &workflow.steps {
                 let code = step.exit_code.map(|code| format!("exit {code}")).unwrap_or_default();
                 let mark = if step.simulated { "simulated" } else { "" };
-                let name = format!("{}{}", step.name, " ".repeat(width - step.name.chars().count()));
+                let name = format!("{}{}", step.name, " ".repeat(width.saturating_sub(step.name.chars().count())));
                 let state = paint(&format!("{:8}", step.state), colour);
                 let line = format!("  {name}  {state}  {code:8}  {:>7} lines  {mark}", step.log_lines);
                 writeln!(out, "{}", line.trim_end())?;

@@ -1,6 +1,6 @@
 //! Whole pipelines.
 
-use crate::ran::{demo, demo_in};
+use crate::ran::{demo, demo_in, skipped};
 
 fn end(name: &str, state: &str, code: Option<i64>) -> (String, String, Option<i64>) {
     (name.to_owned(), state.to_owned(), code)
@@ -130,4 +130,42 @@ steps: [{name: read, image: x, commands: [cat hello.txt, echo changed >hello.txt
     assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
     assert!(ran.log("read").contains(&"hello from the source"));
     assert_eq!(std::fs::read_to_string(folder.path().join("hello.txt")).unwrap(), "hello from the source\n");
+}
+
+#[test]
+fn the_verdict_does_not_depend_on_who_reads_it() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let pipeline = "
+skip_clone: true
+when: [{event: push}]
+steps:
+  - {name: fails, image: x, commands: [echo one, sleep 0.5, echo two, exit 1]}
+";
+    std::fs::write(folder.path().join("fails.yaml"), pipeline).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_piculet-server"));
+    command.args(["demo", "--source", ".", "fails.yaml"]).current_dir(folder.path());
+    let ended = command.stdout(writer).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    if said.contains("does not allow to keep steps apart") {
+        return skipped(&said);
+    }
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert_eq!(said, "note: 'fails' skips the clone, so it sees nothing of --source\n");
+}
+
+#[test]
+fn what_waits_for_something_that_is_not_there_says_so_and_ends() {
+    let pipeline = "
+skip_clone: true
+when: [{event: push}]
+steps:
+  - {name: waits, image: x, commands: [echo never], volumes: ['nobody-made-it:/data']}
+";
+    let Some(ran) = demo(pipeline, &[]) else { return };
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    let log = ran.log("waits");
+    assert!(log[0].starts_with("[piculet] The pod waits for a volume: "), "{log:?}");
+    assert_eq!(ran.steps(), [end("waits", "failure", None)]);
 }

@@ -31,7 +31,7 @@ const MAX_PUSHBACK: Duration = Duration::from_secs(300);
 pub fn classify(status: &Status) -> Ended {
     let reason = match status.source() {
         Some(source) => return Ended::retry(Cause::Broken { reason: chain(source) }),
-        None => trim(status.message()),
+        None => explained(trim(status.message())),
     };
     let (cause, verdict) = match status.code() {
         Code::Unauthenticated | Code::PermissionDenied => (Cause::Unauthenticated { reason }, Verdict::Reauthenticate),
@@ -68,7 +68,19 @@ pub(super) fn chain(error: &dyn Error) -> String {
         }
         next = error.source();
     }
-    text
+    explained(text)
+}
+
+/// Mistakes that a library puts into words which nobody understands.
+fn explained(reason: String) -> String {
+    let mistake = [
+        ("InvalidContentType", "no TLS is spoken at this address; should it begin with http://?"),
+        ("invalid compression flag", "no gRPC server answers at this address; is it the port for agents?"),
+    ];
+    match mistake.iter().find(|(words, _)| reason.contains(words)) {
+        Some((_, meaning)) => format!("{reason} ({meaning})"),
+        None => reason,
+    }
 }
 
 /// Without the full stop, which the sentence around it brings.
@@ -126,6 +138,13 @@ mod tests {
             assert_eq!((ended.cause.code(), ended.verdict), ("link-broken", Verdict::RETRY), "{code:?}");
             assert_eq!(ended.cause.to_string(), "The connection to the server broke: broken pipe.");
         }
+    }
+
+    #[test]
+    fn the_usual_mistakes_are_put_into_words() {
+        let said = |words: &str| classify(&Status::new(Code::Internal, words)).cause.to_string();
+        assert!(said("received corrupt message of type InvalidContentType").contains("no TLS is spoken"));
+        assert!(said("received message with invalid compression flag: 123").contains("the port for agents"));
     }
 
     #[test]

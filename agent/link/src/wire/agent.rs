@@ -141,6 +141,18 @@ fn wrap(message: Message) -> v1::AgentMessage {
     v1::AgentMessage { message: Some(message) }
 }
 
+/// The most bytes of a sentence that is sent.
+const MAX_SENTENCE: usize = 64 * 1024;
+
+/// A sentence that fits into a message, whatever it quotes.
+fn cut(mut text: String) -> String {
+    if text.len() > MAX_SENTENCE {
+        text.truncate(text.floor_char_boundary(MAX_SENTENCE));
+        text.push('…');
+    }
+    text
+}
+
 fn encode_held(held: &[Held]) -> Vec<v1::Held> {
     held.iter()
         .map(|held| v1::Held {
@@ -160,7 +172,7 @@ fn encode_envelope(envelope: Envelope) -> Message {
     match envelope.body {
         Body::Report(Report::Accepted) => Message::Accepted(v1::Accepted { stamp }),
         Body::Report(Report::Refused { reason, is_final }) => {
-            Message::Refused(v1::Refused { stamp, reason, r#final: is_final })
+            Message::Refused(v1::Refused { stamp, reason: cut(reason), r#final: is_final })
         }
         Body::Report(Report::Step(report)) => {
             let update = StepUpdate::from(report);
@@ -173,7 +185,7 @@ fn encode_envelope(envelope: Envelope) -> Message {
                 finished_unix_nano: update.finished.map(time::encode),
                 outcome: update.outcome.map_or(v1::OutcomeClass::Unspecified, ClosedSet::encode).into(),
                 exit_code: update.exit_code,
-                error: update.error,
+                error: cut(update.error),
             })
         }
         Body::Report(Report::Finished(report)) => Message::Finished(v1::Finished {
@@ -181,7 +193,7 @@ fn encode_envelope(envelope: Envelope) -> Message {
             state: report.state.encode().into(),
             started_unix_nano: time::encode(report.started),
             finished_unix_nano: time::encode(report.finished),
-            error: report.error,
+            error: cut(report.error),
         }),
         Body::Chunk { step, chunk } => Message::LogChunk(v1::LogChunk {
             stamp,

@@ -153,3 +153,11 @@ fn nonsense_is_told_with_its_field() {
 fn an_unknown_message_is_skipped() {
     assert_eq!(decode(v1::AgentMessage { message: None }), Ok(None));
 }
+
+#[test]
+fn a_sentence_that_would_fill_the_message_is_cut_between_characters() {
+    let reason = "ä".repeat(40_000);
+    let received = sent(Body::Report(Report::Refused { reason, is_final: true }));
+    let ReceivedBody::Refused { reason, .. } = received.body else { panic!("{received:?}") };
+    assert_eq!((reason.chars().count(), reason.ends_with("ä…")), (32_769, true));
+}
