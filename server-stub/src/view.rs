@@ -46,6 +46,8 @@ pub struct WorkflowView {
     pub error: String,
     /// Why it waits: other workflows, or else one sentence for each agent. Empty if no agent is there.
     pub waiting: Vec<String>,
+    /// Why somebody wants it stopped; empty if nobody does. It may take a while: its agent may be away.
+    pub stopping: String,
     /// Its steps, in the order of the file.
     pub steps: Vec<StepView>,
 }
@@ -228,6 +230,7 @@ impl WorkflowView {
             finished: workflow.end.as_ref().map(|end| end.at),
             error: workflow.end.as_ref().map(|end| end.error.clone()).unwrap_or_default(),
             waiting,
+            stopping: workflow.stop.as_ref().map(|stop| stop.reason.clone()).unwrap_or_default(),
             steps: workflow.ledger.steps().iter().map(|step| StepView::of(step, is_over)).collect(),
         }
     }

@@ -1,8 +1,9 @@
 //! Whole workflows, from the server to the cluster and back.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use fake_cluster::Script;
+use fake_cluster::{Fault, Kind, Script, Verb};
 use piculet_core::outcome::StepState::{Canceled, Failure, Killed, Skipped, Success};
 use piculet_core::workload::{FailurePolicy, StepKind, StepSpec, WorkloadSpec};
 use server_stub::dispatch::State;
@@ -115,9 +116,12 @@ async fn a_drained_agent_finishes_what_it_has_and_takes_no_more() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cancel_at_any_moment_ends_the_workflow_and_leaves_nothing() {
-    for moment in 0..30 {
+    let mut stages = BTreeSet::new();
+    for moment in 0..60 {
         let mut world = World::new();
         world.agent();
+        // Or all creation would fall into one moment.
+        world.cluster.faults().inject(Fault::delay(Duration::from_millis(25)).on(Verb::Create).always());
         world
             .runtime
             .on_all(Script::new().starts_after(Duration::from_millis(20)).wait(Duration::from_millis(70)).exit(0));
@@ -127,9 +131,14 @@ async fn a_cancel_at_any_moment_ends_the_workflow_and_leaves_nothing() {
         let stop = Stop { reason: "a test".to_owned(), grace: Some(Duration::from_secs(1)) };
         // Late ones come when the workflow is over, which is said.
         let over = world.stub.server().cancel(&id, stop).is_err();
+        let pods = world.cluster.objects(Kind::Pod).len();
+        stages.insert((world.left().len() - pods, pods));
         let workflow = world.stub.ended(&id).await;
         assert_eq!(workflow.state == State::Success, over, "at {} ms: {workflow:?}", moment * 10);
         assert!(workflow.steps.iter().all(|step| step.state.is_final()), "at {} ms: {workflow:?}", moment * 10);
         world.until_clean().await;
     }
+    // Nothing yet; the anchor; what it owns, one after the other; and then from pod to pod.
+    let expected = [(0, 0), (1, 0), (2, 0), (3, 0), (3, 1), (3, 3), (3, 4)];
+    assert!(expected.iter().all(|stage| stages.contains(stage)), "{stages:?}");
 }

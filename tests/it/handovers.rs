@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fake_cluster::{Kind, Script};
+use fake_cluster::{Kind, Script, Verb};
 use piculet::exit::Failure;
 use server_stub::dispatch::State;
 use server_stub::mailbox::Intake;
@@ -26,6 +26,25 @@ async fn nothing_is_created_before_the_server_knows_that_the_workflow_was_accept
     assert_eq!(world.left(), [""; 0]);
     session.resume_acking();
     assert_eq!(world.stub.ended(&id).await.state, State::Success);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_of_what_is_not_ours_yet_creates_nothing_and_removes_nothing() {
+    let mut world = world_by_hand();
+    world.agent();
+    let session = world.stub.expect_session().await;
+    session.stop_acking();
+    let id = session.assign(workflow(vec![vec![step("a")]])).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    session.cancel(&id, "a test", None);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    session.resume_acking();
+    let workflow = world.stub.ended(&id).await;
+    assert_eq!(workflow.state, State::Killed, "{workflow:?}");
+    let requests = world.cluster.counters();
+    let trial = 1;
+    assert_eq!(requests.requests(Verb::Create, "configmaps"), trial);
+    assert_eq!((requests.requests(Verb::Create, "pods"), requests.requests(Verb::Delete, "configmaps")), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]

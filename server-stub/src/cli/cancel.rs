@@ -10,7 +10,7 @@ use super::output::Output;
 /// Options of `cancel`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The workflow: its number, its id or a beginning of it, or its name.
+    /// The workflow: its number, its id or a beginning of it, or its name (of several the newest).
     #[arg(value_name = "WORKFLOW")]
     workflow: String,
     /// Why; it is shown with the workflow and its steps.

@@ -11,7 +11,7 @@ use super::output::Output;
 /// Options of `list`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// One workflow, with its steps: its number, its id or a beginning of it, or its name.
+    /// One workflow, with its steps: its number, its id or a beginning of it, or its name (of several the newest).
     #[arg(value_name = "WORKFLOW")]
     workflow: Option<String>,
     #[command(flatten)]
@@ -78,6 +78,9 @@ fn state(workflow: &WorkflowView) -> String {
 fn remark(workflow: &WorkflowView) -> String {
     if !workflow.error.is_empty() {
         return workflow.error.lines().next().unwrap_or_default().to_owned();
+    }
+    if !workflow.stopping.is_empty() && !workflow.state.is_final() {
+        return format!("is to be stopped: {}", workflow.stopping);
     }
     match &workflow.waiting[..] {
         [] if workflow.place == PlaceView::Pending => "no agent is connected".to_owned(),

@@ -11,7 +11,7 @@ use super::output::Output;
 /// Options of `logs`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The workflow: its number, its id or a beginning of it, or its name.
+    /// The workflow: its number, its id or a beginning of it, or its name (of several the newest).
     #[arg(value_name = "WORKFLOW")]
     workflow: String,
     /// One step of it, by name or id.

@@ -96,9 +96,13 @@ impl Dispatcher {
         for id in lost {
             let Some(workflow) = self.workflows.get(&id) else { continue };
             let agent = workflow.agent.as_deref().unwrap_or("unknown");
+            let wanted = match &workflow.stop {
+                Some(stop) => format!(" It was to be stopped: {}", stop.reason),
+                None => String::new(),
+            };
             let error = format!(
                 "The agent '{agent}' went away with the workflow and did not come back for {} s. \
-                 How its steps ended is not known.",
+                 How its steps ended is not known.{wanted}",
                 lost_after.as_secs()
             );
             let state = if workflow.stop.is_some() { State::Killed } else { State::Failure };

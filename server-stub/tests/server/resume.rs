@@ -7,6 +7,7 @@ use piculet_proto::v1 as pb;
 use piculet_proto::v1::agent_message::Message as Said;
 use piculet_proto::v1::server_message::Message as Heard;
 use server_stub::dispatch::State;
+use server_stub::mailbox::Stop;
 use server_stub::server::Config;
 use server_stub::stub::Stub;
 use server_stub::view::{AgentState, PlaceView};
@@ -140,6 +141,22 @@ async fn a_bound_workflow_waits_for_its_agent_and_then_ends_as_failed() {
     // It comes back too late.
     let agent = RawAgent::connect(&network, resuming("agent", vec![held(&assign, 2)])).await;
     assert!(!agent.welcome.held[0].keep);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_of_what_is_away_is_shown_and_counts_in_the_end() {
+    let stub = Stub::start(Config::default());
+    let network = stub.network();
+    let mut agent = RawAgent::ready(&network, hello("agent"), 1).await;
+    let id = stub.submit(workload("w"));
+    let assign = agent.assign().await;
+    agent.accept(&assign).await;
+    drop(agent);
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    stub.server().cancel(&id, Stop { reason: "not needed".to_owned(), grace: None }).unwrap();
+    let view = stub.workflow(&id);
+    assert_eq!((view.place, view.stopping.as_str()), (PlaceView::Away, "not needed"));
+    assert_eq!(stub.ended(&id).await.state, State::Killed);
 }
 
 #[tokio::test(start_paused = true)]
