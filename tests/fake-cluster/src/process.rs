@@ -5,8 +5,8 @@
 //!
 //! # What a container gets
 //!
-//! - A root of its own. Every folder of the host is the lower layer of an overlay, whose upper layer is a scratch folder
-//!   of the container. Folders that concern the host alone are empty: homes, `/run`, `/tmp`, `/boot`, host keys, the data of
+//! - A root of its own. The host's is the lower layer of an overlay, whose upper layer is a scratch folder of the
+//!   container. Folders that concern the host alone are empty: homes, `/run`, `/tmp`, `/boot`, host keys, the data of
 //!   container runtimes, and the scratch folder itself with what other pods have in it. `/etc/shadow` has no hashes.
 //! - Mount, PID, UTS, IPC and cgroup namespaces. `/proc` is new, with everything read-only or hidden in it that concerns
 //!   the machine; `/sys` is read-only (empty if the runtime isn't root); `/dev` has the six harmless devices, `pts` and `shm`.
@@ -40,8 +40,9 @@
 //!   ([`ProcessSettings::hidden`]).
 //! - SIGTERM goes to all processes of the container, where a kubelet sends it to the first alone. And a command that
 //!   neither handles it nor has children ends by it, which the first process of a real container would not.
-//! - The runtime is not root: there is no other user than root in the container, and what other users own on the host is
-//!   nobody's.
+//! - Where the runtime is not root, there is no other user than root in the container, what other users own on the host
+//!   is nobody's, and a volume can't be mounted in a folder of theirs that has no such place yet (`/usr/src/app`).
+//! - Root's kernel keyrings are not kept apart.
 //! - `readOnlyRootFilesystem`, probes, `seccompProfile` and `hostPath` have no effect or are refused.
 //!
 //! # `unsafe_host`

@@ -30,7 +30,10 @@ const SILENCE: Duration = Duration::from_millis(300);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// How many looks in a row must find a process that nothing will end, before it is ended.
-const LOOKS: u32 = 4;
+const LOOKS_IN_VAIN: u32 = 4;
+
+/// How many looks the bringer of a signal has time for.
+const MESSENGER_LOOKS: u32 = 20;
 
 /// A container whose command has begun.
 #[derive(Debug)]
@@ -117,9 +120,7 @@ async fn steer(
     gone: &CancellationToken,
 ) -> io::Result<Exit> {
     let mut done = Wish::Run;
-    let mut messenger = None;
-    let mut looks = 0;
-    let mut by_default = false;
+    let mut ending = Ending::default();
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -130,27 +131,48 @@ async fn steer(
                     send(kill_process_group(group, Signal::KILL));
                 }
                 let exit = of_status(status?, complaints.as_deref());
-                return Ok(if by_default { Exit::Signal(Signal::TERM.as_raw()) } else { exit });
+                return Ok(if ending.is_in_vain() { Exit::Signal(Signal::TERM.as_raw()) } else { exit });
             }
             next = next(&mut wish, done, gone), if done < Wish::Kill => {
                 done = next;
+                ending.messenger = None;
                 if next == Wish::Kill {
                     members.kill();
                 } else {
-                    messenger = members.terminate();
+                    ending.messenger = members.terminate();
                 }
             }
-            _ = look.tick(), if done == Wish::Terminate => {
-                looks = if members.waits_in_vain() { looks + 1 } else { 0 };
-                if looks == LOOKS {
-                    by_default = true;
+            _ = look.tick(), if done == Wish::Terminate && !ending.is_in_vain() => {
+                ending.look(members);
+                if ending.is_in_vain() {
                     members.kill();
                 }
             }
         }
-        if let Some(Ok(Some(_))) = messenger.as_mut().map(Child::try_wait) {
-            messenger = None;
+    }
+}
+
+/// A container that was asked to end.
+#[derive(Debug, Default)]
+struct Ending {
+    /// Brings the signal. A step can stop it, and its dead child, which it would not reap then, keeps the namespace.
+    messenger: Option<Child>,
+    looks: u32,
+    looks_in_vain: u32,
+}
+
+impl Ending {
+    fn look(&mut self, members: Members) {
+        self.looks += 1;
+        if self.looks == MESSENGER_LOOKS {
+            self.messenger = None;
         }
+        self.looks_in_vain = if members.waits_in_vain() { self.looks_in_vain + 1 } else { 0 };
+    }
+
+    /// Whether nothing that was asked for will end it.
+    fn is_in_vain(&self) -> bool {
+        self.looks_in_vain == LOOKS_IN_VAIN
     }
 }
 

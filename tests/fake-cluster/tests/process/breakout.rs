@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use fake_cluster::process::ProcessSettings;
 use fake_cluster::runtime::{Exit, VolumeFiles, Wish};
@@ -190,6 +191,22 @@ async fn the_bringer_of_a_signal_is_no_way_out() {
     live.until("up").await;
     live.wish(Wish::Terminate);
     assert_eq!(live.end().await.good(), "up\ntold\n");
+}
+
+/// The bringer of a signal that was stopped, and is reaped by nobody, would hold up the end of the namespace.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stops_every_process_that_comes_is_killed_nevertheless() {
+    let Some(machine) = Machine::new().await else { return };
+    let script = "trap '' TERM; echo up; while :; do for p in /proc/[0-9]*; do \
+                  [ ${p#/proc/} = $$ ] || kill -STOP ${p#/proc/} 2>/dev/null; done; done";
+    let mut live = machine.start(&shell("one", script), VolumeFiles::new());
+    live.until("up").await;
+    live.wish(Wish::Terminate);
+    // Long enough for the bringer to come and to be stopped; if it is not, the test proves less, but fails for nothing.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    live.wish(Wish::Kill);
+    let ended = tokio::time::timeout(Duration::from_secs(30), live.end()).await.expect("it is never over");
+    assert_eq!(ended.exit, Ok(Exit::Signal(9)));
 }
 
 /// A socket of a daemon, in a folder that containers see.
