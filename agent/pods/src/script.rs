@@ -58,7 +58,8 @@ pub fn text(working_dir: &str, commands: &[String]) -> String {
         script.extend(["mkdir -p -- ", &dir, "\ncd -- ", &dir, "\n"]);
     }
     for command in commands {
-        script.extend(["\necho + ", &quoted(command), "\n", command, "\n"]);
+        // Not with echo: that of many shells would interpret the backslashes.
+        script.extend(["\nprintf '+ %s\\n' ", &quoted(command), "\n", command, "\n"]);
     }
     script
 }

@@ -40,10 +40,10 @@ fn run(commands: &[&str]) -> Ran {
 }
 
 #[test]
-fn the_script_has_the_peers_form() {
+fn the_script_goes_to_its_folder_and_shows_each_command_before_it_runs_it() {
     let script = text("/woodpecker/some", &["echo hello world".to_owned()]);
     assert!(script.starts_with('\n'));
-    assert!(script.ends_with("\n\necho + 'echo hello world'\necho hello world\n"), "{script}");
+    assert!(script.ends_with("\n\nprintf '+ %s\\n' 'echo hello world'\necho hello world\n"), "{script}");
     assert!(script.contains("\nmkdir -p -- /woodpecker/some\ncd -- /woodpecker/some\n"), "{script}");
     assert_eq!(command(), ["/bin/sh", "-c", super::RUN]);
 }
@@ -61,6 +61,12 @@ fn each_command_is_shown_and_run() {
     let ran = run(&["echo a", "X=1\necho \"$X b\"", "echo $X 'it''s' | tr a-z A-Z"]);
     assert_eq!(ran.out, "+ echo a\na\n+ X=1\necho \"$X b\"\n1 b\n+ echo $X 'it''s' | tr a-z A-Z\n1 ITS\n");
     assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_command_is_shown_as_it_was_written() {
+    let ran = run(&[r"printf 'a\tb\0c\n' | tr '\0' '%s'"]);
+    assert_eq!(ran.out, "+ printf 'a\\tb\\0c\\n' | tr '\\0' '%s'\na\tb%c\n", "{}", ran.err);
 }
 
 #[test]
