@@ -77,7 +77,7 @@ pub(crate) struct Runner {
     answers: mpsc::Sender<Answer>,
     inbox: mpsc::Receiver<Answer>,
     started: jiff::Timestamp,
-    /// The node that a pod of the workflow was seen on last.
+    /// Where the workflow's volume was last, if it is one for one node.
     node: Option<String>,
 }
 
@@ -87,6 +87,8 @@ pub(crate) struct StepPod {
     step: StepIndex,
     name: String,
     container: String,
+    /// It has to be where the others are that have the workflow's volume.
+    shares_node_volume: bool,
 }
 
 impl Runner {
@@ -212,7 +214,7 @@ impl Runner {
             return;
         };
         let observation = piculet_pods::observe(news.pod(), &pod.container);
-        if observation.node.is_some() {
+        if pod.shares_node_volume && observation.node.is_some() {
             self.node.clone_from(&observation.node);
         }
         self.on(Event::Observed { step: pod.step, observation }).await;

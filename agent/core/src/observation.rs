@@ -16,8 +16,10 @@ pub struct Observation {
     pub seen: Seen,
     /// The pod was asked to go before its container was over: what its end will be called, whatever exit code comes
     /// of it (`Evicted`, `Preempted`, `NodeLost`, or `PodDeleted`). `None` if nobody asked, or if the container was
-    /// over before the request (deletion timestamp less its grace period), whose exit code then counts.
+    /// over clearly before the request (deletion timestamp less its grace period), whose exit code then counts.
     pub going: Option<Outcome>,
+    /// Somebody asked for the pod's deletion, before or after its container was over.
+    pub asked: bool,
     /// The node that it was bound to, if it was.
     pub node: Option<String>,
 }

@@ -166,7 +166,9 @@ impl Run {
             return;
         }
         self.state = State::Preparing;
-        self.time_limit = Some(now + self.workload.timeout.unwrap_or(self.limits.workflow));
+        let limit = now + self.workload.timeout.unwrap_or(self.limits.workflow);
+        self.time_limit = Some(limit);
+        self.deadlines.set(Clock::Workflow, limit);
         out.push(Action::Prepare);
     }
 
@@ -237,12 +239,7 @@ impl Run {
         while let Some(clock) = self.deadlines.pop(now) {
             match clock {
                 Clock::Workflow => {
-                    let outcome = Outcome::DeadlineExceeded { which: Deadline::Workflow };
-                    let limit = self.workload.timeout.unwrap_or(self.limits.workflow);
-                    if self.stopped.is_none() {
-                        self.error = format!("The workflow took longer than its time limit of {} s.", limit.as_secs());
-                    }
-                    self.stop_all(Stopped { outcome, grace: None, state: WorkflowState::Killed }, now, out);
+                    self.time_is_up(now, out);
                 }
                 Clock::Pause(index) => {
                     if let Phase::Pausing { next, .. } = self.steps[index.0].phase {
@@ -267,6 +264,16 @@ impl Run {
                 }
             }
         }
+    }
+
+    /// The workflow's own time limit has passed.
+    pub(super) fn time_is_up(&mut self, now: Instant, out: &mut Vec<Action>) {
+        let limit = self.workload.timeout.unwrap_or(self.limits.workflow);
+        if self.stopped.is_none() {
+            self.error = format!("The workflow took longer than its time limit of {} s.", limit.as_secs());
+        }
+        let outcome = Outcome::DeadlineExceeded { which: Deadline::Workflow };
+        self.stop_all(Stopped { outcome, grace: None, state: WorkflowState::Killed }, now, out);
     }
 
     /// Starts what can start, and ends what is over.
@@ -310,6 +317,7 @@ impl Run {
         step.waiting = None;
         step.explained.clear();
         step.started = false;
+        step.bound = false;
         step.phase = Phase::Creating { attempt };
         out.push(Action::Create { step: index, attempt, after_failure: step.after_failure });
     }
@@ -342,7 +350,14 @@ impl Run {
         let failed = self.workload.indexed().any(|(index, step)| {
             self.step_state(index) == StepState::Failure && step.spec.failure != FailurePolicy::Ignore
         });
+        let all_ended =
+            self.each(|_, run| !matches!(run.phase, Phase::Over { state: StepState::Killed | StepState::Canceled }));
         let state = match &self.stopped {
+            // The time was up, but the news was late: everything had ended by itself before.
+            Some(Stopped { outcome: Outcome::DeadlineExceeded { .. }, .. }) if all_ended => {
+                self.error.clear();
+                if failed { WorkflowState::Failure } else { WorkflowState::Success }
+            }
             Some(stopped) => stopped.state,
             None if failed => WorkflowState::Failure,
             None => WorkflowState::Success,

@@ -23,6 +23,10 @@ pub const STEP: &str = "woodpecker-ci.org/step";
 pub const STEP_LEGACY: &str = "step";
 /// The server's id of the workflow, as Woodpecker labels it. Two servers may use the same.
 pub const TASK: &str = "woodpecker-ci.org/task-uuid";
+/// On pods that share a volume for one node: [`NODE_VOLUME_SHARED`].
+pub const NODE_VOLUME: &str = "piculet.dev/node-volume";
+/// The value of [`NODE_VOLUME`].
+pub const NODE_VOLUME_SHARED: &str = "shared";
 /// The pod's name, on pods of services.
 pub const SERVICE: &str = "service";
 

@@ -29,6 +29,7 @@ pub fn observe(pod: &Pod, container: &str) -> Observation {
         uid: PodUid::new(pod.metadata.uid.as_deref().unwrap_or_default()),
         seen,
         going: look.request().filter(|request| request.came_before(finished)).map(|request| request.outcome),
+        asked: pod.metadata.deletion_timestamp.is_some(),
         node: look.node().map(str::to_owned),
     }
 }

@@ -16,7 +16,7 @@ use crate::names::{Names, StepNames, WorkflowNames};
 use crate::object::Object;
 use crate::options::StepOptions;
 use crate::plan::{Context, PlanError};
-use crate::settings::Settings;
+use crate::settings::{AccessMode, Settings};
 use crate::{image, label, limits, names, pod};
 
 /// Where a step's author writes its options.
@@ -107,6 +107,11 @@ impl Draft<'_> {
         let declined = self.step.spec.kind == StepKind::Service && self.options.workspace_volume == Some(false);
         !self.step.spec.workspace_base.is_empty() && !declined
     }
+
+    /// Whether the step has to run on the node of the others that get it, because its volume is one for one node.
+    pub(crate) fn shares_node_volume(&self) -> bool {
+        self.settings.access_mode == AccessMode::Rwo && self.mounts_workspace()
+    }
 }
 
 impl Build<'_> {
@@ -156,7 +161,11 @@ impl Build<'_> {
             metadata.owner_references = owner.map(|owner| vec![owner.clone()]);
         };
         stamp(&mut pod.metadata);
-        pod.metadata.labels.get_or_insert_default().extend(users_labels(&draft));
+        let labels_of_pod = pod.metadata.labels.get_or_insert_default();
+        labels_of_pod.extend(users_labels(&draft));
+        if draft.shares_node_volume() {
+            labels_of_pod.insert(label::NODE_VOLUME.to_owned(), label::NODE_VOLUME_SHARED.to_owned());
+        }
         pod.metadata.annotations = Some(annotations(&draft, identity.clone()));
         let mut secrets: Vec<_> = registry.into_iter().chain(variables).collect();
         for secret in &mut secrets {

@@ -72,6 +72,7 @@ fn a_part_of_a_block_of_pods_can_stand_in_every_layer() {
     assert_eq!(pods.default_resources.requests["cpu"], "100m");
     assert_eq!(pods.node_selector["kubernetes.io/arch"], "arm64");
     assert_eq!(pods.volume_size, "5", "a quantity may look like a number");
+    assert_eq!(errors(&format!("{MINIMAL}pods: {{namespace: }}"), &[], &[]).len(), 1, "nothing is not the word null");
     let wrong = errors(MINIMAL, &[("PICULET_PODS_SECURITY_FS_GROUP", "many")], &[("pods.security.fs_grop", "1")]);
     insta::assert_snapshot!(wrong.join("\n"));
 }

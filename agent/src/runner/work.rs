@@ -8,7 +8,7 @@ use piculet_cluster::{Anchor, ApplyError, Cluster, Presence};
 use piculet_core::id::{Attempt, PodUid, StepIndex};
 use piculet_core::outcome::NeverStarted;
 use piculet_core::run::Event;
-use piculet_pods::{Object, PipelineStatus, StepStart, anchor};
+use piculet_pods::{Object, PipelineStatus, StepStart, anchor, label};
 
 use super::removal::Removal;
 use super::step_log::Order;
@@ -55,10 +55,6 @@ impl Runner {
 
     /// Makes the Secrets and the pod of an attempt at a step.
     pub(super) async fn create(&mut self, step: StepIndex, attempt: Attempt, after_failure: bool) {
-        if attempt != Attempt::FIRST {
-            // The node may be what was wrong with the last one.
-            self.node = None;
-        }
         let start = StepStart {
             status: if after_failure { PipelineStatus::Failure } else { PipelineStatus::Success },
             workflow_started: self.started,
@@ -87,7 +83,9 @@ impl Runner {
             }
         }
         let name = objects.pod.metadata.name.clone().unwrap_or_default();
-        let pod = StepPod { step, name, container: objects.container.clone() };
+        let labels = objects.pod.metadata.labels.as_ref();
+        let shares_node_volume = labels.is_some_and(|labels| labels.contains_key(label::NODE_VOLUME));
+        let pod = StepPod { step, name, container: objects.container.clone(), shares_node_volume };
         let (cluster, answers) = (self.shop.cluster.clone(), self.answers.clone());
         self.tasks.spawn(async move {
             let answer = match make_all(&cluster, objects.into_objects()).await {

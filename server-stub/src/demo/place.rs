@@ -145,7 +145,9 @@ impl Wishes {
             let (os, arch) = platform.split_once('/').unwrap_or((platform, ""));
             let labels = [("kubernetes.io/os", os), ("kubernetes.io/arch", arch)];
             let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-            NodeSettings { labels, ..NodeSettings::new(&platform.replace('/', "-")) }
+            // Requests are for the nodes of others: here a step waits for nothing but what doesn't exist.
+            let (cpu, memory) = ("100k".to_owned(), "1Pi".to_owned());
+            NodeSettings { labels, cpu, memory, ..NodeSettings::new(&platform.replace('/', "-")) }
         };
         self.platforms.iter().map(node).collect()
     }

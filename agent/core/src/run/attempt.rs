@@ -9,7 +9,7 @@ use super::step::{Phase, Pod, Stop};
 use super::{Action, Run, Stopped};
 use crate::id::{Attempt, PodUid, StepIndex};
 use crate::observation::{Ended, Observation, Seen, Waiting};
-use crate::outcome::{Outcome, StepState, WorkflowState};
+use crate::outcome::{Deadline, Outcome, StepState, WorkflowState};
 use crate::report::StepReport;
 use crate::workload::FailurePolicy;
 
@@ -56,7 +56,9 @@ impl Run {
         if pod.uid != observation.uid {
             return;
         }
+        step.bound |= observation.node.is_some();
         let is_going = observation.going.is_some();
+        let is_asked = observation.asked;
         if let Some(going) = observation.going {
             step.going = Some(going);
             // Whoever asked for it: a pod that never goes (its node is lost) must not hold the workflow for ever.
@@ -73,8 +75,10 @@ impl Run {
                 if !is_going {
                     let step = &mut self.steps[index.0];
                     step.going = None;
-                    if ended.outcome.exit_code().is_some() {
-                        // It was over before anybody asked it to go: our own asking came too late to have a say.
+                    // It was over before anybody asked it to go: our own asking came too late to have a say. Of a
+                    // service that is certain only if nobody has asked yet: clocks differ.
+                    let is_certain = !is_asked || step.stop != Some(Stop::NotNeeded);
+                    if ended.outcome.exit_code().is_some() && is_certain {
                         step.stop = None;
                     }
                 }
@@ -171,8 +175,9 @@ impl Run {
             Phase::Waiting { pod, .. } if pod.uid == *uid => {
                 let outcome = step.going.clone().unwrap_or(gone);
                 let attempt = pod.attempt;
-                if !witnessed {
-                    // It may have run where nobody looked: to run it again is for the step to allow.
+                if (!witnessed || step.bound) && step.stop.is_none() {
+                    // It may have run where nobody looked, or on a node that couldn't tell: to run it again is for the
+                    // step to allow.
                     step.starts += 1;
                     step.started = true;
                 }
@@ -249,14 +254,19 @@ impl Run {
         let (state, outcome) = match step.stop.take() {
             None => (ended.outcome.state(), Some(ended.outcome)),
             // A service that was up until nobody needed it any more did all that was asked of it.
-            Some(Stop::NotNeeded) if ran => (StepState::Success, None),
+            Some(Stop::NotNeeded) if step.started => (StepState::Success, None),
             Some(Stop::NotNeeded) => (StepState::Canceled, None),
             Some(Stop::Because(outcome @ Outcome::NeverStarted { .. })) => (StepState::Failure, Some(outcome)),
             Some(Stop::Because(outcome)) if ran => (outcome.state(), Some(outcome)),
             Some(Stop::Because(outcome)) => (StepState::Canceled, Some(outcome)),
         };
         step.last_attempt = Some(attempt);
+        // The net under a pod, which is there in case that our own clock stood still.
+        let is_out_of_time = matches!(outcome, Some(Outcome::DeadlineExceeded { which: Deadline::Workflow }));
         self.over(index, state, outcome, Some((ended.started, ended.finished)), out);
+        if is_out_of_time {
+            self.time_is_up(now, out);
+        }
         if state == StepState::Failure && self.workload.step(index).spec.failure == FailurePolicy::Cancel {
             let name = &self.workload.step(index).spec.name;
             let by = format!("the step '{name}' failed, and its failure stops the workflow");

@@ -28,6 +28,8 @@ pub(super) struct StepRun {
     pub(super) waiting: Option<Waiting>,
     /// What the log says of the pod's waiting; empty if it says nothing yet.
     pub(super) explained: String,
+    /// The current attempt's pod was seen on a node: it may have started since.
+    pub(super) bound: bool,
     /// The pod was asked to go, and not by us.
     pub(super) going: Option<Outcome>,
     /// The attempt that the step ended with.

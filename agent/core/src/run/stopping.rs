@@ -16,7 +16,8 @@ impl Run {
             return;
         }
         if let Some(first) = &mut self.stopped {
-            if stopped.grace.is_some_and(|grace| first.grace.is_none_or(|before| grace < before)) {
+            let before = first.grace.unwrap_or(self.limits.grace);
+            if stopped.grace.is_some_and(|grace| grace < before) {
                 first.grace = stopped.grace;
                 self.shorten(now, out);
             }
@@ -26,6 +27,9 @@ impl Run {
             self.state = State::Running;
         }
         self.stopped = Some(stopped.clone());
+        if stopped.grace.is_some_and(|grace| grace < self.limits.grace) {
+            self.shorten(now, out);
+        }
         self.deadlines.clear(Clock::Workflow);
         for index in self.indices() {
             self.stop(index, Stop::Because(stopped.outcome.clone()), now, out);

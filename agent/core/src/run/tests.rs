@@ -30,14 +30,16 @@ pub(super) fn uid(step: usize, attempt: u32) -> PodUid {
 }
 
 pub(super) fn seen(step: usize, attempt: u32, seen: Seen) -> Event {
-    let observation = Observation { uid: uid(step, attempt), seen, going: None, node: Some("node-1".to_owned()) };
+    let observation =
+        Observation { uid: uid(step, attempt), seen, going: None, asked: false, node: Some("node-1".to_owned()) };
     Event::Observed { step: StepIndex(step), observation }
 }
 
 /// What is seen of a pod that was asked to go.
 pub(super) fn stopped(step: usize, attempt: u32, seen: Seen) -> Event {
     let going = Some(Outcome::PodDeleted { by: None });
-    let observation = Observation { uid: uid(step, attempt), seen, going, node: Some("node-1".to_owned()) };
+    let observation =
+        Observation { uid: uid(step, attempt), seen, going, asked: true, node: Some("node-1".to_owned()) };
     Event::Observed { step: StepIndex(step), observation }
 }
 
@@ -332,6 +334,57 @@ fn an_end_from_before_our_own_request_to_go_counts() {
     drive.on(seen(0, 1, ended(Outcome::Exited { code: 1 })));
     drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) });
     assert_eq!(drive.states(), [StepState::Failure, StepState::Success], "it had crashed before");
+    assert_eq!(drive.finish().map(|(state, _)| state), Some(WorkflowState::Failure));
+}
+
+#[test]
+fn a_service_that_was_asked_to_go_is_not_judged_by_clocks_that_differ() {
+    let service = StepSpec { kind: StepKind::Service, ..step("db") };
+    let mut drive = Drive::begin(&workload(vec![vec![service], vec![step("test")]]));
+    drive.running(0);
+    drive.exits(1, 0);
+    let seen = ended(Outcome::Exited { code: 143 });
+    let observation = Observation { uid: uid(0, 1), seen, going: None, asked: true, node: None };
+    drive.on(Event::Observed { step: StepIndex(0), observation });
+    drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) });
+    assert_eq!(drive.states(), [StepState::Success, StepState::Success]);
+}
+
+#[test]
+fn a_pod_that_ran_into_its_own_deadline_ends_the_workflow() {
+    let mut drive = Drive::begin(&workload(vec![vec![step("a")], vec![step("b")]]));
+    drive.running(0);
+    let outcome = Outcome::DeadlineExceeded { which: Deadline::Workflow };
+    let observation =
+        Observation { uid: uid(0, 1), seen: ended(outcome.clone()), going: Some(outcome), asked: false, node: None };
+    drive.on(Event::Observed { step: StepIndex(0), observation });
+    drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) });
+    assert_eq!(drive.states(), [StepState::Killed, StepState::Canceled]);
+    let error = "The workflow took longer than its time limit of 3600 s.".to_owned();
+    assert_eq!(drive.finish(), Some((WorkflowState::Killed, error)));
+}
+
+#[test]
+fn late_news_of_an_end_in_time_undo_the_time_limit() {
+    for (code, state) in [(0, WorkflowState::Success), (3, WorkflowState::Failure)] {
+        let mut drive = Drive::begin(&workload(vec![vec![step("a")]]));
+        drive.running(0);
+        drive.after(Duration::from_secs(3600));
+        drive.on(seen(0, 1, ended(Outcome::Exited { code })));
+        drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) });
+        assert_eq!(drive.finish(), Some((state, String::new())));
+    }
+}
+
+#[test]
+fn the_time_limit_holds_while_the_workflows_own_objects_are_made() {
+    let mut run = Run::new(workload(vec![vec![step("a")]]), Limits::default());
+    run.on(Event::Confirmed, start());
+    let late = start() + Duration::from_secs(3601);
+    assert!(run.due().is_some_and(|due| due <= late));
+    run.on(Event::Tick, late);
+    let actions = run.on(Event::Prepared, late);
+    assert!(!actions.iter().any(|action| matches!(action, Action::Create { .. })), "{actions:?}");
 }
 
 #[test]
@@ -354,9 +407,24 @@ fn a_second_cancel_may_shorten_the_grace() {
     let mut drive = Drive::begin(&workload(vec![vec![step("a")]]));
     drive.running(0);
     let cancel = |seconds| Event::Cancel { by: "alice".to_owned(), grace: Some(Duration::from_secs(seconds)) };
-    drive.on(cancel(600));
-    assert_eq!(drive.on(cancel(900)), [], "it never grows");
+    drive.on(Event::Cancel { by: "alice".to_owned(), grace: None });
+    assert_eq!(drive.on(cancel(900)), [], "it never grows, whoever said the first");
+    let actions = drive.on(cancel(3));
+    assert!(
+        matches!(actions.as_slice(), [Action::Stop { grace: Some(grace), .. }] if grace.as_secs() == 3),
+        "{actions:?}"
+    );
     let actions = drive.on(cancel(0));
+    assert!(matches!(actions.as_slice(), [Action::Stop { grace: Some(Duration::ZERO), .. }]), "{actions:?}");
+}
+
+#[test]
+fn a_cancel_shortens_the_grace_of_what_is_stopping_already() {
+    let a = StepSpec { timeout_seconds: Some(5), ..step("a") };
+    let mut drive = Drive::begin(&workload(vec![vec![a]]));
+    drive.running(0);
+    drive.after(Duration::from_secs(5));
+    let actions = drive.on(Event::Cancel { by: "alice".to_owned(), grace: Some(Duration::ZERO) });
     assert!(matches!(actions.as_slice(), [Action::Stop { grace: Some(Duration::ZERO), .. }]), "{actions:?}");
 }
 
@@ -377,7 +445,7 @@ fn an_exit_code_of_0_after_an_eviction_is_no_success() {
     drive.running(0);
     let evicted = Outcome::Evicted { reason: "drained".to_owned() };
     let seen = ended(Outcome::Exited { code: 0 });
-    let observation = Observation { uid: uid(0, 1), seen, going: Some(evicted.clone()), node: None };
+    let observation = Observation { uid: uid(0, 1), seen, going: Some(evicted.clone()), asked: true, node: None };
     drive.on(Event::Observed { step: StepIndex(0), observation });
     drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) });
     assert_eq!(drive.final_outcome(0), Some(evicted));
@@ -388,7 +456,8 @@ fn an_exit_code_from_before_a_deletion_counts() {
     let mut drive = Drive::begin(&workload(vec![vec![step("a")]]));
     drive.running(0);
     let going = Some(Outcome::PodDeleted { by: None });
-    let observation = Observation { uid: uid(0, 1), seen: Seen::Running { started: None }, going, node: None };
+    let observation =
+        Observation { uid: uid(0, 1), seen: Seen::Running { started: None }, going, asked: true, node: None };
     drive.on(Event::Observed { step: StepIndex(0), observation });
     drive.on(seen(0, 1, ended(Outcome::Exited { code: 0 })));
     drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) });
@@ -429,6 +498,15 @@ fn a_pod_that_vanished_while_nobody_looked_may_have_run() {
     drive.after(Duration::from_secs(60));
     assert_eq!(drive.creations().len(), 1, "it is not for us to run it twice");
     assert_eq!(drive.final_outcome(0), Some(Outcome::PodDeleted { by: None }));
+
+    // Its node could have started it and told nobody.
+    let mut drive = Drive::begin(&workload(vec![vec![step("deploy")]]));
+    drive.created(0, 1);
+    let (phase, reason) = (WaitPhase::Create, NeverStarted::Cluster);
+    drive.on(seen(0, 1, Seen::Waiting(Waiting { phase, reason, hopeless: false, message: String::new() })));
+    drive.on(Event::Gone { step: StepIndex(0), uid: uid(0, 1), witnessed: true });
+    drive.after(Duration::from_secs(60));
+    assert_eq!(drive.creations().len(), 1);
 }
 
 #[test]

@@ -45,7 +45,7 @@ impl Reporter {
         self.deliver(Delivery::Lines(key.clone(), step.clone(), lines)).await
     }
 
-    /// Reports that a step's log is over. Each step that logged must have its end, or the workflow's `Finished` waits.
+    /// Reports that a step's log is over. One that is not ended before the workflow's `Finished` ends with what there is.
     ///
     /// # Errors
     /// The supervisor is over.

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Affinity, NodeSelectorRequirement, NodeSelectorTerm, PodAffinityTerm, Toleration};
+use k8s_openapi::api::core::v1::{
+    Affinity, NodeSelectorRequirement, NodeSelectorTerm, PodAffinityTerm, PreferredSchedulingTerm, Toleration,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::label;
-use crate::settings::AccessMode;
 use crate::step::Draft;
 
 /// The workflow's own placement label, in the server's words: `linux/arm64`.
@@ -40,45 +41,26 @@ pub(super) fn tolerations(draft: &Draft<'_>) -> Vec<Toleration> {
     if own.is_empty() { draft.settings.tolerations.clone() } else { own.clone() }
 }
 
-/// The step's, or else the operator's; and with a volume for one node, the node of the workflow's other steps.
+/// The step's, or else the operator's; and with a volume for one node, the node of those that share it.
 pub(super) fn affinity(draft: &Draft<'_>) -> Option<Affinity> {
     let affinity = draft.options.affinity.clone().or_else(|| draft.settings.affinity.clone());
-    if draft.settings.access_mode != AccessMode::Rwo || !draft.mounts_workspace() {
+    if !draft.shares_node_volume() {
         return affinity;
     }
-    let affinity = affinity.unwrap_or_default();
-    Some(match &draft.build.start.node {
-        // The scheduler takes no notice of pods that are over, so a step after others can't be drawn to them.
-        Some(node) => on_node(affinity, node),
-        None => beside_each_other(affinity, &draft.build.workflow.key),
-    })
+    let mut affinity = beside_each_other(affinity.unwrap_or_default(), &draft.build.workflow.key);
+    if let Some(node) = &draft.build.start.node {
+        affinity = rather_on(affinity, node);
+    }
+    Some(affinity)
 }
 
-/// Nowhere but on this node.
-fn on_node(mut affinity: Affinity, node: &str) -> Affinity {
-    // By its name: its label `kubernetes.io/hostname` may be another.
-    let its_name = NodeSelectorRequirement {
-        key: "metadata.name".to_owned(),
-        operator: "In".to_owned(),
-        values: Some(vec![node.to_owned()]),
-    };
-    let nodes = affinity.node_affinity.get_or_insert_default();
-    let terms =
-        &mut nodes.required_during_scheduling_ignored_during_execution.get_or_insert_default().node_selector_terms;
-    if terms.is_empty() {
-        terms.push(NodeSelectorTerm::default());
-    }
-    // One of the terms is enough, so each has to say it.
-    for term in terms {
-        term.match_fields.get_or_insert_default().push(its_name.clone());
-    }
-    affinity
-}
-
-/// On the node of the workflow's other pods, as long as they run.
+/// On the node of the pods that share the volume, as long as they run.
 fn beside_each_other(mut affinity: Affinity, workflow: &str) -> Affinity {
     // A pod that matches its own term may go anywhere as long as no other matches: the first one chooses.
-    let selector = BTreeMap::from([(label::WORKFLOW.to_owned(), workflow.to_owned())]);
+    let selector = BTreeMap::from([
+        (label::WORKFLOW.to_owned(), workflow.to_owned()),
+        (label::NODE_VOLUME.to_owned(), label::NODE_VOLUME_SHARED.to_owned()),
+    ]);
     let term = PodAffinityTerm {
         label_selector: Some(LabelSelector { match_labels: Some(selector), match_expressions: None }),
         topology_key: "kubernetes.io/hostname".to_owned(),
@@ -86,5 +68,25 @@ fn beside_each_other(mut affinity: Affinity, workflow: &str) -> Affinity {
     };
     let pods = affinity.pod_affinity.get_or_insert_default();
     pods.required_during_scheduling_ignored_during_execution.get_or_insert_default().push(term);
+    affinity
+}
+
+/// Where the earlier steps were, if that node takes it: the volume needn't move then.
+///
+/// The scheduler takes no notice of pods that are over, so a step after others isn't drawn to them. It is a wish only:
+/// the node may be gone, and nobody else uses the volume now.
+fn rather_on(mut affinity: Affinity, node: &str) -> Affinity {
+    // By its name: its label `kubernetes.io/hostname` may be another.
+    let its_name = NodeSelectorRequirement {
+        key: "metadata.name".to_owned(),
+        operator: "In".to_owned(),
+        values: Some(vec![node.to_owned()]),
+    };
+    let term = PreferredSchedulingTerm {
+        preference: NodeSelectorTerm { match_fields: Some(vec![its_name]), match_expressions: None },
+        weight: 100,
+    };
+    let nodes = affinity.node_affinity.get_or_insert_default();
+    nodes.preferred_during_scheduling_ignored_during_execution.get_or_insert_default().push(term);
     affinity
 }

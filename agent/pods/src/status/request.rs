@@ -5,6 +5,9 @@ use piculet_core::outcome::{Deadline, Outcome};
 
 use super::{Look, one_line};
 
+/// By how much the clocks of a cluster's machines may differ, with their whole seconds.
+const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(2);
+
 /// A pod was asked to go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Request {
@@ -17,11 +20,12 @@ pub(super) struct Request {
 impl Request {
     /// Whether it came before the container was over, which then may be its consequence.
     ///
-    /// Both times have whole seconds: what ended in the second of the request counts as ended by it. A container that
-    /// isn't over, or of which nobody can tell when, ends after every request.
+    /// Both times have whole seconds, the one by the API server's clock and the other by the node's: what ended within
+    /// [`CLOCKS_DIFFER`] before the request counts as ended by it. A container that isn't over, or of which nobody can
+    /// tell when, ends after every request.
     pub(super) fn came_before(&self, finished: Option<Timestamp>) -> bool {
         match (self.when, finished) {
-            (Some(when), Some(finished)) => when <= finished,
+            (Some(when), Some(finished)) => when.duration_since(finished) <= CLOCKS_DIFFER,
             _ => true,
         }
     }

@@ -217,21 +217,24 @@ fn who_asked_a_pod_to_go_is_told() {
 }
 
 #[test]
-fn a_deletion_counts_only_if_it_came_before_the_end() {
+fn a_deletion_counts_unless_it_clearly_came_after_the_end() {
     let status = json!({"phase": "Succeeded", "containerStatuses": beside(terminated(0, "Completed"))});
     let going = |deadline: &str, grace: i64| {
         let metadata = json!({"deletionTimestamp": deadline, "deletionGracePeriodSeconds": grace});
         observe(&pod(&metadata, &status), OURS).going
     };
     // Finished at :30.
-    assert_eq!(going("2026-01-01T00:00:51Z", 20), None, "asked at :31");
-    assert_eq!(going("2026-01-01T00:00:50Z", 20), Some(Outcome::PodDeleted { by: None }), "asked in the same second");
+    assert_eq!(going("2026-01-01T00:00:53Z", 20), None, "asked at :33");
+    let deleted = Some(Outcome::PodDeleted { by: None });
+    assert_eq!(going("2026-01-01T00:00:52Z", 20), deleted, "asked at :32, by a clock that may differ");
+    assert_eq!(going("2026-01-01T00:00:50Z", 20), deleted, "asked in the same second");
     assert_eq!(going("2026-01-01T00:00:40Z", 20), Some(Outcome::PodDeleted { by: None }), "asked at :20");
+    assert!(!look(status).asked);
     let running = json!({"phase": "Running", "containerStatuses": beside(json!({"running": {}}))});
     let metadata = json!({"deletionTimestamp": "2099-01-01T00:00:00Z"});
     let observation = observe(&pod(&metadata, &running), OURS);
     assert_eq!(observation.going, Some(Outcome::PodDeleted { by: None }), "it still runs");
-    assert_eq!(observation.seen, Seen::Running { started: None });
+    assert_eq!((observation.seen, observation.asked), (Seen::Running { started: None }, true));
 }
 
 #[test]

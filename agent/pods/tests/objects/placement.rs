@@ -45,47 +45,37 @@ fn an_architecture_is_always_chosen() {
     }
 }
 
-/// The required affinities to nodes and to pods.
-fn required(pod: PodSpec) -> [Value; 2] {
+/// The affinities to nodes and to pods.
+fn affinities(pod: PodSpec) -> [Value; 2] {
     let affinity = serde_json::to_value(pod.affinity).expect("JSON");
-    ["nodeAffinity", "podAffinity"].map(|kind| affinity[kind]["requiredDuringSchedulingIgnoredDuringExecution"].clone())
+    ["nodeAffinity", "podAffinity"].map(|kind| affinity[kind].clone())
 }
+
+const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
 fn with_workspace() -> StepSpec {
     StepSpec { workspace_base: "/woodpecker".to_owned(), ..minimal() }
 }
 
 #[test]
-fn with_a_volume_for_one_node_a_step_goes_where_the_earlier_ones_were() {
-    let rwo = settings(json!({"access_mode": "rwo"}));
+fn with_a_volume_for_one_node_a_step_goes_where_the_others_are_and_rather_where_they_were() {
+    let ssd =
+        json!({"nodeSelectorTerms": [{"matchExpressions": [{"key": "disk", "operator": "In", "values": ["ssd"]}]}]});
+    let rwo = settings(json!({"access_mode": "rwo", "affinity": {"nodeAffinity": {REQUIRED: ssd}}}));
     let first = workload(vec![with_workspace()]);
+
+    let [nodes, pods] = affinities(pod(&first, &rwo, "linux/amd64", None));
+    assert_eq!(nodes, json!({REQUIRED: ssd}), "no node is known yet: the first one chooses");
+    assert_eq!(pods[REQUIRED][0]["topologyKey"], "kubernetes.io/hostname");
+    let those = pods[REQUIRED][0]["labelSelector"]["matchLabels"].clone();
+    assert_eq!(those["piculet.dev/node-volume"], "shared", "a service without the volume may be elsewhere");
+
     let by_name = json!({"key": "metadata.name", "operator": "In", "values": ["node-7"]});
-
-    // Steps that start together have no node yet: the first one chooses.
-    let [nodes, pods] = required(pod(&first, &rwo, "linux/amd64", None));
-    assert!(nodes.is_null(), "{nodes}");
-    assert_eq!(pods[0]["topologyKey"], "kubernetes.io/hostname");
-
-    let [nodes, pods] = required(pod(&first, &rwo, "linux/amd64", Some("node-7")));
-    assert_eq!(nodes, json!({"nodeSelectorTerms": [{"matchFields": [by_name]}]}));
-    assert!(pods.is_null(), "{pods}");
-}
-
-#[test]
-fn the_node_of_the_earlier_steps_is_asked_for_on_top_of_what_the_operator_wants() {
-    let ssd = json!({"key": "disk", "operator": "In", "values": ["ssd"]});
-    let zone = json!({"key": "metadata.name", "operator": "NotIn", "values": ["node-1"]});
-    let terms = json!([{"matchExpressions": [ssd]}, {"matchFields": [zone]}]);
-    let rwo = settings(json!({
-        "access_mode": "rwo",
-        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
-    }));
-    let by_name = json!({"key": "metadata.name", "operator": "In", "values": ["node-7"]});
-    let [nodes, _] = required(pod(&workload(vec![with_workspace()]), &rwo, "linux/amd64", Some("node-7")));
-    assert_eq!(
-        nodes["nodeSelectorTerms"],
-        json!([{"matchExpressions": [ssd], "matchFields": [by_name]}, {"matchFields": [zone, by_name]}])
-    );
+    let wish = json!([{"preference": {"matchFields": [by_name]}, "weight": 100}]);
+    let [nodes, later] = affinities(pod(&first, &rwo, "linux/amd64", Some("node-7")));
+    assert_eq!(nodes, json!({REQUIRED: ssd, PREFERRED: wish}), "a node that is gone holds nothing up");
+    assert_eq!(later, pods);
 }
 
 #[test]

@@ -83,7 +83,7 @@ fn random_look(dice: &mut Dice, index: usize, attempt: u32) -> Event {
         _ => ended(random_outcome(dice)),
     };
     let going = dice.one_in(8).then_some(Outcome::PodDeleted { by: None });
-    let observation = Observation { uid: uid(index, attempt), seen: look, going, node: None };
+    let observation = Observation { uid: uid(index, attempt), seen: look, going, asked: true, node: None };
     Event::Observed { step: StepIndex(index), observation }
 }
 
@@ -274,10 +274,8 @@ impl World {
                 let mut steps = self.run.workload.indexed();
                 let (index, step) = steps.find(|(_, step)| step.id == report.step).unwrap();
                 let was_up = self.running_reports.contains_key(report.step.as_str());
-                let not_needed = step.is_detached()
-                    && report.outcome.is_none()
-                    && was_up
-                    && (self.stopped.contains(&index.0) || self.run.steps[index.0].starts > 0);
+                let was_stopped = self.stopped.contains(&index.0);
+                let not_needed = step.is_detached() && report.outcome.is_none() && was_up && was_stopped;
                 if report.state == StepState::Success {
                     assert!(self.exited_with_0.contains(&index.0) || not_needed, "{report:?}");
                 }
