@@ -161,6 +161,15 @@ pub const SETTINGS: &[Setting] = &[
         Ok(())
     }),
     setting!(
+        "limits.service_grace",
+        "5s",
+        "What a service gets between SIGTERM and SIGKILL once nobody needs it any more, if `pods.stop_timeout_seconds` is longer; the workflow's end waits for it.",
+        |c, v| {
+            c.limits.service_grace = read_duration(&v)?;
+            Ok(())
+        }
+    ),
+    setting!(
         "limits.lost",
         "2m",
         "How long after its grace a stopped pod may take before it counts as lost.",

@@ -21,6 +21,8 @@ pub struct Limits {
     pub log: Duration,
     /// The grace of a pod that is stopped with its own grace.
     pub grace: Duration,
+    /// The grace of a service that nobody needs any more, if it is shorter: the workflow's end waits for it.
+    pub service_grace: Duration,
     /// How long after its grace a stopped pod may take to be over before it counts as lost.
     pub lost: Duration,
     /// How often the pod of a step that never started is created at most; at least 1.
@@ -39,6 +41,7 @@ impl Default for Limits {
             explain: Duration::from_secs(10),
             log: Duration::from_secs(5 * 60),
             grace: Duration::from_secs(20),
+            service_grace: Duration::from_secs(5),
             lost: Duration::from_secs(2 * 60),
             creations: 5,
             recreate_pause: Duration::from_secs(2),

@@ -65,8 +65,12 @@ impl Run {
     }
 
     pub(super) fn stop_pod(&mut self, index: StepIndex, now: Instant, out: &mut Vec<Action>) {
-        let (Phase::Waiting { pod, .. } | Phase::Running { pod, .. }) = &self.steps[index.0].phase else { return };
-        let grace = self.stopped.as_ref().and_then(|stopped| stopped.grace);
+        let step = &self.steps[index.0];
+        let (Phase::Waiting { pod, .. } | Phase::Running { pod, .. }) = &step.phase else { return };
+        let asked = self.stopped.as_ref().and_then(|stopped| stopped.grace);
+        let of_service = (step.stop == Some(Stop::NotNeeded)).then_some(self.limits.service_grace);
+        let shorter = of_service.filter(|grace| *grace < self.limits.grace);
+        let grace = asked.into_iter().chain(shorter).min();
         out.push(Action::Stop { step: index, attempt: pod.attempt, uid: pod.uid.clone(), grace });
         self.deadlines.clear(Clock::Wait(index));
         self.deadlines.clear(Clock::Explain(index));

@@ -1,5 +1,7 @@
 //! What runs after what.
 
+use std::time::Duration;
+
 use super::super::{Action, Event};
 use super::{Drive, ended, seen, step, stopped, uid, workload};
 use crate::id::{Attempt, StepIndex};
@@ -108,7 +110,11 @@ fn services_are_up_before_and_are_stopped_after_the_others() {
     drive.on(seen(0, 1, Seen::Running { started: None }));
     assert_eq!(drive.creations().len(), 2);
     let actions = drive.exits(1, 0);
-    assert!(actions.iter().any(|action| matches!(action, Action::Stop { step: StepIndex(0), .. })), "{actions:?}");
+    let stop = actions.iter().find_map(|action| match action {
+        Action::Stop { step, grace, .. } => Some((step.0, *grace)),
+        _ => None,
+    });
+    assert_eq!(stop, Some((0, Some(Duration::from_secs(5)))), "the workflow's end waits for it, so not for long");
     drive.on(stopped(0, 1, ended(Outcome::Exited { code: 137 })));
     drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) });
     assert_eq!(drive.states(), [StepState::Success, StepState::Success]);
