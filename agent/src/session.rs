@@ -225,7 +225,7 @@ impl Session {
     }
 }
 
-/// The slot is held for its drop alone: the workflow's place is free when its objects are gone.
+/// The slot is held for its drop alone: the place is free once the first try at removing the workflow's objects is over.
 fn release(slot: Slot) {
     drop(slot);
 }
