@@ -8,7 +8,7 @@
 //! | Offered | Cancel | Over | every step canceled, Finish: there is nothing to tear down |
 //! | Preparing | Prepared | Running | Create for each step that waits for nothing |
 //! | Preparing | PrepareFailed | Ending | first steps failed, the others canceled, Finish, Teardown |
-//! | Preparing | Cancel | Preparing | remembered until Prepared |
+//! | Preparing | Cancel, or Tick: the time is up | Preparing | remembered until Prepared |
 //! | Running | every step over | Ending | Finish, Teardown |
 //! | Ending | TornDown | Over | |
 //!
@@ -334,12 +334,16 @@ impl Run {
 
     /// The workflow's time runs while there is work: reading the last log and stopping services is ours to do.
     fn watch_the_time(&mut self) {
-        let is_working = |run: &StepRun| !run.is_over() && !matches!(run.phase, Phase::Draining { .. });
-        let works = self.stopped.is_none() && !self.each(|step, run| step.is_detached() || !is_working(run));
-        match self.time_limit.filter(|_| works) {
+        match self.time_limit.filter(|_| self.stopped.is_none() && self.works()) {
             Some(at) => self.deadlines.set(Clock::Workflow, at),
             None => self.deadlines.clear(Clock::Workflow),
         }
+    }
+
+    /// Whether a step that others or the workflow wait for is not through with its work.
+    pub(super) fn works(&self) -> bool {
+        let is_working = |run: &StepRun| !run.is_over() && !matches!(run.phase, Phase::Draining { .. });
+        !self.each(|step, run| step.is_detached() || !is_working(run))
     }
 
     fn finish(&mut self, out: &mut Vec<Action>) {
@@ -353,7 +357,7 @@ impl Run {
         let all_ended =
             self.each(|_, run| !matches!(run.phase, Phase::Over { state: StepState::Killed | StepState::Canceled }));
         let state = match &self.stopped {
-            // The time was up, but the news was late: everything had ended by itself before.
+            // The time was up, but the news was late: all steps had ended before, and nothing was cut.
             Some(Stopped { outcome: Outcome::DeadlineExceeded { .. }, .. }) if all_ended => {
                 self.error.clear();
                 if failed { WorkflowState::Failure } else { WorkflowState::Success }

@@ -17,7 +17,10 @@ pub(super) fn read(values: BTreeMap<String, (Value, Source)>, errors: &mut Vec<C
         let alone = |value: Value| path.iter().rev().fold(value, |inner, name| Value::from_iter([(*name, inner)]));
         let is_good = |value: &Value| serde_json::from_value::<Settings>(alone(value.clone())).map(drop);
         // A text that looks like a number (`volume_size: 0`) is a text where one is asked for.
-        let text = || Some(Value::String(value.to_string())).filter(|text| value.is_number() && is_good(text).is_ok());
+        let text = || {
+            Some(Value::String(value.to_string()))
+                .filter(|text| (value.is_number() || value.is_boolean()) && is_good(text).is_ok())
+        };
         match is_good(&value) {
             Ok(()) => merge(&mut good, alone(value)),
             Err(error) => match text() {

@@ -163,7 +163,7 @@ pub const SETTINGS: &[Setting] = &[
     setting!(
         "limits.service_grace",
         "5s",
-        "What a service gets between SIGTERM and SIGKILL once nobody needs it any more, if `pods.stop_timeout_seconds` is longer; the workflow's end waits for it.",
+        "What a service or detached step gets between SIGTERM and SIGKILL once nobody needs it any more, if `pods.stop_timeout_seconds` is longer; the workflow's end waits for it.",
         |c, v| {
             c.limits.service_grace = read_duration(&v)?;
             Ok(())

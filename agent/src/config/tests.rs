@@ -65,12 +65,14 @@ fn a_part_of_a_block_of_pods_can_stand_in_every_layer() {
         ("pods.security.run_as_non_root", "true"),
         ("pods.default_resources.requests.cpu", "100m"),
         ("pods.node_selector.kubernetes.io/arch", "arm64"),
+        ("pods.pod_labels.sidecar.istio.io/inject", "false"),
     ];
     let pods = good(&file, &environment, &flags).pods;
     assert_eq!((pods.security.run_as_user, pods.security.fs_group), (Some(1000), Some(7)));
     assert!(pods.security.run_as_non_root && pods.allow_from_step.labels);
     assert_eq!(pods.default_resources.requests["cpu"], "100m");
     assert_eq!(pods.node_selector["kubernetes.io/arch"], "arm64");
+    assert_eq!(pods.pod_labels["sidecar.istio.io/inject"], "false");
     assert_eq!(pods.volume_size, "5", "a quantity may look like a number");
     assert_eq!(errors(&format!("{MINIMAL}pods: {{namespace: }}"), &[], &[]).len(), 1, "nothing is not the word null");
     let wrong = errors(MINIMAL, &[("PICULET_PODS_SECURITY_FS_GROUP", "many")], &[("pods.security.fs_grop", "1")]);

@@ -61,7 +61,8 @@ impl Runner {
             step_started: self.shop.clock.now(),
             machine: self.context.machine.clone(),
             platform: self.context.platform.clone(),
-            node: self.node.clone(),
+            // The node may be what was wrong with the last attempt.
+            node: self.node.clone().filter(|_| attempt == Attempt::FIRST),
         };
         let owner = self.anchor.as_ref().and_then(|anchor| anchor::owner(&anchor.object));
         let built =

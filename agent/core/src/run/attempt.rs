@@ -5,7 +5,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::deadlines::Clock;
-use super::step::{Phase, Pod, Stop};
+use super::step::{Phase, Pod, StepRun, Stop};
 use super::{Action, Run, Stopped};
 use crate::id::{Attempt, PodUid, StepIndex};
 use crate::observation::{Ended, Observation, Seen, Waiting};
@@ -153,6 +153,18 @@ impl Run {
         if let Phase::Waiting { pod, .. } = &self.steps[index.0].phase {
             let pod = pod.clone();
             if ended.started.is_none() && ended.outcome.exit_code().is_none() {
+                let step = &mut self.steps[index.0];
+                let mut ended = ended;
+                // The kubelet calls a container unknown that it was told to end before it had begun.
+                if matches!(ended.outcome, Outcome::Unknown { .. })
+                    && let Some(going) = step.going.clone()
+                {
+                    ended.outcome = going;
+                    if may_have_run(step, true) {
+                        step.starts += 1;
+                        step.started = true;
+                    }
+                }
                 self.ended(index, pod.attempt, pod.attempt.next(), ended, now, out);
                 return;
             }
@@ -175,9 +187,8 @@ impl Run {
             Phase::Waiting { pod, .. } if pod.uid == *uid => {
                 let outcome = step.going.clone().unwrap_or(gone);
                 let attempt = pod.attempt;
-                if (!witnessed || step.bound) && step.stop.is_none() {
-                    // It may have run where nobody looked, or on a node that couldn't tell: to run it again is for the
-                    // step to allow.
+                if may_have_run(step, witnessed) {
+                    // To run it again is for the step to allow.
                     step.starts += 1;
                     step.started = true;
                 }
@@ -264,7 +275,8 @@ impl Run {
         // The net under a pod, which is there in case that our own clock stood still.
         let is_out_of_time = matches!(outcome, Some(Outcome::DeadlineExceeded { which: Deadline::Workflow }));
         self.over(index, state, outcome, Some((ended.started, ended.finished)), out);
-        if is_out_of_time {
+        // A service that is up while the last log is read does no work that could take too long.
+        if is_out_of_time && (!self.workload.step(index).is_detached() || self.works()) {
             self.time_is_up(now, out);
         }
         if state == StepState::Failure && self.workload.step(index).spec.failure == FailurePolicy::Cancel {
@@ -273,5 +285,14 @@ impl Run {
             let stopped = Stopped { outcome: Outcome::Cancelled { by }, grace: None, state: WorkflowState::Failure };
             self.stop_all(stopped, now, out);
         }
+    }
+}
+
+/// Whether a pod that was waiting when it was seen last may have run after that: where nobody looked, or on a node that
+/// couldn't tell. One that was stopped by us and is gone was only pulling its image, as far as anybody saw.
+fn may_have_run(step: &StepRun, witnessed: bool) -> bool {
+    match step.stop {
+        None => !witnessed || step.bound,
+        Some(_) => !witnessed && step.bound,
     }
 }

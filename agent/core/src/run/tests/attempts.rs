@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::Event;
 use super::{Drive, ended, seen, step, uid, workload};
 use crate::id::{Attempt, StepIndex};
-use crate::observation::{Observation, Seen, WaitPhase, Waiting};
+use crate::observation::{Ended, Observation, Seen, WaitPhase, Waiting};
 use crate::outcome::{NeverStarted, Outcome, StepState};
 use crate::workload::StepSpec;
 
@@ -77,6 +77,25 @@ fn a_pod_that_vanished_while_nobody_looked_may_have_run() {
     drive.on(Event::Gone { step: StepIndex(0), uid: uid(0, 1), witnessed: true });
     drive.after(Duration::from_secs(60));
     assert_eq!(drive.creations().len(), 1);
+}
+
+#[test]
+fn what_was_told_to_go_before_it_began_is_called_by_that_and_may_run_again_where_it_may() {
+    let preempted = Outcome::Preempted { reason: "more important".to_owned() };
+    for (max_attempts, creations) in [(1, 1), (2, 2)] {
+        let mut drive = Drive::begin(&workload(vec![vec![StepSpec { max_attempts, ..step("a") }]]));
+        drive.created(0, 1);
+        let unknown = Outcome::Unknown { message: "ContainerStatusUnknown".to_owned() };
+        let seen = Seen::Ended(Ended { outcome: unknown, started: None, finished: None });
+        let (going, node) = (Some(preempted.clone()), Some("node-1".to_owned()));
+        let observation = Observation { uid: uid(0, 1), seen, going, asked: true, node };
+        drive.on(Event::Observed { step: StepIndex(0), observation });
+        drive.after(Duration::from_secs(60));
+        assert_eq!(drive.creations().len(), creations);
+        if creations == 1 {
+            assert_eq!(drive.final_outcome(0), Some(preempted.clone()));
+        }
+    }
 }
 
 #[test]

@@ -83,7 +83,9 @@ fn random_look(dice: &mut Dice, index: usize, attempt: u32) -> Event {
         _ => ended(random_outcome(dice)),
     };
     let going = dice.one_in(8).then_some(Outcome::PodDeleted { by: None });
-    let observation = Observation { uid: uid(index, attempt), seen: look, going, asked: true, node: None };
+    let asked = going.is_some() || dice.one_in(3);
+    let node = dice.one_in(2).then(|| "node-1".to_owned());
+    let observation = Observation { uid: uid(index, attempt), seen: look, going, asked, node };
     Event::Observed { step: StepIndex(index), observation }
 }
 
@@ -149,6 +151,7 @@ fn run_row(event: &Event, before: State, after: State) -> &'static str {
         Event::Confirmed => "Confirmed",
         Event::Prepared => "Prepared",
         Event::PrepareFailed { .. } => "PrepareFailed",
+        Event::Cancel { .. } if before == State::Preparing => "Cancel, or Tick: the time is up",
         Event::Cancel { .. } => "Cancel",
         Event::TornDown => "TornDown",
         _ => "?",

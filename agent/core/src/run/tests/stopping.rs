@@ -113,6 +113,22 @@ fn a_pod_that_ran_into_its_own_deadline_ends_the_workflow() {
 }
 
 #[test]
+fn a_service_whose_pod_runs_out_of_time_while_the_last_log_is_read_kills_nothing() {
+    let service = StepSpec { kind: StepKind::Service, ..step("db") };
+    let mut drive = Drive::begin(&workload(vec![vec![service], vec![step("a")]]));
+    drive.running(0);
+    drive.running(1);
+    drive.on(seen(1, 1, ended(Outcome::Exited { code: 0 })));
+    let outcome = Outcome::DeadlineExceeded { which: Deadline::Workflow };
+    let observation =
+        Observation { uid: uid(0, 1), seen: ended(outcome.clone()), going: Some(outcome), asked: false, node: None };
+    drive.on(Event::Observed { step: StepIndex(0), observation });
+    drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) });
+    drive.on(Event::LogEnded { step: StepIndex(1), uid: uid(1, 1) });
+    assert_eq!(drive.finish(), Some((WorkflowState::Success, String::new())));
+}
+
+#[test]
 fn late_news_of_an_end_in_time_undo_the_time_limit() {
     for (code, state) in [(0, WorkflowState::Success), (3, WorkflowState::Failure)] {
         let mut drive = Drive::begin(&workload(vec![vec![step("a")]]));
