@@ -26,7 +26,6 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::telemetry::{Metrics, OutcomeLabels, StateLabels};
 pub(crate) use removal::Removal;
-
 use step_log::{Destination, Order, StepLog};
 use work::Answer;
 

@@ -238,9 +238,7 @@ impl Run {
     fn tick(&mut self, now: Instant, out: &mut Vec<Action>) {
         while let Some(clock) = self.deadlines.pop(now) {
             match clock {
-                Clock::Workflow => {
-                    self.time_is_up(now, out);
-                }
+                Clock::Workflow => self.time_is_up(now, out),
                 Clock::Pause(index) => {
                     if let Phase::Pausing { next, .. } = self.steps[index.0].phase {
                         self.create(index, next, out);

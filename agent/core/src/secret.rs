@@ -25,6 +25,11 @@ impl Secret {
     }
 }
 
+/// Whether a text can be sent as a token, by whoever has one: a word of printable ASCII.
+pub fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[secret]")

@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::Path;
 
+use piculet_core::secret::is_token;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::Config;
 use super::layers::{ConfigError, Source};
-use super::resolve::is_token;
 
 /// Looks whether every file that is named can be read and holds what it is said to hold.
 pub fn unreadable(config: &Config) -> Vec<ConfigError> {

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use piculet_core::secret::is_token;
+
 use super::layers::{ConfigError, Layers, Source};
 use super::settings::SETTINGS;
 use super::{Config, pods};
@@ -88,9 +90,4 @@ fn whole(config: &Config, has_server: bool, errors: &mut Vec<ConfigError>) {
     if server.certificate_file.is_some() != server.key_file.is_some() {
         error("server.key_file", "a client certificate needs both server.certificate_file and server.key_file");
     }
-}
-
-/// Whether a text can be sent as a token.
-pub(super) fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -69,15 +69,12 @@ impl StepLog {
     pub(super) async fn keep(mut self, mut orders: mpsc::Receiver<Order>) {
         while let Some(order) = orders.recv().await {
             let closed = match order {
-                Order::Follow(target) => {
-                    let mut next = Ok(target);
-                    loop {
-                        match next {
-                            Ok(target) => next = self.follow(target, &mut orders).await,
-                            Err(done) => break done,
-                        }
+                Order::Follow(mut target) => loop {
+                    match self.follow(target, &mut orders).await {
+                        Ok(next) => target = next,
+                        Err(done) => break done,
                     }
-                }
+                },
                 Order::Say(text) => {
                     self.say(&text).await;
                     None

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use piculet_core::secret::Secret;
+use piculet_core::secret::{Secret, is_token};
 use server_stub::dispatch::Timing;
 use server_stub::serve::{Tls, bind};
 use server_stub::server::{Config, Server};
@@ -68,7 +68,7 @@ pub(super) fn read_token(path: &Path) -> Result<Secret, Failure> {
     let text = String::from_utf8(read(path)?);
     match text.as_deref().map(str::trim) {
         Ok("") => Err(Failure::BadInput(format!("the token file {} is empty", path.display()))),
-        Ok(token) if token.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Secret::new(token)),
+        Ok(token) if is_token(token) => Ok(Secret::new(token)),
         _ => Err(Failure::BadInput(format!("the token in {} has to be one word of ASCII", path.display()))),
     }
 }

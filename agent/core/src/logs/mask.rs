@@ -52,9 +52,9 @@ impl Mask {
     ///
     /// A value is also hidden where it was encoded as base64: in the standard and the URL-safe alphabet, with and
     /// without padding, with and without a line feed after it, at each of the three places that it can have in the
-    /// groups of an encoding, and, where it begins the encoding, broken into lines of 64 or 76 characters. The characters at its borders that carry
-    /// bits of its neighbours too may stay. This takes memory, so it is done from the shortest value on until those
-    /// have 64 KiB together; the rest is counted here.
+    /// groups of an encoding, and, where it begins the encoding, broken into lines of 64 or 76 characters. The
+    /// characters at its borders that carry bits of its neighbours too may stay. This takes memory, so it is done from
+    /// the shortest value on until those have 64 KiB together; the rest is counted here.
     pub fn unencoded(&self) -> usize {
         self.unencoded
     }

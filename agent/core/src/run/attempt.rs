@@ -5,7 +5,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::deadlines::Clock;
-use super::step::{Phase, Pod, StepRun, Stop};
+use super::step::{Phase, Pod, Stop};
 use super::{Action, Run, Stopped};
 use crate::id::{Attempt, PodUid, StepIndex};
 use crate::observation::{Ended, Observation, Seen, Waiting};
@@ -143,8 +143,7 @@ impl Run {
             self.deadlines.set(Clock::Timeout(index), now + timeout);
         }
         let step = &mut self.steps[index.0];
-        step.starts += 1;
-        step.started = true;
+        step.count_start();
         step.up = true;
         step.phase = Phase::Running { pod, started };
     }
@@ -160,9 +159,8 @@ impl Run {
                     && let Some(going) = step.going.clone()
                 {
                     ended.outcome = going;
-                    if may_have_run(step, true) {
-                        step.starts += 1;
-                        step.started = true;
+                    if step.may_have_run(true) {
+                        step.count_start();
                     }
                 }
                 self.ended(index, pod.attempt, pod.attempt.next(), ended, now, out);
@@ -187,10 +185,9 @@ impl Run {
             Phase::Waiting { pod, .. } if pod.uid == *uid => {
                 let outcome = step.going.clone().unwrap_or(gone);
                 let attempt = pod.attempt;
-                if may_have_run(step, witnessed) {
+                if step.may_have_run(witnessed) {
                     // To run it again is for the step to allow.
-                    step.starts += 1;
-                    step.started = true;
+                    step.count_start();
                 }
                 let ended = Ended { outcome, started: None, finished: None };
                 self.ended(index, attempt, attempt.next(), ended, now, out);
@@ -285,14 +282,5 @@ impl Run {
             let stopped = Stopped { outcome: Outcome::Cancelled { by }, grace: None, state: WorkflowState::Failure };
             self.stop_all(stopped, now, out);
         }
-    }
-}
-
-/// Whether a pod that was waiting when it was seen last may have run after that: where nobody looked, or on a node that
-/// couldn't tell. One that was stopped by us and is gone was only pulling its image, as far as anybody saw.
-fn may_have_run(step: &StepRun, witnessed: bool) -> bool {
-    match step.stop {
-        None => !witnessed || step.bound,
-        Some(_) => !witnessed && step.bound,
     }
 }

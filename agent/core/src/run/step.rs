@@ -104,6 +104,21 @@ impl StepRun {
         self.failed || self.after_failure
     }
 
+    /// The container of the current attempt started, as far as anybody can tell.
+    pub(super) fn count_start(&mut self) {
+        self.starts += 1;
+        self.started = true;
+    }
+
+    /// Whether a pod that was waiting when it was seen last may have run after that: where nobody looked, or on a node
+    /// that couldn't tell. One that was stopped by us and is gone was only pulling its image, as far as anybody saw.
+    pub(super) fn may_have_run(&self, witnessed: bool) -> bool {
+        match self.stop {
+            None => !witnessed || self.bound,
+            Some(_) => !witnessed && self.bound,
+        }
+    }
+
     /// What its pod waits for, in a sentence for the log.
     pub(super) fn explanation(&self) -> String {
         match &self.waiting {
