@@ -1,20 +1,24 @@
 //! Who has a workflow: the one small machine that decides whether it may still go elsewhere.
 //!
-//! | in       | assign   | accepted | acknowledged | withdrawn            | left     | adopted (epoch grows) | ended |
-//! |----------|----------|----------|--------------|----------------------|----------|-----------------------|-------|
-//! | Pending  | Assigned | -        | -            | -                    | -        | -                     | Ended |
-//! | Assigned | -        | Accepted | -            | Pending, epoch + 1   | -        | -                     | Ended |
-//! | Accepted | -        | -        | Bound        | Pending, epoch + 1   | -        | -                     | Ended |
-//! | Bound    | -        | -        | -            | -                    | Orphaned | Bound                 | Ended |
-//! | Orphaned | -        | -        | -            | -                    | -        | Bound                 | Ended |
-//! | Ended    | -        | -        | -            | -                    | -        | -                     | -     |
+//! | in       | assign   | accepted | acknowledged | withdrawn            | left     | adopted (epoch grows) | lost               | ended |
+//! |----------|----------|----------|--------------|----------------------|----------|-----------------------|--------------------|-------|
+//! | Pending  | Assigned | -        | -            | -                    | -        | -                     | -                  | Ended |
+//! | Assigned | -        | Accepted | -            | Pending, epoch + 1   | -        | -                     | Pending, epoch + 1 | Ended |
+//! | Accepted | -        | -        | Bound        | Pending, epoch + 1   | -        | -                     | Pending, epoch + 1 | Ended |
+//! | Bound    | -        | -        | -            | -                    | Orphaned | Bound                 | Pending, epoch + 1 | Ended |
+//! | Orphaned | -        | -        | -            | -                    | -        | Bound                 | Pending, epoch + 1 | Ended |
+//! | Ended    | -        | -        | -            | -                    | -        | -                     | -                  | -     |
 //!
 //! The agent creates its first pod when `Accepted` was acknowledged. From then on (`Bound`) the workflow belongs to its
-//! cluster: only an instance of that cluster may go on with it, and nobody starts it a second time.
+//! cluster: only an instance of that cluster may go on with it, and nobody starts it a second time, unless an operator
+//! says that the cluster is lost.
 
 use std::time::Instant;
 
 use piculet_core::id::{Epoch, InstanceId};
+use serde::{Deserialize, Serialize};
+
+use crate::record::PlaceRecord;
 
 /// Who has a workflow, and under which epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +50,7 @@ pub enum Place {
 }
 
 /// An agent instance and its cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// The instance.
     pub instance: InstanceId,
@@ -69,6 +73,27 @@ impl Default for Assignment {
 }
 
 impl Assignment {
+    /// As it was stored. Nobody is connected yet: [`Assignment::withdrawn`] or [`Assignment::left`] has to follow.
+    pub fn restored(epoch: Epoch, place: PlaceRecord) -> Self {
+        let place = match place {
+            PlaceRecord::Pending => Place::Pending,
+            PlaceRecord::Offered(holder) => Place::Assigned(holder),
+            PlaceRecord::Bound(holder) => Place::Bound(holder),
+            PlaceRecord::Ended => Place::Ended,
+        };
+        Self { epoch, place }
+    }
+
+    /// What is to be stored of the place.
+    pub fn place_record(&self) -> PlaceRecord {
+        match &self.place {
+            Place::Pending => PlaceRecord::Pending,
+            Place::Assigned(holder) | Place::Accepted(holder) => PlaceRecord::Offered(holder.clone()),
+            Place::Bound(holder) | Place::Orphaned { last: holder, .. } => PlaceRecord::Bound(holder.clone()),
+            Place::Ended => PlaceRecord::Ended,
+        }
+    }
+
     /// The epoch of the current or the next assignment.
     pub fn epoch(&self) -> Epoch {
         self.epoch
@@ -143,6 +168,17 @@ impl Assignment {
             self.place = Place::Bound(by.clone());
         }
         same || newer
+    }
+
+    /// An operator says that the cluster is lost with all that it ran: the workflow starts anew elsewhere. False if it
+    /// is not with anybody.
+    pub fn lost(&mut self) -> bool {
+        let was_away = !matches!(self.place, Place::Pending | Place::Ended);
+        if was_away {
+            self.epoch = Epoch(self.epoch.0 + 1);
+            self.place = Place::Pending;
+        }
+        was_away
     }
 
     /// The workflow is over.

@@ -6,6 +6,7 @@
 mod agents;
 mod cancel;
 mod client;
+mod clusters;
 #[cfg(feature = "demo")]
 mod demo;
 mod exit;
@@ -14,6 +15,7 @@ mod logs;
 mod output;
 mod serve;
 mod submit;
+mod tokens;
 
 use std::process::ExitCode;
 
@@ -50,6 +52,17 @@ enum Command {
     List(list::Args),
     /// List agents, or let one take no more work.
     Agents(agents::Args),
+    /// List clusters, with what they have and can take.
+    Clusters(clusters::Args),
+    /// Let the agents of a cluster finish what they have and take no more work.
+    Drain(clusters::One),
+    /// Let a cluster take work again that was drained or lost.
+    Resume(clusters::One),
+    /// Give a cluster up that will not come back: what it has starts anew elsewhere, even if it still runs there.
+    Lose(clusters::One),
+    /// Make, list and revoke the tokens by which agents are let in.
+    #[command(subcommand)]
+    Tokens(tokens::Command),
 }
 
 /// Runs the command line of this process.
@@ -86,6 +99,11 @@ fn run(command: Command, output: &mut Output) -> Result<Exit, Failure> {
             Command::Cancel(args) => cancel::run(args, output).await,
             Command::List(args) => list::run(args, output).await,
             Command::Agents(args) => agents::run(args, output).await,
+            Command::Clusters(args) => clusters::run(args, output).await,
+            Command::Drain(args) => clusters::set_intake(args, "drain", output).await,
+            Command::Resume(args) => clusters::set_intake(args, "resume", output).await,
+            Command::Lose(args) => clusters::lose(args, output).await,
+            Command::Tokens(command) => tokens::run(command, output).await,
         }
     })
 }

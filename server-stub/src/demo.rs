@@ -20,6 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::mailbox::Stop;
 use crate::server::{Config, Server};
+use crate::store::{Store, StoreError};
 use crate::submission::{self, Missing, Plan};
 use live::Printer;
 use place::Place;
@@ -48,7 +49,9 @@ pub enum DemoError {
 /// If nothing could be run.
 pub async fn run(options: &Options, json: bool, out: &mut (impl Write + Send)) -> Result<bool, DemoError> {
     let plan = plan(options)?;
-    let server = Server::start(Config { agent_token: Some(place::token()), ..Config::default() });
+    let config = Config { agent_token: Some(place::token()), ..Config::default() };
+    let broken = |error: StoreError| DemoError::Place(error.to_string());
+    let server = Server::start(config, Store::in_memory().map_err(broken)?).map_err(broken)?;
     let place = Place::prepare(options, &plan, &server).await?;
     let is_terminal = std::io::stdout().is_terminal();
     let colour = is_terminal && !options.no_colour;

@@ -5,24 +5,33 @@
 //! wake. Nothing here reads a clock, a socket or randomness.
 
 mod agents;
-mod memory;
+mod clusters;
+mod keeping;
+mod order;
 mod placing;
 mod post;
 mod reports;
+mod saving;
 mod submit;
 mod timing;
+mod tokens;
 mod workflow;
 
-pub use agents::{Agent, Session, SessionId};
+pub use agents::{Admission, Agent, Session, SessionId};
+pub use clusters::{Cluster, NoSuchCluster};
 pub use post::Post;
 pub use reports::Effect;
 pub use submit::{CancelError, Submission, SubmitError};
 pub use timing::Timing;
+pub use tokens::{NewToken, NoSuchToken};
 pub use workflow::{Condition, End, State, Throttle, Workflow};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use piculet_core::id::{InstanceId, WorkflowId};
+
+use crate::record::TokenRecord;
+use saving::Unsaved;
 
 /// How the server behaves.
 #[derive(Debug, Clone)]
@@ -35,16 +44,16 @@ pub struct Policy {
     pub timing: Timing,
     /// Whether workflows are placed as soon as an agent can take them; tests that place by hand switch it off.
     pub places: bool,
-    /// What is kept in memory at most.
+    /// What is kept at most.
     pub limits: Limits,
 }
 
-/// What is kept in memory at most.
+/// What is kept at most.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Memory for the log of one step, in bytes. What comes after is counted and not kept.
+    /// Room for the log of one step, in bytes. What comes after is counted and not kept.
     pub log_bytes: u64,
-    /// Memory for all logs, in bytes. When it is full, the workflows that ended first are forgotten; when that isn't
+    /// Room for all logs, in bytes. When it is full, the workflows that ended first are forgotten; when that isn't
     /// enough, what comes after is counted and not kept. A line counts when it is whole: of each step that runs, up to
     /// 1 MiB comes on top.
     pub all_log_bytes: u64,
@@ -85,21 +94,27 @@ pub struct Touched {
 pub struct Dispatcher {
     policy: Policy,
     agents: BTreeMap<InstanceId, Agent>,
+    /// By name.
+    clusters: BTreeMap<String, Cluster>,
+    /// By id.
+    tokens: BTreeMap<String, TokenRecord>,
     sessions: BTreeMap<SessionId, Session>,
     workflows: BTreeMap<WorkflowId, Workflow>,
-    /// Workflows that wait for an agent, in the order in which they are served. One that ended meanwhile is dropped
-    /// when its turn comes.
-    queue: VecDeque<WorkflowId>,
-    /// Workflows in the order in which they came, for lists.
-    order: Vec<WorkflowId>,
+    /// Workflows that wait for an agent, by their numbers. One that ended meanwhile is dropped when its turn comes.
+    queue: BTreeMap<u64, WorkflowId>,
+    /// All workflows, by their numbers, for lists.
+    order: BTreeMap<u64, WorkflowId>,
+    /// Workflows that are not over.
+    open: BTreeSet<WorkflowId>,
     /// Workflows that are over, the oldest first.
     over: VecDeque<WorkflowId>,
-    /// What the logs of all workflows cost in memory, in bytes.
-    log_memory: u64,
+    /// The room that the logs of all workflows take in the store, in bytes.
+    log_size: u64,
     submitted: u64,
     sessions_opened: u64,
     agents_seen: u64,
     touched: Touched,
+    unsaved: Unsaved,
 }
 
 impl Dispatcher {
@@ -108,16 +123,20 @@ impl Dispatcher {
         Self {
             policy,
             agents: BTreeMap::new(),
+            clusters: BTreeMap::new(),
+            tokens: BTreeMap::new(),
             sessions: BTreeMap::new(),
             workflows: BTreeMap::new(),
-            queue: VecDeque::new(),
-            order: Vec::new(),
+            queue: BTreeMap::new(),
+            order: BTreeMap::new(),
+            open: BTreeSet::new(),
             over: VecDeque::new(),
-            log_memory: 0,
+            log_size: 0,
             submitted: 0,
             sessions_opened: 0,
             agents_seen: 0,
             touched: Touched::default(),
+            unsaved: Unsaved::default(),
         }
     }
 
@@ -133,7 +152,9 @@ impl Dispatcher {
 
     /// Whom the changes since the last call concern.
     pub fn touched(&mut self) -> Touched {
-        std::mem::take(&mut self.touched)
+        let touched = std::mem::take(&mut self.touched);
+        self.unsaved.workflows.extend(touched.workflows.iter().cloned());
+        touched
     }
 
     /// A workflow.
@@ -142,8 +163,18 @@ impl Dispatcher {
     }
 
     /// All workflows, the oldest first.
-    pub fn workflows(&self) -> impl Iterator<Item = &Workflow> {
-        self.order.iter().filter_map(|id| self.workflows.get(id))
+    pub fn workflows(&self) -> impl DoubleEndedIterator<Item = &Workflow> {
+        self.order.values().filter_map(|id| self.workflows.get(id))
+    }
+
+    /// The workflow with this number.
+    pub fn numbered(&self, number: u64) -> Option<&Workflow> {
+        self.workflows.get(self.order.get(&number)?)
+    }
+
+    /// Workflows that are not over.
+    fn open_workflows(&self) -> impl Iterator<Item = &Workflow> {
+        self.open.iter().filter_map(|id| self.workflows.get(id))
     }
 
     /// All agents that were heard of lately.

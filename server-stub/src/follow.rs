@@ -11,10 +11,12 @@ use tokio_util::sync::CancellationToken;
 use crate::dispatch::Workflow;
 use crate::ledger::StepRecord;
 use crate::server::Server;
+use crate::store::{LogPlace, Page, StoreError};
 use crate::view::{LookupError, StepView, WorkflowView, find};
 
-/// How many lines of a step are fetched at once.
+/// How many lines of a step are fetched at once, and how many bytes.
 const PAGE_LINES: usize = 500;
+const PAGE_BYTES: usize = 1024 * 1024;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +96,10 @@ impl Follow {
                 return None;
             }
             self.changes.mark_unchanged();
-            self.fetch();
+            if let Err(error) = self.fetch().await {
+                tracing::error!(workflow = %self.workflow, %error, "a log could not be read");
+                return None;
+            }
             if self.news.is_empty() && !self.is_over {
                 if !self.waits {
                     return None;
@@ -113,50 +118,96 @@ impl Follow {
     }
 
     /// Collects some of what is new.
-    fn fetch(&mut self) {
+    async fn fetch(&mut self) -> Result<(), StoreError> {
         let Self { server, workflow, only, cursors, news, is_over, .. } = self;
-        server.look(|dispatcher| {
-            let Some(workflow) = dispatcher.workflow(workflow) else {
+        let glimpse = server.look(|dispatcher| {
+            let workflow = dispatcher.workflow(workflow)?;
+            let steps = workflow.ledger.steps().iter().enumerate();
+            let wanted = steps.filter(|(_, step)| only.as_ref().is_none_or(|only| *only == step.id));
+            let steps = wanted.filter_map(|(position, step)| {
+                let cursor = cursors.entry(step.id.clone()).or_default();
+                StepGlimpse::of(workflow, position, step, cursor)
+            });
+            let steps: Vec<_> = steps.collect();
+            let end = workflow.end.is_some().then(|| Box::new(WorkflowView::of(dispatcher, workflow)));
+            Some((steps, end))
+        });
+        let Some((steps, end)) = glimpse else {
+            *is_over = true;
+            return Ok(());
+        };
+        let mut all_told = true;
+        for step in steps {
+            let cursor = cursors.entry(step.id.clone()).or_default();
+            all_told &= step.tell(server, cursor, news).await?;
+        }
+        match end {
+            Some(end) if all_told => {
+                news.push_back(News::End(end));
                 *is_over = true;
-                return;
-            };
-            let mut all_told = true;
-            for step in workflow.ledger.steps() {
-                if only.as_ref().is_none_or(|only| *only == step.id) {
-                    let cursor = cursors.entry(step.id.clone()).or_default();
-                    all_told &= tell(workflow, step, cursor, news);
-                }
             }
-            if workflow.end.is_some() && all_told {
-                news.push_back(News::End(Box::new(WorkflowView::of(dispatcher, workflow))));
-                *is_over = true;
-            } else if only.is_some() && all_told && news.is_empty() {
+            None if only.is_some() && all_told && news.is_empty() => {
                 *is_over = cursors.values().all(|cursor| cursor.told.is_some_and(|(state, _)| state.is_final()));
             }
-        });
+            _ => {}
+        }
+        Ok(())
     }
 }
 
-/// Tells some of what is new of a step. True if nothing is left to tell now.
-fn tell(workflow: &Workflow, step: &StepRecord, cursor: &mut Cursor, news: &mut VecDeque<News>) -> bool {
-    let state = (step.state, step.attempt.0);
-    let page = step.log.page(cursor.next_line, PAGE_LINES);
-    let has_more = page.lines.len() == PAGE_LINES;
-    let is_over = workflow.end.is_some();
-    let is_news = cursor.told != Some(state);
-    // A start is told before the first line, an end after the last.
-    let tells_now = is_news && !step.state.is_final();
-    if tells_now {
-        news.push_back(News::Step(StepView::of(step, is_over)));
-        cursor.told = Some(state);
+/// What was new of a step when it was looked at.
+struct StepGlimpse {
+    id: StepId,
+    name: String,
+    place: LogPlace,
+    /// One more than the highest number of a line that is there.
+    until: u64,
+    /// No more lines come.
+    log_is_over: bool,
+    /// Its state, if that is news.
+    news: Option<StepView>,
+    state: (StepState, u32),
+}
+
+impl StepGlimpse {
+    /// `None` if nothing is new.
+    fn of(workflow: &Workflow, position: usize, step: &StepRecord, cursor: &Cursor) -> Option<Self> {
+        let state = (step.state, step.attempt.0);
+        let (is_news, until) = (cursor.told != Some(state), step.log.kept_until());
+        let is_over = workflow.end.is_some();
+        (is_news || cursor.next_line < until).then(|| Self {
+            id: step.id.clone(),
+            name: step.name.clone(),
+            place: LogPlace { workflow: workflow.number, step: position },
+            until,
+            log_is_over: is_over
+                || step.log.end().is_some()
+                || matches!(step.state, StepState::Skipped | StepState::Canceled),
+            news: is_news.then(|| StepView::of(step, is_over)),
+            state,
+        })
     }
-    cursor.next_line = page.next;
-    news.extend(page.lines.into_iter().map(|line| News::Line { step: step.name.clone(), line }));
-    let has_log = !matches!(step.state, StepState::Skipped | StepState::Canceled);
-    let log_is_over = page.is_last || is_over || !has_log;
-    if is_news && !tells_now && log_is_over && !has_more {
-        news.push_back(News::Step(StepView::of(step, is_over)));
-        cursor.told = Some(state);
+
+    /// Tells some of what is new. True if nothing is left to tell of what there was.
+    async fn tell(self, server: &Server, cursor: &mut Cursor, news: &mut VecDeque<News>) -> Result<bool, StoreError> {
+        let mut state = self.news;
+        // A start is told before the first line, an end after the last.
+        if let Some(start) = state.take_if(|view| !view.state.is_final()) {
+            news.push_back(News::Step(start));
+            cursor.told = Some(self.state);
+        }
+        if cursor.next_line < self.until {
+            let page = Page { from: cursor.next_line, lines: PAGE_LINES, bytes: PAGE_BYTES };
+            let lines = server.store().lines(self.place, page).await?;
+            cursor.next_line = lines.last().map_or(cursor.next_line, |line| line.number + 1);
+            news.extend(lines.into_iter().map(|line| News::Line { step: self.name.clone(), line }));
+        }
+        // What is not stored yet is told when it is.
+        let all_lines = cursor.next_line >= self.until;
+        if let Some(end) = state.filter(|_| all_lines && self.log_is_over) {
+            news.push_back(News::Step(end));
+            cursor.told = Some(self.state);
+        }
+        Ok(all_lines)
     }
-    !has_more
 }

@@ -6,15 +6,15 @@
 mod log;
 mod steps;
 
-pub use log::{LogPage, StepLog};
+pub use log::{Known, LINE_OVERHEAD, Part, StepLog};
 pub use steps::StepRecord;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use piculet_core::id::{Epoch, Sequence, StepId};
 use piculet_core::outcome::{StepState, WorkflowState};
-use piculet_core::report::WorkflowReport;
+use piculet_core::report::{LogLine, WorkflowReport};
 use piculet_core::workload::WorkloadSpec;
 use piculet_link::wire::agent::{ReceivedBody, StepUpdate};
 
@@ -46,15 +46,50 @@ pub struct Ledger {
     steps: Vec<StepRecord>,
     index: BTreeMap<StepId, usize>,
     finished: Option<WorkflowReport>,
+    /// Steps that look different from what the store was given.
+    unsaved: BTreeSet<usize>,
+}
+
+/// What of a ledger outlives the server's process beside its steps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerState {
+    /// The assignment whose reports count.
+    pub epoch: Epoch,
+    /// The last of them.
+    pub stored: Sequence,
+    /// When the first step started.
+    pub started: Option<Timestamp>,
+    /// How the workflow ended.
+    pub finished: Option<WorkflowReport>,
 }
 
 impl Ledger {
-    /// An empty one. Each step's log takes at most `log_bytes` bytes of memory; what comes after is counted.
+    /// An empty one. Each step's log takes at most `log_bytes` bytes of the store; what comes after is counted.
     pub fn new(spec: &WorkloadSpec, log_bytes: u64) -> Self {
-        let steps: Vec<_> =
-            spec.stages.iter().flat_map(|stage| &stage.steps).map(|step| StepRecord::new(step, log_bytes)).collect();
+        let state = LedgerState { epoch: Epoch(1), stored: Sequence(0), started: None, finished: None };
+        let mut ledger = Self::restored(state, steps_of(spec, log_bytes));
+        ledger.unsaved = (0..ledger.steps.len()).collect();
+        ledger
+    }
+
+    /// As it was stored.
+    pub fn restored(state: LedgerState, steps: Vec<StepRecord>) -> Self {
+        let LedgerState { epoch, stored, started, finished } = state;
         let index = steps.iter().enumerate().map(|(at, step)| (step.id.clone(), at)).collect();
-        Self { epoch: Epoch(1), stored: Sequence(0), started: None, steps, index, finished: None }
+        Self { epoch, stored, started, steps, index, finished, unsaved: BTreeSet::new() }
+    }
+
+    /// What is to be stored beside the steps.
+    pub fn state(&self) -> LedgerState {
+        let Self { epoch, stored, started, finished, .. } = self;
+        LedgerState { epoch: *epoch, stored: *stored, started: *started, finished: finished.clone() }
+    }
+
+    /// The steps that the store has to be given, by their place in [`Ledger::steps`], with their new lines. From now on
+    /// it counts as having them.
+    pub fn take_unsaved(&mut self) -> Vec<(usize, Vec<LogLine>)> {
+        let unsaved = std::mem::take(&mut self.unsaved);
+        unsaved.into_iter().map(|at| (at, self.steps[at].log.take_fresh())).collect()
     }
 
     /// A new assignment: its reports are numbered from 1, those of older ones are dropped. A line of which only a part
@@ -62,22 +97,24 @@ impl Ledger {
     pub fn begin(&mut self, epoch: Epoch) {
         self.epoch = epoch;
         self.stored = Sequence(0);
-        for step in &mut self.steps {
-            step.log.forget_part();
+        for (at, step) in self.steps.iter_mut().enumerate() {
+            if step.log.forget_part() {
+                self.unsaved.insert(at);
+            }
         }
     }
 
-    /// What the next report will cost in memory at most, in bytes; one with another number costs nothing.
-    pub fn cost(&self, sequence: Sequence, report: &ReceivedBody) -> u64 {
+    /// The room in the store that the next report will take at most, in bytes; one with another number takes none.
+    pub fn size_of(&self, sequence: Sequence, report: &ReceivedBody) -> u64 {
         match report {
             ReceivedBody::Chunk { step, chunk } if sequence == self.stored.next() && self.finished.is_none() => {
-                self.index.get(step).map_or(0, |&at| self.steps[at].log.cost(chunk))
+                self.index.get(step).map_or(0, |&at| self.steps[at].log.size_of(chunk))
             }
             _ => 0,
         }
     }
 
-    /// Takes a report. Log lines that cost more than `room` bytes of memory are counted and not kept.
+    /// Takes a report. Log lines that take more than `room` bytes of the store are counted and not kept.
     pub fn apply(&mut self, epoch: Epoch, sequence: Sequence, report: ReceivedBody, room: u64) -> Receipt {
         if epoch != self.epoch {
             return Receipt::Stale { current: self.epoch };
@@ -97,7 +134,10 @@ impl Ledger {
             ReceivedBody::Accepted | ReceivedBody::Refused { .. } => {}
             ReceivedBody::Step(update) => self.step_changed(update),
             ReceivedBody::Chunk { step, chunk } => match self.index.get(&step) {
-                Some(&at) => self.steps[at].log.append(chunk, room),
+                Some(&at) => {
+                    self.unsaved.insert(at);
+                    self.steps[at].log.append(chunk, room);
+                }
                 None => tracing::warn!(%step, "dropped log lines of a step that the workflow doesn't have"),
             },
             ReceivedBody::Finished(report) => self.finish(report),
@@ -113,11 +153,13 @@ impl Ledger {
         if let Some(started) = update.started {
             self.started = Some(self.started.map_or(started, |earlier| earlier.min(started)));
         }
+        self.unsaved.insert(at);
         self.steps[at].change(update);
     }
 
     fn finish(&mut self, mut report: WorkflowReport) {
-        for step in self.steps.iter_mut().filter(|step| !step.state.is_final()) {
+        for (at, step) in self.steps.iter_mut().enumerate().filter(|(_, step)| !step.state.is_final()) {
+            self.unsaved.insert(at);
             let never_seen = step.state == StepState::Pending;
             step.close("The agent reported the end of the workflow, and nothing of how this step ended.");
             if report.state == WorkflowState::Success && !step.is_detached {
@@ -134,15 +176,16 @@ impl Ledger {
 
     /// Ends the workflow without its agent. `because` is said with each step that was not over.
     pub fn abandon(&mut self, report: WorkflowReport, because: &str) {
-        for step in self.steps.iter_mut().filter(|step| !step.state.is_final()) {
+        for (at, step) in self.steps.iter_mut().enumerate().filter(|(_, step)| !step.state.is_final()) {
+            self.unsaved.insert(at);
             step.close(because);
         }
         self.finished = Some(report);
     }
 
-    /// What the logs cost in memory, in bytes.
-    pub fn memory(&self) -> u64 {
-        self.steps.iter().map(|step| step.log.memory()).sum()
+    /// The room that the logs take in the store, in bytes.
+    pub fn size(&self) -> u64 {
+        self.steps.iter().map(|step| step.log.size()).sum()
     }
 
     /// The last sequence that was stored under the current epoch; 0 if none.
@@ -172,11 +215,21 @@ impl Ledger {
 
     /// A step, by its id or else by its name.
     pub fn step(&self, id_or_name: &str) -> Option<&StepRecord> {
-        self.steps
-            .iter()
-            .find(|step| step.id.as_str() == id_or_name)
-            .or_else(|| self.steps.iter().find(|step| step.name == id_or_name))
+        self.find_step(id_or_name).map(|(_, step)| step)
     }
+
+    /// The same, with its place among the steps.
+    pub fn find_step(&self, id_or_name: &str) -> Option<(usize, &StepRecord)> {
+        let mut steps = self.steps.iter().enumerate();
+        let by_id = steps.clone().find(|(_, step)| step.id.as_str() == id_or_name);
+        by_id.or_else(|| steps.find(|(_, step)| step.name == id_or_name))
+    }
+}
+
+/// The steps of a workload, as they are before anything is known of them.
+fn steps_of(spec: &WorkloadSpec, log_bytes: u64) -> Vec<StepRecord> {
+    let stages = (0..).zip(&spec.stages);
+    stages.flat_map(|(at, stage)| stage.steps.iter().map(move |step| StepRecord::new(step, at, log_bytes))).collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! [`server::Server`] is the whole of it; [`stub::Stub`] is the same server in the hands of a test. Decisions are made
 //! by values that know no connection and no clock: [`labels`], [`placement`], [`credit`], [`assignment`], [`ledger`],
-//! and [`dispatch::Dispatcher`], which owns them all. Everything is kept in memory, within [`dispatch::Limits`].
+//! and [`dispatch::Dispatcher`], which owns them all. What they know is
+//! kept by a [`store::Store`], within [`dispatch::Limits`].
 
 pub mod api;
 pub mod assignment;
@@ -15,12 +16,15 @@ pub mod follow;
 mod hello;
 pub mod labels;
 pub mod ledger;
+pub mod log_page;
 pub mod mailbox;
 pub mod placement;
+pub mod record;
 mod script;
 pub mod serve;
 pub mod server;
 pub mod session;
+pub mod store;
 pub mod stub;
 pub mod submission;
 mod token;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use piculet_core::id::{RunKey, Sequence};
 use piculet_link::message::Welcome;
+use serde::{Deserialize, Serialize};
 use tonic::Status;
 
 /// Something to tell an agent.
@@ -28,7 +29,7 @@ pub enum Letter {
 }
 
 /// Why and how a workflow is stopped.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stop {
     /// Who or what asked for it, for people.
     pub reason: String,

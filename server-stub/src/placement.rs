@@ -15,6 +15,10 @@ pub struct Candidate<'a> {
     pub instance: &'a InstanceId,
     /// Its name, for people.
     pub name: &'a str,
+    /// The name of its cluster.
+    pub cluster: &'a str,
+    /// How much of its cluster is in use.
+    pub cluster_use: Use,
     /// Its labels and platforms.
     pub offer: Offer<'a>,
     /// Whether it can be given anything.
@@ -27,6 +31,22 @@ pub struct Candidate<'a> {
     pub capacity: u32,
     /// What it said when it refused this very workflow.
     pub refused: Option<&'a str>,
+}
+
+/// How much of something is in use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Use {
+    /// Workflows that it has.
+    pub load: u64,
+    /// How many it runs at most.
+    pub capacity: u64,
+}
+
+impl Use {
+    /// In parts of a million, so that it can be ordered.
+    fn parts(self) -> u64 {
+        self.load * 1_000_000 / self.capacity.max(1)
+    }
 }
 
 /// Whether an agent can be given work.
@@ -45,6 +65,8 @@ pub enum Presence {
 pub struct Unfit {
     /// The agent's name.
     pub agent: String,
+    /// The name of its cluster.
+    pub cluster: String,
     /// The reason.
     pub reason: Reason,
 }
@@ -81,15 +103,18 @@ pub fn place<'a>(
                     best = Some((rank, candidate.instance));
                 }
             }
-            Err(reason) => unfit.push(Unfit { agent: candidate.name.to_owned(), reason }),
+            Err(reason) => {
+                let (agent, cluster) = (candidate.name.to_owned(), candidate.cluster.to_owned());
+                unfit.push(Unfit { agent, cluster, reason });
+            }
         }
     }
     best.map(|(_, instance)| instance).ok_or(unfit)
 }
 
-/// Smaller is better: a higher score, then a smaller part of the capacity in use, then more free slots, then the id,
-/// so that the choice never depends on the order of the candidates.
-type Rank<'a> = (Reverse<u32>, u64, Reverse<u32>, &'a InstanceId);
+/// Smaller is better: a higher score, then a smaller part of the cluster in use, then of the agent, then more free
+/// slots, then the id, so that the choice never depends on the order of the candidates.
+type Rank<'a> = (Reverse<u32>, u64, u64, Reverse<u32>, &'a InstanceId);
 
 fn judge<'a>(wanted: &BTreeMap<String, String>, candidate: &Candidate<'a>) -> Result<Rank<'a>, Reason> {
     let score = labels::score(wanted, candidate.offer).map_err(Reason::Labels)?;
@@ -104,8 +129,8 @@ fn judge<'a>(wanted: &BTreeMap<String, String>, candidate: &Candidate<'a>) -> Re
     if candidate.free == 0 {
         return Err(Reason::NoFreeSlot);
     }
-    let in_use = u64::from(candidate.load) * 1_000_000 / u64::from(candidate.capacity.max(1));
-    Ok((Reverse(score), in_use, Reverse(candidate.free), candidate.instance))
+    let own = Use { load: candidate.load.into(), capacity: candidate.capacity.into() };
+    Ok((Reverse(score), candidate.cluster_use.parts(), own.parts(), Reverse(candidate.free), candidate.instance))
 }
 
 impl Reason {
@@ -129,13 +154,13 @@ impl fmt::Display for Reason {
 
 impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "agent '{}': {}", self.agent, self.reason)
+        write!(f, "agent '{}' of cluster '{}': {}", self.agent, self.cluster, self.reason)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Candidate, Presence, Reason, place};
+    use super::{Candidate, Presence, Reason, Use, place};
     use crate::labels::Offer;
     use piculet_core::id::InstanceId;
     use std::collections::BTreeMap;
@@ -143,6 +168,7 @@ mod tests {
     #[derive(Clone)]
     struct Agent {
         instance: InstanceId,
+        cluster: &'static str,
         labels: BTreeMap<String, String>,
         presence: Presence,
         free: u32,
@@ -154,6 +180,7 @@ mod tests {
     fn agent(name: &str, load: u32, capacity: u32) -> Agent {
         Agent {
             instance: InstanceId::new(name),
+            cluster: "",
             labels: BTreeMap::new(),
             presence: Presence::Ready,
             free: capacity - load,
@@ -170,9 +197,18 @@ mod tests {
 
     fn choose(wanted: &[(&str, &str)], agents: &[Agent]) -> Result<String, Vec<Reason>> {
         let wanted: BTreeMap<_, _> = wanted.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect();
+        let use_of = |cluster: &str| {
+            let agents = agents.iter().filter(|agent| agent.cluster == cluster);
+            agents.fold(Use::default(), |sum, agent| Use {
+                load: sum.load + u64::from(agent.load),
+                capacity: sum.capacity + u64::from(agent.capacity),
+            })
+        };
         let candidates = agents.iter().map(|agent| Candidate {
             instance: &agent.instance,
             name: agent.instance.as_str(),
+            cluster: agent.cluster,
+            cluster_use: use_of(agent.cluster),
             offer: Offer { labels: &agent.labels, platforms: &[] },
             presence: agent.presence,
             free: agent.free,
@@ -199,6 +235,19 @@ mod tests {
             (vec![agent("a", 0, 1), agent("b", 1, 10)], "a"),
             (vec![agent("a", 0, 1), agent("b", 0, 10)], "b"),
             (vec![agent("b", 0, 2), agent("a", 0, 2)], "a"),
+        ] {
+            assert_eq!(choose(&[], &agents).as_deref(), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn clusters_are_filled_evenly_before_their_agents_are() {
+        let of = |cluster, agent: Agent| Agent { cluster, ..agent };
+        for (agents, expected) in [
+            // One of five is in use there, and two of five here, though one of the agents has nothing.
+            (vec![of("x", agent("a", 2, 4)), of("x", agent("b", 0, 1)), of("y", agent("c", 1, 5))], "c"),
+            (vec![of("x", agent("a", 1, 4)), of("x", agent("b", 0, 1)), of("y", agent("c", 2, 5))], "b"),
+            (vec![of("x", agent("a", 1, 2)), of("y", agent("b", 1, 2)), of("x", agent("c", 1, 2))], "a"),
         ] {
             assert_eq!(choose(&[], &agents).as_deref(), Ok(expected));
         }

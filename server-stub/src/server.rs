@@ -1,6 +1,11 @@
-//! The server: the dispatcher behind one lock, the timer that drives it, and those who wait for changes.
+//! The server: the dispatcher behind one lock, the timer that drives it, the store that keeps what it knows, and those
+//! who wait for changes.
+//!
+//! Nobody is told what isn't stored. A change takes effect in memory at once and is written soon after, together with
+//! others of the same moment; what it makes the server say (an acknowledgement, an assignment, an answer of the API)
+//! waits until that is done: see [`Server::settled`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,35 +14,50 @@ use piculet_core::secret::Secret;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use crate::clock::{Clock, Now};
-use crate::dispatch::{CancelError, Dispatcher, Limits, Policy, SessionId, Submission, SubmitError, Timing};
+use crate::dispatch::{
+    CancelError, Dispatcher, Limits, NewToken, NoSuchCluster, NoSuchToken, Policy, SessionId, Submission, SubmitError,
+    Timing,
+};
 use crate::mailbox::{Intake, Stop};
+use crate::record::Write;
 use crate::script::Script;
+use crate::store::{Store, StoreError};
+
+/// How long after a failure the store is tried again.
+const STORE_RETRY: Duration = Duration::from_secs(2);
+/// How many hexadecimal digits name a token.
+const TOKEN_ID_LENGTH: usize = 12;
 
 /// What a server is made with.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The server's identity. A server that forgets everything when it stops has a new one each time.
-    pub server_id: String,
-    /// What agents have to present; `None` lets everybody in.
+    /// The server's identity; `None`: the one that the store has, or else a new one.
+    pub server_id: Option<String>,
+    /// A token that lets agents of all clusters in. Without it, and without tokens of single clusters, everybody is let
+    /// in.
     pub agent_token: Option<Secret>,
+    /// Nobody is let in without a token, even if there is none.
+    pub requires_token: bool,
     /// What users of the HTTP API have to present; `None` lets everybody in.
     pub api_token: Option<Secret>,
     /// Whether workflows are placed as soon as an agent can take them.
     pub places: bool,
     /// Periods and deadlines.
     pub timing: Timing,
-    /// What is kept in memory at most.
+    /// What is kept at most.
     pub limits: Limits,
 }
 
 impl Default for Config {
-    /// Open to everybody, places workflows, and has a new identity.
+    /// Open to everybody, and places workflows.
     fn default() -> Self {
         Self {
-            server_id: uuid::Uuid::new_v4().to_string(),
+            server_id: None,
             agent_token: None,
+            requires_token: false,
             api_token: None,
             places: true,
             timing: Timing::default(),
@@ -56,11 +76,20 @@ pub struct Server {
 struct Shared {
     config: Config,
     clock: Clock,
+    store: Store,
     state: Mutex<State>,
+    /// Something has to be stored.
+    unsaved: Notify,
+    /// Up to which version everything is stored.
+    stored: watch::Sender<u64>,
     /// A deadline may come earlier than the timer believes.
     timer: Notify,
     /// Cancelled when the server goes.
     going: CancellationToken,
+    /// Cancelled when nothing changes any more: the rest is stored.
+    over: CancellationToken,
+    /// Cancelled by a test that kills the server: nothing is stored or told any more.
+    killed: CancellationToken,
     tasks: TaskTracker,
 }
 
@@ -69,43 +98,103 @@ struct Shared {
 pub(crate) struct State {
     pub(crate) dispatcher: Dispatcher,
     pub(crate) script: Script,
+    /// Counts the changes.
+    version: u64,
+    /// Workflows that look different, and whose followers were not told yet.
+    changed: BTreeSet<WorkflowId>,
     sessions: BTreeMap<SessionId, Arc<Notify>>,
     followers: BTreeMap<WorkflowId, watch::Sender<()>>,
 }
 
 impl Server {
-    /// Starts a server. It does its own timing from now on, and hears nothing until it is given connections.
-    pub fn start(config: Config) -> Self {
-        Self::start_scripted(config, Script::default())
+    /// Starts a server that goes on where the store ends. It does its own timing from now on, and hears nothing until
+    /// it is given connections.
+    ///
+    /// # Errors
+    /// If the store can't be read, or belongs to a server of another identity.
+    pub fn start(config: Config, store: Store) -> Result<Self, StoreError> {
+        Self::start_scripted(config, store, Script::default())
     }
 
-    pub(crate) fn start_scripted(config: Config, script: Script) -> Self {
+    pub(crate) fn start_scripted(config: Config, store: Store, script: Script) -> Result<Self, StoreError> {
+        let clock = Clock::start();
+        let mut loaded = store.load()?;
+        let server_id = match (loaded.server_id.take(), &config.server_id) {
+            (Some(stored), Some(wanted)) if stored != *wanted => {
+                return Err(StoreError::OtherServer { stored, wanted: wanted.clone() });
+            }
+            (Some(stored), _) => stored,
+            (None, wanted) => {
+                let id = wanted.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
+                store.write_now(&[Write::ServerId(id.clone())])?;
+                id
+            }
+        };
         let policy = Policy {
-            server_id: config.server_id.clone(),
+            server_id,
             protocol: piculet_proto::v1::PROTOCOL,
             timing: config.timing,
             places: config.places,
             limits: config.limits,
         };
+        let mut dispatcher = Dispatcher::new(policy);
+        dispatcher.restore(loaded, clock.now());
         let state = State {
-            dispatcher: Dispatcher::new(policy),
+            dispatcher,
             script,
+            version: 0,
+            changed: BTreeSet::new(),
             sessions: BTreeMap::new(),
             followers: BTreeMap::new(),
         };
         let server = Self {
             shared: Arc::new(Shared {
                 config,
-                clock: Clock::start(),
+                clock,
+                store,
                 state: Mutex::new(state),
+                unsaved: Notify::new(),
+                stored: watch::Sender::new(0),
                 timer: Notify::new(),
                 going: CancellationToken::new(),
+                over: CancellationToken::new(),
+                killed: CancellationToken::new(),
                 tasks: TaskTracker::new(),
             }),
         };
         let timer = server.clone();
         server.shared.tasks.spawn(async move { timer.keep_time().await });
-        server
+        if !server.shared.store.is_immediate() {
+            let saver = server.clone();
+            let killed = saver.shared.killed.clone();
+            tokio::spawn(async move { killed.run_until_cancelled(saver.keep_saved()).await });
+        }
+        // What was taken up again may look different already.
+        server.change(|_, _| ());
+        Ok(server)
+    }
+
+    /// Whether no agent can come in, because there is no token for it.
+    pub fn lets_nobody_in(&self) -> bool {
+        let Config { agent_token, requires_token, .. } = self.config();
+        let is_good = |token: &crate::record::TokenRecord| token.revoked.is_none();
+        *requires_token && agent_token.is_none() && !self.look(|dispatcher| dispatcher.tokens().any(is_good))
+    }
+
+    /// Where it keeps what it knows.
+    pub fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
+    /// Waits until all changes so far are stored.
+    pub async fn settled(&self) {
+        if self.shared.killed.is_cancelled() {
+            std::future::pending::<()>().await;
+        }
+        let version = self.lock().version;
+        let mut stored = self.shared.stored.subscribe();
+        // The sender lives as long as the server.
+        let _stored = stored.wait_for(|stored| *stored >= version).await;
     }
 
     /// What it was made with.
@@ -123,7 +212,7 @@ impl Server {
         look(&self.lock().dispatcher)
     }
 
-    /// Takes workflows into the queue: all of them or none.
+    /// Takes workflows into the queue: all of them or none. They are the server's when that has [settled](Self::settled).
     ///
     /// # Errors
     /// If there is no room for them, or one is too large to be sent.
@@ -145,6 +234,40 @@ impl Server {
         self.change(|state, now| state.dispatcher.set_intake(&instance, intake, now));
     }
 
+    /// Opens or closes the intake of all agents of a cluster.
+    ///
+    /// # Errors
+    /// If there is no such cluster.
+    pub fn set_cluster_intake(&self, cluster: &str, intake: Intake) -> Result<(), NoSuchCluster> {
+        self.change(|state, now| state.dispatcher.set_cluster_intake(cluster, intake, now))
+    }
+
+    /// Gives a cluster up: the workflows that it had, whose ids are returned, start anew elsewhere.
+    ///
+    /// # Errors
+    /// If there is no such cluster.
+    pub fn lose_cluster(&self, cluster: &str) -> Result<Vec<WorkflowId>, NoSuchCluster> {
+        self.change(|state, now| state.dispatcher.lose_cluster(cluster, now))
+    }
+
+    /// Makes a token for the agents of a cluster. From now on nobody is let in without one.
+    pub fn create_token(&self, cluster: String, note: String) -> NewToken {
+        // 244 random bits; the beginning is for people, and for those who search for tokens that got out.
+        let secret = format!("pclt_{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+        let id = Uuid::new_v4().simple().to_string();
+        let new = NewToken { id: id.chars().take(TOKEN_ID_LENGTH).collect(), token: Secret::new(secret) };
+        self.change(|state, now| state.dispatcher.add_token(&new, cluster, note, now));
+        new
+    }
+
+    /// Lets nobody in with this token any more, and ends the sessions of those who came with it.
+    ///
+    /// # Errors
+    /// If there is no such token.
+    pub fn revoke_token(&self, id: &str) -> Result<(), NoSuchToken> {
+        self.change(|state, now| state.dispatcher.revoke_token(id, now).map(|_| ()))
+    }
+
     /// Wakes whenever the workflow may look different. Subscribe first, then look.
     pub fn changes(&self, id: &WorkflowId) -> watch::Receiver<()> {
         let mut state = self.lock();
@@ -162,7 +285,7 @@ impl Server {
         }
     }
 
-    /// Ends all sessions and takes no more; waits until what was begun is done, at most this long.
+    /// Ends all sessions and takes no more; waits until what was begun is done and stored, at most this long.
     pub async fn shut_down(&self, grace: Duration) {
         self.shared.going.cancel();
         self.change(|state, now| state.dispatcher.shut_down(now));
@@ -170,6 +293,16 @@ impl Server {
         if tokio::time::timeout(grace, self.shared.tasks.wait()).await.is_err() {
             tracing::warn!(seconds = grace.as_secs(), "some connections did not end in time");
         }
+        self.shared.over.cancel();
+        if tokio::time::timeout(grace, self.settled()).await.is_err() {
+            tracing::error!(seconds = grace.as_secs(), "what changed last could not be stored in time");
+        }
+    }
+
+    /// As if the process had been killed: nothing more is stored, and nobody is told anything.
+    pub(crate) fn kill(&self) {
+        self.shared.killed.cancel();
+        self.shared.going.cancel();
     }
 
     /// Is cancelled when the server goes.
@@ -191,15 +324,51 @@ impl Server {
                 waker.notify_one();
             }
         }
-        for id in &touched.workflows {
-            if let Some(sender) = state.followers.get(id) {
-                sender.send_replace(());
-            }
-        }
+        state.changed.extend(touched.workflows);
         if touched.deadline {
             self.shared.timer.notify_one();
         }
+        if state.dispatcher.has_unsaved() && !self.shared.killed.is_cancelled() {
+            state.version += 1;
+            if self.shared.store.is_immediate() {
+                let batch = state.dispatcher.take_unsaved();
+                if let Err(error) = self.shared.store.write_now(&batch) {
+                    // Memory takes what it has room for.
+                    tracing::error!(%error, "what changed could not be kept");
+                }
+                state.tell_followers();
+                self.shared.stored.send_replace(state.version);
+            } else {
+                self.shared.unsaved.notify_one();
+            }
+        }
         result
+    }
+
+    /// Stores what changed, as long as something does. What could not be stored is tried again, and until then nobody
+    /// is told of it.
+    async fn keep_saved(&self) {
+        loop {
+            let (version, batch) = {
+                let mut state = self.lock();
+                (state.version, state.dispatcher.take_unsaved())
+            };
+            if batch.is_empty() {
+                tokio::select! {
+                    biased;
+                    () = self.shared.unsaved.notified() => continue,
+                    () = self.shared.over.cancelled() => return,
+                }
+            }
+            let batch = Arc::new(batch);
+            while let Err(error) = self.shared.store.write(&batch).await {
+                let seconds = STORE_RETRY.as_secs();
+                tracing::error!(%error, "nothing can be stored; nobody is told of what happens until it is: trying again in {seconds} s");
+                tokio::time::sleep(STORE_RETRY).await;
+            }
+            self.lock().tell_followers();
+            self.shared.stored.send_replace(version);
+        }
     }
 
     /// The waker of a session that was just opened.
@@ -237,6 +406,17 @@ impl Server {
                 () = self.shared.going.cancelled() => return,
                 () = self.shared.timer.notified() => continue,
                 () = due => self.change(|state, now| state.dispatcher.tick(now)),
+            }
+        }
+    }
+}
+
+impl State {
+    /// Wakes those who follow what changed.
+    fn tell_followers(&mut self) {
+        for id in std::mem::take(&mut self.changed) {
+            if let Some(sender) = self.followers.get(&id) {
+                sender.send_replace(());
             }
         }
     }

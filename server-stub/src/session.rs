@@ -3,12 +3,12 @@
 //! One task reads the agent's messages; what is said to the agent is pulled from its mailbox when the connection has
 //! room. So an agent that doesn't read holds up nobody, and no queue grows.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, stream};
-use piculet_core::secret::Secret;
 use piculet_link::wire::agent::decode;
 use piculet_proto::v1 as pb;
 use piculet_proto::v1::agent_service_server::{AgentService, AgentServiceServer};
@@ -16,12 +16,17 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::dispatch::{Post, SessionId};
+use crate::dispatch::{Admission, Post, SessionId};
 use crate::hello;
 use crate::server::Server;
+use crate::token::{TokenError, bearer, is_same};
 
 /// How long a call may be open without a `Hello`.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many messages are taken out of a mailbox at once. They wait together for what they tell to be stored.
+const MESSAGES_AT_ONCE: usize = 32;
+/// With so many bytes of log lines that are not stored yet nothing more is read from agents.
+const UNSTORED_LOG_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The stream's service.
 #[derive(Debug)]
@@ -36,6 +41,8 @@ struct Opened {
     server: Server,
     id: SessionId,
     waker: Arc<Notify>,
+    /// To be said next.
+    ready: VecDeque<Post>,
     /// Cancelled at the end: what the agent still says would bring answers that nobody can give it.
     gone: CancellationToken,
 }
@@ -66,13 +73,13 @@ impl AgentService for Sessions {
         if let Some(status) = refusal {
             return Err(status);
         }
-        authorize(&request, server.config().agent_token.as_ref())?;
+        let admission = authorize(&server, &request)?;
         if server.going().is_cancelled() {
             return Err(Status::unavailable("the server is shutting down"));
         }
         let (opened, mut open) = oneshot::channel();
         let reader = server.clone();
-        server.tasks().spawn(async move { listen(reader, request.into_inner(), opened).await });
+        server.tasks().spawn(async move { listen(reader, admission, request.into_inner(), opened).await });
         let first = if delays_headers {
             Talk::Answering((&mut open).await.unwrap_or_else(|_| Err(Status::unavailable("the call ended"))))
         } else {
@@ -82,15 +89,31 @@ impl AgentService for Sessions {
     }
 }
 
-fn authorize<T>(request: &Request<T>, token: Option<&Secret>) -> Result<(), Status> {
-    let Some(token) = token else { return Ok(()) };
+/// Lets an agent in by the token for all clusters, or by one of a single cluster.
+fn authorize<T>(server: &Server, request: &Request<T>) -> Result<Admission, Status> {
     let header = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
-    crate::token::check(header, token).map_err(|problem| Status::unauthenticated(problem.to_string()))
+    let refusal = |problem: TokenError| Status::unauthenticated(problem.to_string());
+    let for_all = server.config().agent_token.as_ref();
+    server.look(|dispatcher| {
+        if for_all.is_none() && !server.config().requires_token && dispatcher.tokens().next().is_none() {
+            return Ok(Admission::default());
+        }
+        let given = bearer(header).map_err(refusal)?;
+        if for_all.is_some_and(|token| is_same(given.as_bytes(), token.expose().as_bytes())) {
+            return Ok(Admission::default());
+        }
+        let token = dispatcher.token(given).ok_or_else(|| refusal(TokenError::Wrong))?;
+        if token.revoked.is_some() {
+            return Err(refusal(TokenError::Revoked));
+        }
+        Ok(Admission { cluster: Some(token.cluster.clone()), token: Some(token.id.clone()) })
+    })
 }
 
 /// Reads a call from its first message to its end.
 async fn listen(
     server: Server,
+    admission: Admission,
     mut inbound: Streaming<pb::AgentMessage>,
     opened: oneshot::Sender<Result<Opened, Status>>,
 ) {
@@ -103,22 +126,21 @@ async fn listen(
     };
     let hello = match first.and_then(hello::read) {
         Ok(hello) => hello,
-        Err(status) => {
-            tracing::info!(code = ?status.code(), reason = status.message(), "refused a call");
-            // Nobody listens if the agent is gone already.
-            opened.send(Err(status)).ok();
-            return;
-        }
+        Err(status) => return refuse(opened, status),
     };
     let (name, instance) = (hello.identity.name.clone(), hello.identity.instance.to_string());
-    let (id, waker) = server.change(|state, now| {
-        let id = state.dispatcher.open(hello.clone(), now);
+    let session = server.change(|state, now| {
+        let id = state.dispatcher.open(hello.clone(), admission, now)?;
         state.script.session_opened(id, hello);
-        (id, Server::attach(state, id))
+        Ok((id, Server::attach(state, id)))
     });
+    let (id, waker) = match session {
+        Ok(session) => session,
+        Err(status) => return refuse(opened, status),
+    };
     tracing::info!(agent = name, instance, session = id.0, "session opened");
     let gone = CancellationToken::new();
-    let session = Opened { server: server.clone(), id, waker, gone: gone.clone() };
+    let session = Opened { server: server.clone(), id, waker, ready: VecDeque::new(), gone: gone.clone() };
     if opened.send(Ok(session)).is_err() {
         return;
     }
@@ -127,6 +149,12 @@ async fn listen(
         reason = read_messages(&server, id, &mut inbound) => reason,
     };
     tracing::info!(agent = name, instance, session = id.0, reason, "session ended");
+}
+
+fn refuse(opened: oneshot::Sender<Result<Opened, Status>>, status: Status) {
+    tracing::info!(code = ?status.code(), reason = status.message(), "refused a call");
+    // Nobody listens if the agent is gone already.
+    opened.send(Err(status)).ok();
 }
 
 /// Hands each message to the dispatcher; returns why there are no more.
@@ -169,6 +197,9 @@ async fn read_messages(server: &Server, id: SessionId, inbound: &mut Streaming<p
         if let Err(status) = heard {
             return status.message().to_owned();
         }
+        if server.look(|dispatcher| dispatcher.unsaved_log_bytes()) > UNSTORED_LOG_BYTES {
+            server.settled().await;
+        }
     }
 }
 
@@ -202,14 +233,31 @@ impl Talk {
 }
 
 impl Opened {
-    async fn next(self) -> Option<(Said, Talk)> {
+    async fn next(mut self) -> Option<(Said, Talk)> {
         loop {
-            match self.server.change(|state, _| state.dispatcher.post(self.id)) {
-                Post::Message(message) => return Some((Ok(message), Talk::Open(self))),
-                Post::End(Some(status)) => return Some((Err(status), Talk::Over)),
-                Post::End(None) => return None,
-                Post::Nothing => self.waker.notified().await,
+            match self.ready.pop_front() {
+                Some(Post::Message(message)) => return Some((Ok(message), Talk::Open(self))),
+                Some(Post::End(Some(status))) => return Some((Err(status), Talk::Over)),
+                Some(Post::End(None)) => return None,
+                Some(Post::Nothing) => self.waker.notified().await,
+                None => self.fetch().await,
             }
         }
+    }
+
+    /// Takes what there is to say out of the mailbox, and waits until all that it tells is stored.
+    async fn fetch(&mut self) {
+        let Self { server, id, ready, .. } = self;
+        server.change(|state, _| {
+            while ready.len() < MESSAGES_AT_ONCE {
+                let post = state.dispatcher.post(*id);
+                let is_last = !matches!(post, Post::Message(_));
+                ready.push_back(post);
+                if is_last {
+                    break;
+                }
+            }
+        });
+        server.settled().await;
     }
 }

@@ -29,9 +29,10 @@ use piculet_core::report::LogLine;
 use piculet_core::workload::WorkloadSpec;
 use tonic::Status;
 
-use crate::dispatch::{Condition, Submission};
+use crate::dispatch::Submission;
 use crate::script::Script;
 use crate::server::{Config, Server, State};
+use crate::store::{LogPlace, Page, Store};
 use crate::view::WorkflowView;
 
 /// How long a test waits for what it expects, by tokio's clock.
@@ -46,12 +47,31 @@ pub struct Stub {
 impl Stub {
     /// Starts a server that records what agents say.
     pub fn start(config: Config) -> Self {
-        Self { server: Server::start_scripted(config, Script::recording()) }
+        let store = Store::in_memory();
+        Self::restart(config, store.expect("memory is always to be had"))
+    }
+
+    /// Starts a server that goes on where the store ends.
+    ///
+    /// # Panics
+    /// If the store can't be read.
+    pub fn restart(config: Config, store: Store) -> Self {
+        match Server::start_scripted(config, store, Script::recording()) {
+            Ok(server) => Self { server },
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// Starts one that assigns nothing unless the test does.
     pub fn by_hand() -> Self {
         Self::start(Config { places: false, ..Config::default() })
+    }
+
+    /// As if the server's process had been killed: nothing more is stored, and nobody is told anything. What is stored
+    /// is returned, for the next one.
+    pub fn kill(self) -> Store {
+        self.server.kill();
+        self.server.store().clone()
     }
 
     /// The server itself.
@@ -99,7 +119,7 @@ impl Stub {
     /// If the server doesn't take it.
     pub fn submit(&self, spec: WorkloadSpec) -> WorkflowId {
         let id = WorkflowId::new(uuid::Uuid::new_v4().to_string());
-        let submission = Submission { id: id.clone(), spec, condition: Condition::default(), trace: None };
+        let submission = Submission::new(id.clone(), spec);
         match self.server.submit(vec![submission]) {
             Ok(()) => id,
             Err(error) => panic!("the server did not take the workflow: {error}"),
@@ -126,15 +146,24 @@ impl Stub {
         self.workflow(id)
     }
 
-    /// All lines of a step's log, as far as they have come. The step is named by id or name.
+    /// All lines of a step's log, as far as they are stored. The step is named by id or name.
     ///
     /// # Panics
     /// If the server doesn't know the step.
     pub fn log(&self, id: &WorkflowId, step: &str) -> Vec<LogLine> {
         self.server.look(|dispatcher| {
-            let step = dispatcher.workflow(id).and_then(|workflow| workflow.ledger.step(step));
+            let step = dispatcher
+                .workflow(id)
+                .and_then(|workflow| Some((workflow.ledger.find_step(step)?.0, workflow.number)));
             match step {
-                Some(step) => step.log.page(0, usize::MAX).lines,
+                Some((step, number)) => {
+                    let (log, page) =
+                        (LogPlace { workflow: number, step }, Page { from: 0, lines: usize::MAX, bytes: usize::MAX });
+                    match self.server.store().lines_now(log, page) {
+                        Ok(lines) => lines,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
                 None => panic!("there is no such step in the workflow '{id}'"),
             }
         })

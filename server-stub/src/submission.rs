@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::dispatch::{Condition, Submission, Throttle};
 
+/// The label that Woodpecker's server gives to each workflow: `owner/name`.
+const REPOSITORY: &str = "repo";
+
 /// What the HTTP API takes: pipeline files with what they run for, or finished workloads, or both.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +34,13 @@ pub struct Request {
     /// Labels for all of the workflows; those of a file win.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Workflows with a larger one go first; the usual one is 0.
+    #[serde(default)]
+    pub priority: i32,
+    /// The repository that they belong to: of those with the same priority, workflows of the repository with the fewest
+    /// running go first. Absent: that of the context, or of the label `repo`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
 }
 
 /// A pipeline file.
@@ -193,9 +203,17 @@ impl Request {
             let id = WorkflowId::new(format!("{id_prefix}-{}", plan.workflows.len()));
             plan.workflows.push(plan_workload(id, spec, trace.clone())?);
         }
-        for planned in &mut plan.workflows {
+        for Planned { submission, .. } in &mut plan.workflows {
             for (key, value) in &self.labels {
-                planned.submission.spec.labels.entry(key.clone()).or_insert_with(|| value.clone());
+                submission.spec.labels.entry(key.clone()).or_insert_with(|| value.clone());
+            }
+            submission.priority = self.priority;
+            match &self.repository {
+                Some(repository) => submission.repository.clone_from(repository),
+                None if submission.repository.is_empty() => {
+                    submission.repository = submission.spec.labels.get(REPOSITORY).cloned().unwrap_or_default();
+                }
+                None => {}
             }
         }
         Ok(plan)
@@ -253,7 +271,12 @@ pub fn plan_files(
         let condition =
             Condition { after, on_success: workflow.runs_on.success, on_failure: workflow.runs_on.failure, throttle };
         let skipped = workflow.skipped.into_iter().map(|step| (step.name, step.why)).collect();
-        let submission = Submission { id: id.clone(), spec: workflow.spec, condition, trace: trace.clone() };
+        let submission = Submission {
+            repository: context.repository.full_name(),
+            condition,
+            trace: trace.clone(),
+            ..Submission::new(id.clone(), workflow.spec)
+        };
         plan.workflows.push(Planned { submission, skipped });
     }
     Ok(plan)
@@ -264,7 +287,7 @@ fn plan_workload(id: WorkflowId, mut spec: WorkloadSpec, trace: Option<TraceCont
         return Err(PlanError::Workload { name: spec.name, problems: error.to_string() });
     }
     identify_steps(&mut spec, &id);
-    let submission = Submission { id, spec, condition: Condition::default(), trace };
+    let submission = Submission { trace, ..Submission::new(id, spec) };
     Ok(Planned { submission, skipped: Vec::new() })
 }
 

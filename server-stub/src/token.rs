@@ -1,6 +1,7 @@
 //! Bearer tokens.
 
 use piculet_core::secret::Secret;
+use sha2::{Digest as _, Sha256};
 
 /// Why a caller is not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -11,6 +12,9 @@ pub(crate) enum TokenError {
     /// It is another one.
     #[error("the token is wrong")]
     Wrong,
+    /// It was right once.
+    #[error("the token was revoked")]
+    Revoked,
 }
 
 /// Compares an `authorization` header with the token that is asked for.
@@ -18,14 +22,26 @@ pub(crate) enum TokenError {
 /// # Errors
 /// If it is missing, or another one.
 pub(crate) fn check(header: Option<&str>, token: &Secret) -> Result<(), TokenError> {
-    let header = header.ok_or(TokenError::Missing)?;
-    let (scheme, given) = header.split_once(' ').ok_or(TokenError::Wrong)?;
-    let is_right = scheme.eq_ignore_ascii_case("bearer") && is_same(given.trim().as_bytes(), token.expose().as_bytes());
-    if is_right { Ok(()) } else { Err(TokenError::Wrong) }
+    let given = bearer(header)?;
+    if is_same(given.as_bytes(), token.expose().as_bytes()) { Ok(()) } else { Err(TokenError::Wrong) }
+}
+
+/// The token in an `authorization` header.
+///
+/// # Errors
+/// If there is none.
+pub(crate) fn bearer(header: Option<&str>) -> Result<&str, TokenError> {
+    let (scheme, given) = header.ok_or(TokenError::Missing)?.split_once(' ').ok_or(TokenError::Wrong)?;
+    if scheme.eq_ignore_ascii_case("bearer") { Ok(given.trim()) } else { Err(TokenError::Wrong) }
+}
+
+/// What is kept of a token: its SHA-256, in hexadecimal digits. Tokens are random, so nothing slower is needed.
+pub(crate) fn digest(token: &str) -> String {
+    Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Compares without telling by the time it takes how much of it is right.
-fn is_same(given: &[u8], wanted: &[u8]) -> bool {
+pub(crate) fn is_same(given: &[u8], wanted: &[u8]) -> bool {
     given.len() == wanted.len() && given.iter().zip(wanted).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 

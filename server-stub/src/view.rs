@@ -9,7 +9,7 @@ use piculet_core::outcome::StepState;
 use serde::{Deserialize, Serialize};
 
 use crate::assignment::Place;
-use crate::dispatch::{Agent, Dispatcher, State, Workflow};
+use crate::dispatch::{Agent, Cluster, Dispatcher, NoSuchCluster, State, Workflow};
 use crate::ledger::StepRecord;
 use crate::placement::Presence;
 use crate::server::Server;
@@ -34,10 +34,18 @@ pub struct WorkflowView {
     pub epoch: u64,
     /// The name of the agent that has or had it.
     pub agent: Option<String>,
+    /// The name of that agent's cluster.
+    pub cluster: Option<String>,
+    /// The repository that it belongs to; may be empty.
+    pub repository: String,
+    /// Workflows with a larger one go first.
+    pub priority: i32,
     /// What placement looks at.
     pub labels: BTreeMap<String, String>,
     /// When it was submitted.
     pub created: Timestamp,
+    /// When an agent got it last.
+    pub assigned: Option<Timestamp>,
     /// When its first step started, by the node's clock.
     pub started: Option<Timestamp>,
     /// When it ended.
@@ -110,7 +118,7 @@ pub struct AgentView {
     pub version: String,
     /// Whether it can be given work.
     pub state: AgentState,
-    /// The name of its cluster.
+    /// The name of its cluster, as this server knows it.
     pub cluster: String,
     /// The version of its cluster's API server.
     pub cluster_version: String,
@@ -124,6 +132,43 @@ pub struct AgentView {
     pub free_slots: u32,
     /// The ids of the workflows that it has.
     pub workflows: Vec<String>,
+}
+
+/// A cluster, with all of its agents.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterView {
+    /// Names it among the clusters of this server.
+    pub name: String,
+    /// The UID of its `kube-system` namespace; empty: unknown.
+    pub uid: String,
+    /// The version of its API server; empty: unknown.
+    pub version: String,
+    /// Whether it can be given work.
+    pub state: ClusterState,
+    /// When an operator said that it is lost.
+    pub lost: Option<Timestamp>,
+    /// How many of its agents are connected.
+    pub agents: usize,
+    /// How many workflows those run at most.
+    pub capacity: u32,
+    /// How many more they may be given now.
+    pub free_slots: u32,
+    /// How many workflows it has, with those whose agent is away.
+    pub workflows: usize,
+}
+
+/// Whether a cluster can be given work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClusterState {
+    /// At least one of its agents takes work.
+    Connected,
+    /// It takes no more work: an operator said so, or its agents did.
+    Draining,
+    /// None of its agents is there.
+    Away,
+    /// An operator gave it up. It takes no work until it is resumed.
+    Lost,
 }
 
 /// Whether an agent can be given work.
@@ -179,6 +224,22 @@ impl Server {
         ids.iter().filter_map(view).collect()
     }
 
+    /// All clusters, by name.
+    pub fn clusters(&self) -> Vec<ClusterView> {
+        self.look(|dispatcher| {
+            dispatcher.clusters().map(|(name, cluster)| ClusterView::of(dispatcher, name, cluster)).collect()
+        })
+    }
+
+    /// A cluster, by its name.
+    ///
+    /// # Errors
+    /// If there is none of that name.
+    pub fn cluster(&self, name: &str) -> Result<ClusterView, NoSuchCluster> {
+        let clusters = self.clusters();
+        clusters.into_iter().find(|cluster| cluster.name == name).ok_or_else(|| NoSuchCluster(name.to_owned()))
+    }
+
     /// All agents that were heard of lately, by name.
     pub fn agents(&self) -> Vec<AgentView> {
         let mut agents: Vec<_> =
@@ -194,7 +255,7 @@ pub(crate) fn find<'d>(dispatcher: &'d Dispatcher, text: &str) -> Result<&'d Wor
         return Ok(workflow);
     }
     let number = text.parse().ok();
-    if let Some(workflow) = dispatcher.workflows().find(|workflow| Some(workflow.number) == number) {
+    if let Some(workflow) = number.and_then(|number| dispatcher.numbered(number)) {
         return Ok(workflow);
     }
     if text.len() >= MIN_PREFIX {
@@ -205,8 +266,8 @@ pub(crate) fn find<'d>(dispatcher: &'d Dispatcher, text: &str) -> Result<&'d Wor
             (None, _) => {}
         }
     }
-    let named = dispatcher.workflows().filter(|workflow| workflow.name == text);
-    named.last().ok_or_else(|| LookupError::NoWorkflow(text.to_owned()))
+    let mut named = dispatcher.workflows().filter(|workflow| workflow.name == text);
+    named.next_back().ok_or_else(|| LookupError::NoWorkflow(text.to_owned()))
 }
 
 impl WorkflowView {
@@ -224,8 +285,12 @@ impl WorkflowView {
             place: workflow.assignment.place().into(),
             epoch: workflow.assignment.epoch().0,
             agent: workflow.agent.clone(),
+            cluster: workflow.cluster.clone(),
+            repository: workflow.repository.clone(),
+            priority: workflow.priority,
             labels: workflow.labels.clone(),
             created: workflow.created,
+            assigned: workflow.assigned,
             started: workflow.ledger.started(),
             finished: workflow.end.as_ref().map(|end| end.at),
             error: workflow.end.as_ref().map(|end| end.error.clone()).unwrap_or_default(),
@@ -258,18 +323,42 @@ impl AgentView {
     fn of(dispatcher: &Dispatcher, agent: &Agent) -> Self {
         let identity = &agent.identity;
         Self {
-            id: agent.id.clone(),
+            id: agent.id(),
             name: identity.name.clone(),
             instance: identity.instance.to_string(),
             version: identity.version.clone(),
-            state: agent.presence().into(),
-            cluster: identity.cluster.name.clone(),
+            state: dispatcher.presence(agent).into(),
+            cluster: agent.cluster.clone(),
             cluster_version: identity.cluster.version.clone(),
             labels: identity.labels.clone(),
             platforms: identity.platforms.clone(),
             capacity: identity.capacity,
             free_slots: dispatcher.free_slots(agent),
             workflows: agent.runs.iter().map(|run| run.workflow.to_string()).collect(),
+        }
+    }
+}
+
+impl ClusterView {
+    fn of(dispatcher: &Dispatcher, name: &str, cluster: &Cluster) -> Self {
+        let connected: Vec<_> = dispatcher.agents_of(name).filter(|agent| agent.session.is_some()).collect();
+        let is_ready = |agent: &&Agent| dispatcher.presence(agent) == Presence::Ready;
+        let state = match cluster.lost {
+            Some(_) => ClusterState::Lost,
+            None if connected.iter().any(is_ready) => ClusterState::Connected,
+            None if cluster.is_drained || !connected.is_empty() => ClusterState::Draining,
+            None => ClusterState::Away,
+        };
+        Self {
+            name: name.to_owned(),
+            uid: cluster.uid.clone(),
+            version: cluster.version.clone(),
+            state,
+            lost: cluster.lost,
+            agents: connected.len(),
+            capacity: connected.iter().map(|agent| agent.identity.capacity).sum(),
+            free_slots: connected.iter().map(|agent| dispatcher.free_slots(agent)).sum(),
+            workflows: dispatcher.load_of(name),
         }
     }
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use piculet_core::id::{InstanceId, RunKey, Sequence, ServerId, StepId};
 use piculet_core::outbox::Envelope;
 use piculet_core::workload::{WorkloadError, WorkloadSpec};
+use serde::{Deserialize, Serialize};
 
 /// Who the agent is: the same in every session.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Its name, for people. Replicas of one deployment may share it.
     pub name: String,
@@ -27,7 +28,7 @@ pub struct Identity {
 }
 
 /// A Kubernetes cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Cluster {
     /// The operator's name for it.
     pub name: String,
@@ -145,7 +146,7 @@ pub struct Assign {
 }
 
 /// W3C trace context.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceContext {
     /// The `traceparent` header; not empty.
     pub parent: String,

@@ -6,7 +6,8 @@ use axum::response::{IntoResponse, Response};
 use piculet_pipeline::{Diagnostic, Diagnostics, Severity};
 use serde::{Deserialize, Serialize};
 
-use crate::dispatch::{CancelError, SubmitError};
+use crate::dispatch::{CancelError, NoSuchCluster, NoSuchToken, SubmitError};
+use crate::log_page::PageError;
 use crate::submission::PlanError;
 use crate::token::TokenError;
 use crate::view::LookupError;
@@ -121,6 +122,27 @@ impl From<LookupError> for ApiError {
             LookupError::Ambiguous(_) => (StatusCode::CONFLICT, "workflow-ambiguous"),
         };
         Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<NoSuchCluster> for ApiError {
+    fn from(error: NoSuchCluster) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "cluster-unknown", error.to_string())
+    }
+}
+
+impl From<NoSuchToken> for ApiError {
+    fn from(error: NoSuchToken) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "token-unknown", error.to_string())
+    }
+}
+
+impl From<PageError> for ApiError {
+    fn from(error: PageError) -> Self {
+        match error {
+            PageError::Lookup(error) => error.into(),
+            PageError::Store(error) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store", error.to_string()),
+        }
     }
 }
 

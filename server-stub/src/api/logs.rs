@@ -17,7 +17,7 @@ use super::error::ApiError;
 use crate::dispatch::State as WorkflowState;
 use crate::follow::{Follow, News};
 use crate::server::Server;
-use crate::view::{LookupError, StepView, find};
+use crate::view::StepView;
 
 /// The most lines of one page.
 const MAX_PAGE_LINES: usize = 10_000;
@@ -134,20 +134,12 @@ pub(super) async fn of_step(
         return Ok(stream_of(server.follow(&workflow, Some(&step), part.from, waits)?));
     }
     let count = part.count.unwrap_or(PAGE_LINES).min(MAX_PAGE_LINES);
-    // Everybody waits while this looks: it takes references to the lines, and no copies.
-    let (name, page, is_over, complaint) = server.look(|dispatcher| {
-        let workflow = find(dispatcher, &workflow)?;
-        let record = workflow.ledger.step(&step);
-        let record = record.ok_or_else(|| LookupError::NoStep { workflow: workflow.name.clone(), step })?;
-        let is_over = workflow.end.is_some();
-        let page = record.log.page(part.from, count);
-        Ok::<_, LookupError>((record.name.clone(), page, is_over, record.log.complaint(is_over)))
-    })?;
+    let page = server.log_page(&workflow, &step, part.from, count).await?;
     let view = LogPageView {
-        is_last: page.is_last || (is_over && page.lines.len() < count),
-        lines: page.lines.iter().map(|line| LineView::new(&name, line)).collect(),
+        is_last: page.is_last,
+        lines: page.lines.iter().map(|line| LineView::new(&page.step, line)).collect(),
         next: page.next,
-        complaint,
+        complaint: page.complaint,
     };
     Ok(Json(view).into_response())
 }

@@ -76,7 +76,7 @@ pub struct CancelText {
     pub grace_seconds: Option<u32>,
 }
 
-type Body = Result<Bytes, BytesRejection>;
+pub(super) type Body = Result<Bytes, BytesRejection>;
 
 pub(super) async fn submit(
     State(server): State<Server>,
@@ -96,6 +96,7 @@ pub(super) async fn submit(
         }
     };
     let submitted = server.submit_plan(plan)?;
+    super::stored(&server).await?;
     Ok((StatusCode::CREATED, Json(submitted)))
 }
 
@@ -156,6 +157,7 @@ pub(super) async fn cancel(
         grace: text.grace_seconds.map(|seconds| Duration::from_secs(seconds.into())),
     };
     server.cancel(&id, stop)?;
+    super::stored(&server).await?;
     Ok(Json(server.workflow(id.as_str())?))
 }
 
@@ -167,18 +169,18 @@ pub(super) async fn drain(
     State(server): State<Server>,
     Path(agent): Path<String>,
 ) -> Result<Json<AgentList>, ApiError> {
-    set_intake(&server, agent, Intake::Closed)
+    set_intake(&server, agent, Intake::Closed).await
 }
 
 pub(super) async fn resume(
     State(server): State<Server>,
     Path(agent): Path<String>,
 ) -> Result<Json<AgentList>, ApiError> {
-    set_intake(&server, agent, Intake::Open)
+    set_intake(&server, agent, Intake::Open).await
 }
 
 /// Tells all agents of that name, id or instance.
-fn set_intake(server: &Server, name: String, intake: Intake) -> Result<Json<AgentList>, ApiError> {
+async fn set_intake(server: &Server, name: String, intake: Intake) -> Result<Json<AgentList>, ApiError> {
     let mut agents = server.agents();
     agents.retain(|agent| agent.id == name || agent.name == name || agent.instance == name);
     if agents.is_empty() {
@@ -187,6 +189,7 @@ fn set_intake(server: &Server, name: String, intake: Intake) -> Result<Json<Agen
     for agent in &agents {
         server.set_intake(&agent.instance, intake);
     }
+    super::stored(server).await?;
     let mut told = server.agents();
     told.retain(|agent| agents.iter().any(|other| other.id == agent.id));
     Ok(Json(AgentList { agents: told }))
@@ -200,7 +203,7 @@ fn trace(headers: &HeaderMap) -> Option<TraceContext> {
 }
 
 /// Reads a JSON body.
-fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, ApiError> {
+pub(super) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, ApiError> {
     // A web page can send other types to any server without asking; JSON it can't.
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if media_type.split(';').next().map(str::trim) != Some("application/json") {

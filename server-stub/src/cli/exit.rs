@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use server_stub::api::ErrorView;
 use server_stub::serve::ServeError;
+use server_stub::store::StoreError;
 
 /// Shown below the help.
 pub(super) const HELP: &str = "Exit codes: 0 done; 1 a workflow failed (demo, submit --wait); 2 bad input; \
-69 the server can't be reached, or an address can't be used; 70 a fault of piculet; 77 the server refused the token; \
+69 the server can't be reached, or an address can't be used; 70 a fault of piculet; 73 the database can't be used; 77 the server refused the token; \
 130 ended at once by a second signal.";
 
 /// The exit codes.
@@ -24,6 +25,8 @@ pub(super) enum Exit {
     Unavailable = 69,
     /// A fault of piculet itself.
     Internal = 70,
+    /// The database can't be used.
+    Database = 73,
     /// The server refused the token.
     Unauthorised = 77,
     /// A second signal ended the server at once.
@@ -69,6 +72,9 @@ pub(super) enum Failure {
     /// Serving failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// The database can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The standard output can't be written.
     #[error("can't write to the standard output: {0}")]
     Output(std::io::Error),
@@ -87,6 +93,7 @@ impl Failure {
             Self::Refused { status, .. } if matches!(status.as_u16(), 401 | 403) => Exit::Unauthorised,
             Self::Refused { status, .. } if status.is_client_error() => Exit::BadInput,
             Self::Unreachable { .. } | Self::Refused { .. } | Self::Serve(_) => Exit::Unavailable,
+            Self::Store(_) => Exit::Database,
             Self::Output(_) | Self::Internal(_) => Exit::Internal,
         }
     }
@@ -100,6 +107,7 @@ impl Failure {
             Self::Refused { error, .. } => &error.code,
             Self::Serve(ServeError::Tls(_)) => "tls",
             Self::Serve(_) => "listen",
+            Self::Store(_) => "database",
             Self::Output(_) => "output",
             Self::Internal(_) => "internal",
         }

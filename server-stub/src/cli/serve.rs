@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use piculet_core::secret::{Secret, is_token};
-use server_stub::dispatch::Timing;
+use server_stub::dispatch::{Limits, Timing};
 use server_stub::serve::{Tls, bind};
 use server_stub::server::{Config, Server};
+use server_stub::store::Store;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -46,8 +47,20 @@ pub(super) struct Args {
     /// Let only agents in whose certificate comes from this authority, PEM.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_client_ca: Option<PathBuf>,
-    /// The server's identity, from which object names are made. Everything is kept in memory, so the default is a new
-    /// one at each start.
+    /// The file in which everything is kept; it is made if it isn't there. It holds the secrets of workflows that wait.
+    #[arg(long, value_name = "FILE", env = "PICULET_SERVER_DATABASE", default_value = "piculet-server.db")]
+    database: PathBuf,
+    /// Keep everything in memory instead, and forget it at the end.
+    #[arg(long, conflicts_with = "database")]
+    in_memory: bool,
+    /// How many workflows that are over are kept; the oldest are forgotten first, with their logs.
+    #[arg(long, value_name = "COUNT", default_value_t = 10_000)]
+    keep_workflows: usize,
+    /// Room for all logs, in GiB. When it is full, the workflows that ended first are forgotten.
+    #[arg(long, value_name = "GIB", default_value_t = 16)]
+    keep_logs: u64,
+    /// The server's identity, from which object names are made; the database keeps it. The default is a new one for
+    /// each database.
     #[arg(long, value_name = "ID")]
     server_id: Option<String>,
     /// How long a workflow waits for an agent that went away with it.
@@ -82,27 +95,31 @@ impl Args {
         let from_file = self.token_file.as_deref().map(read_token).transpose()?;
         let agent_token = from_file.or_else(|| self.token.as_deref().map(Secret::new));
         let api_token = self.api_token_file.as_deref().map(read_token).transpose()?;
-        for (option, address, token, remedy) in [
-            ("--listen", self.listen, &agent_token, "--token-file"),
-            ("--http", self.http, &api_token, "--api-token-file"),
-        ] {
-            if token.is_none() && !address.ip().is_loopback() {
-                return Err(Failure::BadInput(format!(
-                    "{option} {address} can be reached from other machines, and everybody there would be let in; \
-                     give {remedy} too"
-                )));
-            }
+        if api_token.is_none() && !self.http.ip().is_loopback() {
+            return Err(Failure::BadInput(format!(
+                "--http {} can be reached from other machines, and everybody there would be let in; \
+                 give --api-token-file too",
+                self.http
+            )));
         }
-        let mut config = Config {
+        Ok(Config {
+            server_id: self.server_id.clone(),
             agent_token,
+            // From other machines nobody comes in without a token, of `tokens create` or of --token-file.
+            requires_token: !self.listen.ip().is_loopback(),
             api_token,
             timing: Timing { lost_after: self.lost_after, ..Timing::default() },
-            ..Config::default()
-        };
-        if let Some(id) = &self.server_id {
-            config.server_id.clone_from(id);
-        }
-        Ok(config)
+            limits: Limits {
+                finished_workflows: self.keep_workflows,
+                all_log_bytes: self.keep_logs.saturating_mul(1 << 30),
+                ..Limits::default()
+            },
+            places: true,
+        })
+    }
+
+    fn store(&self) -> Result<Store, Failure> {
+        if self.in_memory { Ok(Store::in_memory()?) } else { Ok(Store::open(&self.database)?) }
     }
 
     fn tls(&self) -> Result<Option<Tls>, Failure> {
@@ -132,10 +149,14 @@ pub(super) async fn run(args: Args, output: &mut Output) -> Result<Exit, Failure
     if tls.is_none() && !args.listen.ip().is_loopback() {
         tracing::warn!("agents connect without TLS: their token and the secrets of workflows can be read on the way");
     }
+    let store = args.store()?;
     let (agents, api) = (bind(args.listen).await?, bind(args.http).await?);
     let address = |listener: &tokio::net::TcpListener| listener.local_addr().unwrap_or(args.listen);
     let (agents_url, api_url) = (format!("{scheme}://{}", address(&agents)), format!("http://{}", address(&api)));
-    let server = Server::start(config);
+    let server = Server::start(config, store)?;
+    if server.lets_nobody_in() {
+        tracing::warn!("no agent is let in yet: make a token with 'piculet-server tokens create --cluster NAME'");
+    }
     let mut serving_agents = tokio::spawn(server.serve_agents(agents, tls)?);
     let mut serving_api = tokio::spawn(server.serve_api(api));
     if output.is_json() {

@@ -45,6 +45,13 @@ pub(super) struct Args {
     /// A label for placement; those of a file win.
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     label: Vec<(String, String)>,
+    /// Workflows with a larger one go first.
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    priority: i32,
+    /// The repository that the workflows belong to. Of those with the same priority, workflows of the repository with
+    /// the fewest running go first.
+    #[arg(long, value_name = "OWNER/NAME")]
+    repository: Option<String>,
     /// How long each workflow may take.
     #[arg(long, value_name = "DURATION")]
     timeout: Option<SignedDuration>,
@@ -112,6 +119,8 @@ impl Args {
             },
             workloads: self.workload.iter().map(|path| read_workload(path)).collect::<Result<_, _>>()?,
             labels: self.label.iter().cloned().collect(),
+            priority: self.priority,
+            repository: self.repository.clone(),
         })
     }
 }

@@ -16,6 +16,15 @@ use crate::ledger::Ledger;
 use crate::mailbox::{Intake, Mailbox};
 use crate::placement::Presence;
 
+/// By what right an agent comes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Admission {
+    /// The cluster that its token is for; `None`: it has none of a single cluster.
+    pub cluster: Option<String>,
+    /// The id of that token.
+    pub token: Option<String>,
+}
+
 /// Names a session; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u64);
@@ -23,10 +32,14 @@ pub struct SessionId(pub u64);
 /// An agent instance that was heard of lately.
 #[derive(Debug)]
 pub struct Agent {
-    /// The server's id of it.
-    pub id: String,
+    /// Counts the agents of this server from 1.
+    pub number: u64,
     /// What it said about itself when it came last.
     pub identity: Identity,
+    /// The name of its cluster, as this server knows it.
+    pub cluster: String,
+    /// The id of the token that it came with, if that is one of a cluster.
+    pub(super) token: Option<String>,
     /// The session that it speaks through; `None` while it is away.
     pub session: Option<SessionId>,
     /// Since when it is away.
@@ -65,18 +78,14 @@ impl Agent {
         Offer { labels: &self.identity.labels, platforms: &self.identity.platforms }
     }
 
+    /// The server's id of it.
+    pub fn id(&self) -> String {
+        format!("agent-{}", self.number)
+    }
+
     /// Its name, for people.
     pub fn name(&self) -> &str {
         &self.identity.name
-    }
-
-    /// Whether it can be given work.
-    pub fn presence(&self) -> Presence {
-        match self.session {
-            None => Presence::Away,
-            Some(_) if self.is_draining || self.is_drained => Presence::Draining,
-            Some(_) => Presence::Ready,
-        }
     }
 
     /// How many workflows it has.
@@ -87,9 +96,13 @@ impl Agent {
 
 impl Dispatcher {
     /// An agent opened a call and said hello. The newest call of an instance wins.
-    pub fn open(&mut self, hello: Hello, now: Now) -> SessionId {
+    ///
+    /// # Errors
+    /// If another cluster has the name of its cluster.
+    pub fn open(&mut self, hello: Hello, admission: Admission, now: Now) -> Result<SessionId, Status> {
         let Hello { identity, held } = hello;
         let instance = identity.instance.clone();
+        let cluster = self.enter_cluster(&identity, admission.cluster)?;
         self.sessions_opened += 1;
         let session = SessionId(self.sessions_opened);
         let former = self.agents.remove(&instance);
@@ -98,8 +111,10 @@ impl Dispatcher {
             self.close(older, Some(Status::aborted(message)));
         }
         let agent = self.arrival(former, identity, session);
-        let (id, is_drained) = (agent.id.clone(), agent.is_drained);
+        let agent = Agent { cluster, token: admission.token, ..agent };
+        let (id, is_closed) = (agent.id(), self.is_closed(&agent));
         self.agents.insert(instance.clone(), agent);
+        self.unsaved.agents.insert(instance.clone());
         let held = self.decide_held(&instance, &held, now);
         let mut mailbox = Mailbox::new(Welcome {
             agent_id: id,
@@ -109,7 +124,7 @@ impl Dispatcher {
             lease: self.policy.timing.lease,
             held,
         });
-        if is_drained {
+        if is_closed {
             mailbox.intake(Intake::Closed);
         }
         for run in self.agents.get(&instance).into_iter().flat_map(|agent| &agent.runs) {
@@ -123,19 +138,35 @@ impl Dispatcher {
         self.touched.sessions.insert(session);
         self.touched.deadline = true;
         self.place(now);
-        session
+        Ok(session)
     }
 
     /// An agent as it is when it has just come: what it holds, and what an operator told it, stays.
     fn arrival(&mut self, former: Option<Agent>, identity: Identity, session: SessionId) -> Agent {
-        let (id, is_drained, runs) = match former {
-            Some(former) => (former.id, former.is_drained, former.runs),
+        let (number, is_drained, runs) = match former {
+            Some(former) => (former.number, former.is_drained, former.runs),
             None => {
                 self.agents_seen += 1;
-                (format!("agent-{}", self.agents_seen), false, BTreeSet::new())
+                (self.agents_seen, false, BTreeSet::new())
             }
         };
-        Agent { id, identity, session: Some(session), away_since: None, is_draining: false, is_drained, runs }
+        let (cluster, token) = (String::new(), None);
+        let session = Some(session);
+        Agent { number, identity, cluster, token, session, away_since: None, is_draining: false, is_drained, runs }
+    }
+
+    /// Whether it can be given work.
+    pub fn presence(&self, agent: &Agent) -> Presence {
+        match agent.session {
+            None => Presence::Away,
+            Some(_) if agent.is_draining || self.is_closed(agent) => Presence::Draining,
+            Some(_) => Presence::Ready,
+        }
+    }
+
+    /// Whether an operator said that it shall take no more work.
+    pub(super) fn is_closed(&self, agent: &Agent) -> bool {
+        agent.is_drained || self.clusters.get(&agent.cluster).is_some_and(super::Cluster::is_closed)
     }
 
     /// Decides about every workflow that an instance says it holds, and about those that it doesn't mention.
@@ -182,6 +213,7 @@ impl Dispatcher {
                     workflow.ledger.begin(run.epoch);
                 }
                 workflow.agent = Some(agent.name().to_owned());
+                workflow.cluster = Some(agent.cluster.clone());
                 let driver = workflow.driver.replace(instance.clone());
                 if let Some(former) = driver.and_then(|driver| self.agents.get_mut(&driver)) {
                     former.runs.remove(&last);
@@ -271,10 +303,32 @@ impl Dispatcher {
     pub fn set_intake(&mut self, instance: &InstanceId, intake: Intake, now: Now) {
         let Some(agent) = self.agents.get_mut(instance) else { return };
         agent.is_drained = intake == Intake::Closed;
+        self.unsaved.agents.insert(instance.clone());
+        self.tell_intake(instance);
+        self.place(now);
+    }
+
+    /// Says to an agent whether it shall take work.
+    pub(super) fn tell_intake(&mut self, instance: &InstanceId) {
+        let Some(agent) = self.agents.get(instance) else { return };
+        let intake = if self.is_closed(agent) { Intake::Closed } else { Intake::Open };
         if let Some(session) = self.live_session(instance) {
             session.mailbox.intake(intake);
         }
-        self.place(now);
+    }
+
+    /// Forgets agents that were away for long, and clusters that nobody is left of.
+    pub(super) fn forget_agents(&mut self, now: Now) {
+        let lost_after = self.policy.timing.lost_after;
+        let unsaved = &mut self.unsaved;
+        self.agents.retain(|_, agent| {
+            let stays = agent.away_since.is_none_or(|since| now.instant < since + lost_after);
+            if !stays {
+                unsaved.forgotten_agents.insert(agent.number);
+            }
+            stays
+        });
+        self.forget_clusters();
     }
 
     /// Asks the agent behind a session for a sign of life.

@@ -1,12 +1,14 @@
 //! The queue: who is next, where it goes, and why it still waits.
 
+use std::collections::BTreeMap;
+
 use piculet_core::id::{InstanceId, WorkflowId};
 
 use super::{Agent, Condition, Dispatcher, End, State, Throttle, Workflow};
 use crate::assignment::Place;
 use crate::clock::Now;
 use crate::ledger::Ledger;
-use crate::placement::{self, Candidate, Reason, Unfit};
+use crate::placement::{self, Candidate, Presence, Reason, Unfit, Use};
 
 /// What keeps a workflow from an agent.
 enum Turn {
@@ -25,38 +27,57 @@ impl Dispatcher {
             return;
         }
         self.skip_what_can_not_run(now);
-        let is_anyone_free = self.agents.values().any(|agent| self.free_slots(agent) > 0);
-        let mut waiting = std::mem::take(&mut self.queue);
-        waiting.retain(|id| {
-            let Some(workflow) = self.pending(id) else { return false };
-            // With a long queue and busy agents there is nothing to find out, but whether all have refused.
-            let is_worth_a_look = is_anyone_free || !workflow.refusals.is_empty();
+        let mut free: u32 = self.agents.values().map(|agent| self.free_slots(agent)).sum();
+        // With a long queue and busy agents there is nothing to find out, but whether all have refused.
+        let mut order = self.in_order(|workflow| free > 0 || !workflow.refusals.is_empty());
+        while let Some(id) = order.next() {
+            let Some(workflow) = self.pending(&id) else { continue };
+            let is_worth_a_look = free > 0 || !workflow.refusals.is_empty();
             if !is_worth_a_look || !matches!(self.turn(workflow), Turn::Ready) {
-                return true;
+                continue;
             }
-            match self.choose(id) {
-                Ok(instance) => !self.assign(id, &instance, now),
-                Err(unfit) => {
-                    self.note_refusals(id, &unfit, now);
-                    true
+            let repository = workflow.repository.clone();
+            match self.choose(&id) {
+                Ok(instance) => {
+                    if self.assign(&id, &instance, now) {
+                        free = free.saturating_sub(1);
+                        order.placed(&repository);
+                    }
                 }
+                Err(unfit) => self.note_refusals(&id, &unfit, now),
             }
-        });
-        self.queue = waiting;
+        }
     }
 
     fn choose(&self, id: &WorkflowId) -> Result<InstanceId, Vec<Unfit>> {
         let Some(workflow) = self.workflows.get(id) else { return Err(Vec::new()) };
-        let candidates = self.agents.values().map(|agent| self.candidate(agent, workflow));
+        let clusters = self.use_of_clusters();
+        let candidates = self.agents.values().map(|agent| {
+            let in_use = clusters.get(agent.cluster.as_str()).copied().unwrap_or_default();
+            self.candidate(agent, workflow, in_use)
+        });
         placement::place(&workflow.labels, candidates).cloned()
     }
 
-    fn candidate<'a>(&'a self, agent: &'a Agent, workflow: &'a Workflow) -> Candidate<'a> {
+    /// How much of each cluster's capacity is in use: that of its agents that take work.
+    fn use_of_clusters(&self) -> BTreeMap<&str, Use> {
+        let mut clusters: BTreeMap<&str, Use> = BTreeMap::new();
+        for agent in self.agents.values().filter(|agent| self.presence(agent) == Presence::Ready) {
+            let cluster = clusters.entry(agent.cluster.as_str()).or_default();
+            cluster.load += u64::from(agent.load());
+            cluster.capacity += u64::from(agent.identity.capacity);
+        }
+        clusters
+    }
+
+    fn candidate<'a>(&'a self, agent: &'a Agent, workflow: &'a Workflow, cluster_use: Use) -> Candidate<'a> {
         Candidate {
             instance: &agent.identity.instance,
             name: agent.name(),
+            cluster: &agent.cluster,
+            cluster_use,
             offer: agent.offer(),
-            presence: agent.presence(),
+            presence: self.presence(agent),
             free: self.free_slots(agent),
             load: agent.load(),
             capacity: agent.identity.capacity,
@@ -101,9 +122,9 @@ impl Dispatcher {
     fn is_full(&self, throttle: &Throttle) -> bool {
         let runs = |other: &&Workflow| {
             let is_kin = other.condition.throttle.as_ref().is_some_and(|kin| kin.group == throttle.group);
-            is_kin && !matches!(other.assignment.place(), Place::Pending | Place::Ended)
+            is_kin && other.is_with_an_agent()
         };
-        self.workflows.values().filter(runs).count() >= usize::try_from(throttle.limit).unwrap_or(usize::MAX)
+        self.open_workflows().filter(runs).count() >= usize::try_from(throttle.limit).unwrap_or(usize::MAX)
     }
 
     /// Gives a workflow to an agent. False if it is not waiting, or the agent has no session.
@@ -118,7 +139,10 @@ impl Dispatcher {
         workflow.ledger.begin(run.epoch);
         workflow.driver = Some(instance.clone());
         workflow.agent = Some(agent.name().to_owned());
+        workflow.cluster = Some(agent.cluster.clone());
+        workflow.assigned = Some(now.time);
         workflow.refused_since = None;
+        self.queue.remove(&workflow.number);
         agent.runs.insert(run.clone());
         session.credit.spend();
         session.spoken = now.instant;
@@ -128,11 +152,16 @@ impl Dispatcher {
         true
     }
 
-    /// Puts a workflow that came back at the head of the queue, or ends it if somebody wants it stopped.
+    /// Puts a workflow that came back into the queue, where its age puts it, or ends it if somebody wants it stopped.
     pub(super) fn requeue(&mut self, id: &WorkflowId, now: Now) {
         let Some(workflow) = self.workflows.get_mut(id) else { return };
         workflow.driver = None;
         workflow.agent = None;
+        workflow.cluster = None;
+        workflow.assigned = None;
+        let number = workflow.number;
+        self.log_size -= workflow.ledger.size();
+        self.unsaved.forgotten_logs.insert(number);
         if let Some(spec) = &workflow.spec {
             // Nothing ran; what the last agent said of it is not about the next one's run.
             workflow.ledger = Ledger::new(spec, self.policy.limits.log_bytes);
@@ -140,7 +169,7 @@ impl Dispatcher {
         self.touched.workflows.insert(id.clone());
         match workflow.stop.clone() {
             Some(stop) => self.finish(id, End { state: State::Canceled, at: now.time, error: stop.reason }),
-            None => self.queue.push_front(id.clone()),
+            None => _ = self.queue.insert(number, id.clone()),
         }
     }
 
@@ -188,7 +217,7 @@ impl Dispatcher {
 
     /// Ends what waits in vain, and then what waits for that in vain.
     fn skip_what_can_not_run(&mut self, now: Now) {
-        let waiting: Vec<_> = self.queue.iter().cloned().collect();
+        let waiting: Vec<_> = self.queue.values().cloned().collect();
         // Files are mostly in the order of their dependencies: then one round finds all, and a second that it did.
         let mut goes_on = true;
         while goes_on {

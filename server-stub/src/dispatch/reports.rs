@@ -132,7 +132,7 @@ impl Dispatcher {
 
     fn refused(&mut self, instance: &InstanceId, run: &RunKey, reason: String, is_final: bool, now: Now) {
         // What an agent refuses because it goes away, its successor may take.
-        let is_leaving = self.agents.get(instance).is_none_or(|agent| agent.presence() != Presence::Ready);
+        let is_leaving = self.agents.get(instance).is_none_or(|agent| self.presence(agent) != Presence::Ready);
         let Some(workflow) = self.workflows.get_mut(&run.workflow) else { return };
         // Once the agent may have started pods, nobody else may start them again.
         if is_final || matches!(workflow.assignment.place(), Place::Bound(_)) {

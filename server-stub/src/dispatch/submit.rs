@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use piculet_core::id::{InstanceId, RunKey, WorkflowId};
-use piculet_core::report::WorkflowReport;
 use piculet_core::workload::WorkloadSpec;
 use piculet_link::message::TraceContext;
 use prost::Message as _;
@@ -22,10 +21,21 @@ pub struct Submission {
     pub id: WorkflowId,
     /// What to run.
     pub spec: WorkloadSpec,
+    /// The repository that it belongs to; may be empty.
+    pub repository: String,
+    /// Workflows with a larger one go first.
+    pub priority: i32,
     /// What it waits for.
     pub condition: Condition,
     /// The trace that it belongs to.
     pub trace: Option<TraceContext>,
+}
+
+impl Submission {
+    /// One that belongs to nothing and waits for nothing.
+    pub fn new(id: WorkflowId, spec: WorkloadSpec) -> Self {
+        Self { id, spec, repository: String::new(), priority: 0, condition: Condition::default(), trace: None }
+    }
 }
 
 /// Why a workflow is not taken.
@@ -71,7 +81,7 @@ impl Dispatcher {
     /// # Errors
     /// If there is no room for them, or one is too large to be sent.
     pub fn submit(&mut self, submissions: Vec<Submission>, now: Now) -> Result<(), SubmitError> {
-        let open = self.workflows.len() - self.over.len();
+        let open = self.open.len();
         if open + submissions.len() > self.policy.limits.open_workflows {
             return Err(SubmitError::QueueFull(open));
         }
@@ -90,20 +100,24 @@ impl Dispatcher {
     }
 
     fn enqueue(&mut self, submission: Submission, now: Now) {
-        let Submission { id, spec, condition, trace } = submission;
+        let Submission { id, spec, repository, priority, condition, trace } = submission;
         self.submitted += 1;
         let workflow = Workflow {
             id: id.clone(),
             number: self.submitted,
             name: spec.name.clone(),
+            repository,
+            priority,
             labels: spec.labels.clone(),
             created: now.time,
+            assigned: None,
             condition,
             assignment: Assignment::default(),
             ledger: Ledger::new(&spec, self.policy.limits.log_bytes),
             stop: None,
             end: None,
             agent: None,
+            cluster: None,
             trace,
             spec: Some(Arc::new(spec)),
             driver: None,
@@ -111,8 +125,10 @@ impl Dispatcher {
             refused_since: None,
         };
         self.workflows.insert(id.clone(), workflow);
-        self.order.push(id.clone());
-        self.queue.push_back(id.clone());
+        self.order.insert(self.submitted, id.clone());
+        self.queue.insert(self.submitted, id.clone());
+        self.open.insert(id.clone());
+        self.unsaved.new_workflows.insert(id.clone());
         self.touched.workflows.insert(id);
     }
 
@@ -120,11 +136,7 @@ impl Dispatcher {
     /// be done.
     pub fn assign_to(&mut self, id: &WorkflowId, session: SessionId, now: Now) -> bool {
         let Some(instance) = self.sessions.get(&session).map(|session| session.instance.clone()) else { return false };
-        let assigned = self.assign(id, &instance, now);
-        if assigned {
-            self.queue.retain(|waiting| waiting != id);
-        }
-        assigned
+        self.assign(id, &instance, now)
     }
 
     /// Stops a workflow. One that no agent knows of ends at once; else its agent is told, now or when it comes back.
@@ -178,19 +190,15 @@ impl Dispatcher {
             agent.runs.remove(&run);
         }
         if workflow.ledger.finished().is_none() {
-            let report = WorkflowReport {
-                state: end.state.as_reported(),
-                started: workflow.ledger.started().unwrap_or(end.at),
-                finished: end.at,
-                error: end.error.clone(),
-            };
-            workflow.ledger.abandon(report, &end.error);
+            workflow.ledger.abandon(end.report(workflow.ledger.started()), &end.error);
             // Whoever comes back with it is told to let it go.
             workflow.driver = None;
         }
         workflow.assignment.ended();
         workflow.spec = None;
         workflow.end = Some(end);
+        self.queue.remove(&workflow.number);
+        self.open.remove(id);
         self.over.push_back(id.clone());
         self.touched.workflows.insert(id.clone());
         self.forget_the_oldest(0);

@@ -43,7 +43,7 @@ impl Dispatcher {
             silent.min(ping)
         });
         let agents = self.agents.values().filter_map(|agent| agent.away_since).map(|since| since + timing.lost_after);
-        let workflows = self.workflows.values().filter_map(|workflow| match workflow.assignment.place() {
+        let workflows = self.open_workflows().filter_map(|workflow| match workflow.assignment.place() {
             Place::Orphaned { since, .. } => Some(*since + timing.lost_after),
             Place::Pending => workflow.refused_since.map(|since| since + timing.refused_after),
             _ => None,
@@ -56,8 +56,7 @@ impl Dispatcher {
         self.watch_sessions(now);
         self.end_lost_workflows(now);
         self.end_refused_workflows(now);
-        let lost_after = self.policy.timing.lost_after;
-        self.agents.retain(|_, agent| agent.away_since.is_none_or(|since| now.instant < since + lost_after));
+        self.forget_agents(now);
         self.place(now);
     }
 
@@ -85,8 +84,7 @@ impl Dispatcher {
     fn end_lost_workflows(&mut self, now: Now) {
         let lost_after = self.policy.timing.lost_after;
         let lost: Vec<_> = self
-            .workflows
-            .values()
+            .open_workflows()
             .filter(|workflow| {
                 matches!(workflow.assignment.place(),
                     Place::Orphaned { since, .. } if now.instant >= *since + lost_after)
@@ -113,8 +111,7 @@ impl Dispatcher {
     fn end_refused_workflows(&mut self, now: Now) {
         let refused_after = self.policy.timing.refused_after;
         let refused: Vec<_> = self
-            .workflows
-            .values()
+            .open_workflows()
             .filter(|workflow| *workflow.assignment.place() == Place::Pending)
             .filter(|workflow| workflow.refused_since.is_some_and(|since| now.instant >= since + refused_after))
             .map(|workflow| workflow.id.clone())

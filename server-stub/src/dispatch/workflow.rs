@@ -7,6 +7,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use piculet_core::id::{Epoch, InstanceId, RunKey, WorkflowId};
 use piculet_core::outcome::WorkflowState;
+use piculet_core::report::WorkflowReport;
 use piculet_core::workload::WorkloadSpec;
 use piculet_link::message::TraceContext;
 use serde::{Deserialize, Serialize};
@@ -36,7 +37,7 @@ pub enum State {
 }
 
 /// What a workflow waits for before it may go to an agent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
     /// All of these have to be over.
     pub after: Vec<WorkflowId>,
@@ -49,7 +50,7 @@ pub struct Condition {
 }
 
 /// How many workflows of a group may run at once.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Throttle {
     /// Those that share the limit.
     pub group: String,
@@ -65,7 +66,7 @@ impl Default for Condition {
 }
 
 /// How a workflow ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
     /// A final state.
     pub state: State,
@@ -84,10 +85,16 @@ pub struct Workflow {
     pub number: u64,
     /// Its name, for people.
     pub name: String,
+    /// The repository that it belongs to: those that have the fewest running go first. May be empty.
+    pub repository: String,
+    /// Workflows with a larger one go first.
+    pub priority: i32,
     /// What placement looks at.
     pub labels: BTreeMap<String, String>,
     /// When it was submitted.
     pub created: Timestamp,
+    /// When an agent got it last.
+    pub assigned: Option<Timestamp>,
     /// What it waits for.
     pub condition: Condition,
     /// Who has it.
@@ -100,6 +107,8 @@ pub struct Workflow {
     pub end: Option<End>,
     /// The name of the agent that has or had it last.
     pub agent: Option<String>,
+    /// The name of that agent's cluster.
+    pub cluster: Option<String>,
     /// The trace that it belongs to.
     pub(super) trace: Option<TraceContext>,
     /// The payload; forgotten at the end, since it carries secrets.
@@ -110,6 +119,18 @@ pub struct Workflow {
     pub(super) refusals: BTreeMap<InstanceId, String>,
     /// Since when every agent that fits has refused it.
     pub(super) refused_since: Option<Instant>,
+}
+
+impl End {
+    /// What an agent would have said of it.
+    pub(super) fn report(&self, started: Option<Timestamp>) -> WorkflowReport {
+        WorkflowReport {
+            state: self.state.as_reported(),
+            started: started.unwrap_or(self.at),
+            finished: self.at,
+            error: self.error.clone(),
+        }
+    }
 }
 
 impl Workflow {
@@ -125,6 +146,11 @@ impl Workflow {
     /// The current or next run.
     pub fn run(&self) -> RunKey {
         RunKey { workflow: self.id.clone(), epoch: self.assignment.epoch() }
+    }
+
+    /// Whether it is neither in the queue nor over.
+    pub(super) fn is_with_an_agent(&self) -> bool {
+        !matches!(self.assignment.place(), Place::Pending | Place::Ended)
     }
 
     /// Whether the reports of this instance under this epoch count.

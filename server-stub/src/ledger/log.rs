@@ -1,34 +1,42 @@
 //! The log of one step: every line once, by number, and no silent hole.
+//!
+//! Lines pass through here on their way to the store, and only what is known about them stays.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
-use piculet_core::logs::spool::{Chunk, LINE_OVERHEAD, Piece};
+use piculet_core::logs::spool::{Chunk, Piece};
 use piculet_core::report::{LogLine, LogTotal};
+use serde::{Deserialize, Serialize};
 
 /// The longest line that is kept; agents cut longer ones at the same length.
 const MAX_LINE_BYTES: usize = 1024 * 1024;
 
-/// Some lines in a row, and what follows them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogPage {
-    /// In the order of their numbers; a number that lacks is missing.
-    pub lines: Vec<LogLine>,
-    /// The number to ask for next.
-    pub next: u64,
-    /// There are no lines after these, and none will come.
-    pub is_last: bool,
-}
+/// What a line takes in the store beside its bytes.
+pub const LINE_OVERHEAD: u64 = 16;
 
 /// The log of one step.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct StepLog {
-    lines: BTreeMap<u64, (Timestamp, Bytes)>,
-    stored_bytes: u64,
-    /// The most memory that the lines may cost, in bytes.
+    known: Known,
+    /// The most room that the lines may take, in bytes.
     limit: u64,
+    part: Option<Part>,
+    /// Lines that the store has not been given yet.
+    fresh: Vec<LogLine>,
+}
+
+/// What is known about a log beside its lines.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Known {
+    /// How many lines are kept.
+    kept_lines: u64,
+    /// How many bytes they have.
+    kept_bytes: u64,
+    /// One more than the highest number of a line that is kept.
+    kept_until: u64,
     /// Why no more lines are kept, once one was not: what is kept has no hole.
     full: Option<Full>,
     /// Lines that came since.
@@ -37,44 +45,64 @@ pub struct StepLog {
     next: u64,
     /// Numbers below `next` that never came.
     holes: Vec<Range<u64>>,
-    part: Option<Part>,
-    end: Option<LogTotal>,
+    end: Option<Total>,
+}
+
+/// What the agent said about the whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Total {
+    lines: u64,
+    bytes: u64,
 }
 
 /// What there was no more room in.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 enum Full {
     /// In this log.
     Log,
-    /// In the memory for all logs.
+    /// In the store.
     Server,
 }
 
 /// The beginning of a line of which the rest has not come yet.
-#[derive(Debug)]
-struct Part {
-    number: u64,
-    time: Timestamp,
-    bytes: BytesMut,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The line's number.
+    pub number: u64,
+    /// When it was written.
+    pub time: Timestamp,
+    /// What has come.
+    pub bytes: BytesMut,
 }
 
 impl StepLog {
     pub(super) fn new(limit: u64) -> Self {
-        Self {
-            lines: BTreeMap::new(),
-            stored_bytes: 0,
-            limit,
-            full: None,
-            unstored_lines: 0,
-            next: 0,
-            holes: Vec::new(),
-            part: None,
-            end: None,
-        }
+        Self::restored(Known::default(), None, limit)
     }
 
-    /// Takes a chunk. Lines that are there already stay as they are; those that cost more than `room` bytes of memory
-    /// together are counted and not kept.
+    /// As it was stored.
+    pub(crate) fn restored(known: Known, part: Option<Part>, limit: u64) -> Self {
+        Self { known, limit, part, fresh: Vec::new() }
+    }
+
+    /// What is to be stored beside the lines.
+    pub fn known(&self) -> &Known {
+        &self.known
+    }
+
+    /// The line of which only a part has come, if there is one.
+    pub fn part(&self) -> Option<&Part> {
+        self.part.as_ref()
+    }
+
+    /// The lines that the store has not been given yet; it is given them now.
+    pub(super) fn take_fresh(&mut self) -> Vec<LogLine> {
+        std::mem::take(&mut self.fresh)
+    }
+
+    /// Takes a chunk. Lines that are there already stay as they are; those that take more than `room` bytes of the
+    /// store together are counted and not kept.
     pub(super) fn append(&mut self, chunk: Chunk, mut room: u64) {
         let room = &mut room;
         let mut number = chunk.first_line;
@@ -87,7 +115,7 @@ impl StepLog {
         }
         if let Some(total) = chunk.end {
             self.complete_part(room);
-            self.end = Some(total);
+            self.known.end = Some(Total { lines: total.lines, bytes: total.bytes });
         }
     }
 
@@ -119,125 +147,122 @@ impl StepLog {
         }
     }
 
-    /// Drops a line of which only a part has come: whoever reads the log anew sends it whole.
-    pub(super) fn forget_part(&mut self) {
-        self.part = None;
+    /// Drops a line of which only a part has come: whoever reads the log anew sends it whole. True if there
+    /// was one.
+    pub(super) fn forget_part(&mut self) -> bool {
+        self.part.take().is_some()
     }
 
     fn store(&mut self, number: u64, time: Timestamp, bytes: Bytes, room: &mut u64) {
         if !self.take_number(number) {
             return;
         }
-        let cost = line_cost(&bytes);
-        if self.memory() + cost > self.limit {
-            self.full.get_or_insert(Full::Log);
-        } else if cost > *room {
-            self.full.get_or_insert(Full::Server);
+        let size = line_size(&bytes);
+        if self.size() + size > self.limit {
+            self.known.full.get_or_insert(Full::Log);
+        } else if size > *room {
+            self.known.full.get_or_insert(Full::Server);
         }
-        if self.full.is_some() {
-            self.unstored_lines += 1;
+        if self.known.full.is_some() {
+            self.known.unstored_lines += 1;
             return;
         }
-        *room -= cost;
-        self.stored_bytes += bytes.len() as u64;
-        self.lines.insert(number, (time, bytes));
+        *room -= size;
+        self.known.kept_lines += 1;
+        self.known.kept_bytes += bytes.len() as u64;
+        self.known.kept_until = self.known.kept_until.max(number + 1);
+        self.fresh.push(LogLine { number, time, bytes });
     }
 
     /// Marks a number as come. False if it had come before.
     fn take_number(&mut self, number: u64) -> bool {
-        if number >= self.next {
-            if number > self.next {
-                self.holes.push(self.next..number);
+        let Known { next, holes, .. } = &mut self.known;
+        if number >= *next {
+            if number > *next {
+                holes.push(*next..number);
             }
-            self.next = number.saturating_add(1);
+            *next = number.saturating_add(1);
             return true;
         }
-        let Some(at) = self.holes.iter().position(|hole| hole.contains(&number)) else { return false };
-        let hole = self.holes[at].clone();
+        let Some(at) = holes.iter().position(|hole| hole.contains(&number)) else { return false };
+        let hole = holes[at].clone();
         let rest = [hole.start..number, number + 1..hole.end];
-        self.holes.splice(at..=at, rest.into_iter().filter(|part| !part.is_empty()));
+        holes.splice(at..=at, rest.into_iter().filter(|part| !part.is_empty()));
         true
     }
 
     /// How many whole lines have come without a hole before them.
     pub fn whole_lines(&self) -> u64 {
-        self.holes.first().map_or(self.next, |hole| hole.start)
+        self.known.holes.first().map_or(self.known.next, |hole| hole.start)
     }
 
     /// How many lines are kept.
     pub fn line_count(&self) -> u64 {
-        self.lines.len() as u64
+        self.known.kept_lines
+    }
+
+    /// One more than the highest number of a line that is kept.
+    pub fn kept_until(&self) -> u64 {
+        self.known.kept_until
     }
 
     /// What the agent said about the whole; `None` as long as more may come.
     pub fn end(&self) -> Option<LogTotal> {
-        self.end
+        self.known.end.map(|Total { lines, bytes }| LogTotal { lines, bytes })
     }
 
-    /// What the lines cost in memory, in bytes.
-    pub fn memory(&self) -> u64 {
-        self.stored_bytes + self.line_count() * LINE_OVERHEAD as u64
+    /// The room that the lines take, in bytes.
+    pub fn size(&self) -> u64 {
+        self.known.kept_bytes + self.known.kept_lines * LINE_OVERHEAD
     }
 
-    /// What the lines of a chunk will cost in memory at most, in bytes. A line counts when it is whole.
-    pub(super) fn cost(&self, chunk: &Chunk) -> u64 {
-        if self.full.is_some() {
+    /// The room that the lines of a chunk will take at most, in bytes. A line counts when it is whole.
+    pub(super) fn size_of(&self, chunk: &Chunk) -> u64 {
+        if self.known.full.is_some() {
             return 0;
         }
-        let part = self.part.as_ref().map_or(0, |part| line_cost(&part.bytes));
-        let cost = part + chunk.lines.iter().map(|piece| line_cost(&piece.bytes)).sum::<u64>();
-        cost.min(self.limit.saturating_sub(self.memory()))
+        let part = self.part.as_ref().map_or(0, |part| line_size(&part.bytes));
+        let size = part + chunk.lines.iter().map(|piece| line_size(&piece.bytes)).sum::<u64>();
+        size.min(self.limit.saturating_sub(self.size()))
     }
 
     /// How many lines never came, as far as that is known.
     pub fn missing_lines(&self) -> u64 {
-        let holes: u64 = self.holes.iter().map(|hole| hole.end - hole.start).sum();
-        let tail = self.end.map_or(0, |end| end.lines.saturating_sub(self.next));
+        let holes: u64 = self.known.holes.iter().map(|hole| hole.end - hole.start).sum();
+        let tail = self.known.end.map_or(0, |end| end.lines.saturating_sub(self.known.next));
         holes + tail
     }
 
     /// How many lines came when the log was full and were not kept.
     pub fn unstored_lines(&self) -> u64 {
-        self.unstored_lines
+        self.known.unstored_lines
     }
 
     /// What is wrong with the log, as a sentence. `is_over`: nothing can come any more.
     pub fn complaint(&self, is_over: bool) -> Option<String> {
+        let Known { full, next, kept_bytes, unstored_lines, end, .. } = &self.known;
         let missing = self.missing_lines();
         if missing > 0 {
             return Some(format!("{missing} lines of this log never came from the agent."));
         }
-        if let Some(full) = self.full {
+        if let Some(full) = full {
             let room = match full {
                 Full::Log => format!("has room for {} bytes of a step's log", self.limit),
                 Full::Server => "had no room left for the logs of all workflows".to_owned(),
             };
-            return Some(format!("{} more lines came and were not kept: the server {room}.", self.unstored_lines));
+            return Some(format!("{unstored_lines} more lines came and were not kept: the server {room}."));
         }
-        let Some(end) = self.end else {
-            return (is_over && self.next > 0).then(|| "The agent never said that this log is complete.".to_owned());
+        let Some(end) = end else {
+            return (is_over && *next > 0).then(|| "The agent never said that this log is complete.".to_owned());
         };
-        if end.lines < self.next {
-            return Some(format!("The agent counted {} lines and sent {}.", end.lines, self.next));
+        if end.lines < *next {
+            return Some(format!("The agent counted {} lines and sent {next}.", end.lines));
         }
-        (end.bytes != self.stored_bytes)
-            .then(|| format!("The agent counted {} bytes in this log and sent {}.", end.bytes, self.stored_bytes))
-    }
-
-    /// At most `count` lines from a number on.
-    pub fn page(&self, from: u64, count: usize) -> LogPage {
-        let lines: Vec<_> = self
-            .lines
-            .range(from..)
-            .take(count)
-            .map(|(&number, (time, bytes))| LogLine { number, time: *time, bytes: bytes.clone() })
-            .collect();
-        let next = lines.last().map_or(from, |line| line.number + 1);
-        let is_last = self.end.is_some() && self.lines.range(next..).next().is_none();
-        LogPage { lines, next, is_last }
+        (end.bytes != *kept_bytes)
+            .then(|| format!("The agent counted {} bytes in this log and sent {kept_bytes}.", end.bytes))
     }
 }
 
-fn line_cost(bytes: &[u8]) -> u64 {
-    (bytes.len() + LINE_OVERHEAD) as u64
+fn line_size(bytes: &[u8]) -> u64 {
+    bytes.len() as u64 + LINE_OVERHEAD
 }

@@ -6,16 +6,23 @@ use piculet_core::outcome::StepState;
 use piculet_core::workload::{StepKind, StepSpec};
 use piculet_link::wire::agent::StepUpdate;
 use piculet_link::wire::state::OutcomeClass;
+use serde::{Deserialize, Serialize};
 
 use super::StepLog;
 
 /// What is known of a step.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct StepRecord {
     /// The step's id.
     pub id: StepId,
     /// Its name, for people.
     pub name: String,
+    /// What kind of step it is.
+    pub kind: StepKind,
+    /// The stage that it stands in, from 0.
+    pub stage: u32,
+    /// The names of the steps that it waits for; `None`: all of the earlier stages.
+    pub needs: Option<Vec<String>>,
     /// Runs beside the others, and is stopped when they are over.
     pub is_detached: bool,
     /// The state of the newest attempt.
@@ -32,16 +39,20 @@ pub struct StepRecord {
     pub exit_code: Option<i32>,
     /// What went wrong; empty if nothing did.
     pub error: String,
-    /// What it printed.
+    /// What it printed. The store keeps it apart.
+    #[serde(skip)]
     pub log: StepLog,
 }
 
 impl StepRecord {
     /// A step that nothing is known of.
-    pub(super) fn new(spec: &StepSpec, log_bytes: u64) -> Self {
+    pub(super) fn new(spec: &StepSpec, stage: u32, log_bytes: u64) -> Self {
         Self {
             id: StepId::new(spec.id.as_str()),
             name: spec.name.clone(),
+            kind: spec.kind,
+            stage,
+            needs: spec.needs.clone(),
             is_detached: spec.detached || spec.kind == StepKind::Service,
             state: StepState::Pending,
             attempt: Attempt::FIRST,

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::{Ledger, Receipt};
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -66,9 +68,10 @@ fn apply_all(ledger: &mut Ledger, reports: impl IntoIterator<Item = Report>) {
     }
 }
 
-fn text(ledger: &Ledger) -> Vec<(u64, String)> {
-    let lines = ledger.steps()[0].log.page(0, usize::MAX).lines;
-    lines.iter().map(|line| (line.number, String::from_utf8_lossy(&line.bytes).into_owned())).collect()
+/// The lines of the first step that were not asked for yet, by number.
+fn text(ledger: &mut Ledger) -> BTreeMap<u64, String> {
+    let unsaved = ledger.take_unsaved().into_iter().filter(|(at, _)| *at == 0).flat_map(|(_, lines)| lines);
+    unsaved.map(|line| (line.number, String::from_utf8_lossy(&line.bytes).into_owned())).collect()
 }
 
 #[test]
@@ -103,7 +106,7 @@ fn a_repeated_chunk_adds_no_line() {
     ledger.begin(Epoch(2));
     assert_eq!(ledger.apply(Epoch(2), Sequence(1), chunk(1, &["TWO", "three"]), ROOM), Receipt::Stored);
     assert_eq!(ledger.apply(Epoch(2), Sequence(2), end(3, 11), ROOM), Receipt::Stored);
-    assert_eq!(text(&ledger), [(0, "one".into()), (1, "two".into()), (2, "three".into())]);
+    assert_eq!(text(&mut ledger), BTreeMap::from([(0, "one".into()), (1, "two".into()), (2, "three".into())]));
     assert_eq!(ledger.steps()[0].log.complaint(true), None);
 }
 
@@ -111,7 +114,7 @@ fn a_repeated_chunk_adds_no_line() {
 fn parts_become_one_line() {
     let mut ledger = ledger();
     apply_all(&mut ledger, [chunk(0, &["first", "lo…"]), chunk(1, &["ng…"]), chunk(1, &["er", "last"]), end(3, 15)]);
-    assert_eq!(text(&ledger), [(0, "first".into()), (1, "longer".into()), (2, "last".into())]);
+    assert_eq!(text(&mut ledger), BTreeMap::from([(0, "first".into()), (1, "longer".into()), (2, "last".into())]));
     assert_eq!(ledger.steps()[0].log.whole_lines(), 3);
     assert_eq!(ledger.steps()[0].log.complaint(true), None);
 }
@@ -123,14 +126,14 @@ fn a_new_epoch_starts_a_broken_line_anew() {
     assert_eq!(ledger.steps()[0].log.whole_lines(), 1, "a part is no whole line");
     ledger.begin(Epoch(2));
     ledger.apply(Epoch(2), Sequence(1), chunk(1, &["long", "last"]), ROOM);
-    assert_eq!(text(&ledger), [(0, "first".into()), (1, "long".into()), (2, "last".into())]);
+    assert_eq!(text(&mut ledger), BTreeMap::from([(0, "first".into()), (1, "long".into()), (2, "last".into())]));
 }
 
 #[test]
 fn the_rest_of_a_line_that_never_comes_does_not_swallow_the_next() {
     let mut ledger = ledger();
     apply_all(&mut ledger, [chunk(0, &["lo…"]), chunk(1, &["next"]), end(2, 8)]);
-    assert_eq!(text(&ledger), [(0, "lo".into()), (1, "next".into())]);
+    assert_eq!(text(&mut ledger), BTreeMap::from([(0, "lo".into()), (1, "next".into())]));
     assert_eq!(
         ledger.steps()[0].log.complaint(true).as_deref(),
         Some("The agent counted 8 bytes in this log and sent 6.")
@@ -188,51 +191,45 @@ fn a_full_log_counts_what_it_does_not_keep() {
 #[test]
 fn empty_lines_need_room_too() {
     let mut ledger = ledger();
-    apply_all(&mut ledger, [chunk(0, &[""; 50]), end(50, 0)]);
+    apply_all(&mut ledger, [chunk(0, &[""; 100]), end(100, 0)]);
     let log = &ledger.steps()[0].log;
-    assert!(log.line_count() < 10 && log.memory() <= 1000, "{} lines", log.line_count());
-    assert_eq!(log.line_count() + log.unstored_lines(), 50);
+    assert!(log.line_count() < 100 && log.size() <= 1000, "{} lines", log.line_count());
+    assert_eq!(log.line_count() + log.unstored_lines(), 100);
 }
 
 #[test]
 fn lines_without_room_in_the_server_are_counted() {
     let mut ledger = ledger();
     let report = chunk(0, &["a", "b…"]);
-    assert_eq!(ledger.cost(Sequence(2), &report), 0, "it is not next");
-    assert_eq!(ledger.cost(Sequence(1), &report), 2 * 161);
-    ledger.apply(EPOCH, Sequence(1), report, 161);
-    assert_eq!((ledger.memory(), ledger.cost(Sequence(2), &chunk(1, &["b"]))), (161, 161 + 161));
-    ledger.apply(EPOCH, Sequence(2), chunk(1, &["b", "c"]), 161);
+    assert_eq!(ledger.size_of(Sequence(2), &report), 0, "it is not next");
+    assert_eq!(ledger.size_of(Sequence(1), &report), 2 * 17);
+    ledger.apply(EPOCH, Sequence(1), report, 17);
+    assert_eq!((ledger.size(), ledger.size_of(Sequence(2), &chunk(1, &["b"]))), (17, 17 + 17));
+    ledger.apply(EPOCH, Sequence(2), chunk(1, &["b", "c"]), 17);
     let log = &ledger.steps()[0].log;
     assert_eq!((log.line_count(), log.unstored_lines(), log.whole_lines()), (1, 2, 3), "a line of two bytes is more");
     let complaint = "2 more lines came and were not kept: the server had no room left for the logs of all workflows.";
     assert_eq!(log.complaint(false).as_deref(), Some(complaint));
     let report = chunk(3, &["d"]);
-    assert_eq!(ledger.cost(Sequence(3), &report), 0, "nothing is kept after a hole");
+    assert_eq!(ledger.size_of(Sequence(3), &report), 0, "nothing is kept after a hole");
     ledger.apply(EPOCH, Sequence(3), report, ROOM);
-    assert_eq!(ledger.memory(), 161);
+    assert_eq!(ledger.size(), 17);
 }
 
 #[test]
-fn a_page_shares_the_memory_of_the_log() {
-    let mut ledger = ledger();
-    apply_all(&mut ledger, [chunk(0, &["one"])]);
-    let line = || ledger.steps()[0].log.page(0, 1).lines.remove(0).bytes;
-    assert_eq!(line().as_ptr(), line().as_ptr());
-}
-
-#[test]
-fn pages_follow_each_other() {
-    let mut ledger = ledger();
-    apply_all(&mut ledger, [chunk(0, &["a", "b", "c"])]);
-    let log = &ledger.steps()[0].log;
-    let page = log.page(0, 2);
-    assert_eq!((page.lines.len(), page.next, page.is_last), (2, 2, false));
-    let page = log.page(page.next, 2);
-    assert_eq!((page.lines.len(), page.next, page.is_last), (1, 3, false), "more may come");
-    apply_all(&mut ledger, [end(3, 3)]);
-    let page = ledger.steps()[0].log.page(3, 2);
-    assert_eq!((page.lines.len(), page.next, page.is_last), (0, 3, true));
+fn what_the_store_was_given_is_not_given_again() {
+    let mut ledger = ledger_of(vec![step("a"), step("b")]);
+    let places = |ledger: &mut Ledger| ledger.take_unsaved().into_iter().map(|(at, _)| at).collect::<Vec<_>>();
+    assert_eq!(places(&mut ledger), [0, 1], "all of it is new");
+    assert!(places(&mut ledger).is_empty());
+    apply_all(&mut ledger, [chunk(0, &["one", "tw…"])]);
+    assert_eq!(text(&mut ledger), BTreeMap::from([(0, "one".into())]), "a part is no line yet");
+    apply_all(&mut ledger, [chunk(1, &["o", "three"])]);
+    assert_eq!(text(&mut ledger), BTreeMap::from([(1, "two".into()), (2, "three".into())]));
+    apply_all(&mut ledger, [state(StepState::Running, 1)]);
+    assert_eq!(places(&mut ledger), [0]);
+    apply_all(&mut ledger, [finished(WorkflowState::Failure)]);
+    assert_eq!(places(&mut ledger), [0, 1], "the end closes what was open");
 }
 
 #[test]
@@ -275,7 +272,7 @@ fn nothing_follows_the_end() {
     apply_all(&mut ledger, [state(StepState::Success, 1), finished(WorkflowState::Success)]);
     apply_all(&mut ledger, [chunk(0, &["late"]), finished(WorkflowState::Failure)]);
     assert_eq!(ledger.finished().map(|end| end.state), Some(WorkflowState::Success));
-    assert_eq!(text(&ledger), []);
+    assert_eq!(text(&mut ledger), BTreeMap::new());
 }
 
 #[test]

@@ -39,7 +39,11 @@ pub(crate) fn hello(instance: &str) -> pb::Hello {
         agent_name: instance.to_owned(),
         instance_id: instance.to_owned(),
         agent_version: "test".to_owned(),
-        cluster: Some(pb::Cluster { name: "c".into(), uid: format!("uid-of-{instance}"), version: "v1.34.4".into() }),
+        cluster: Some(pb::Cluster {
+            name: format!("cluster-of-{instance}"),
+            uid: format!("uid-of-{instance}"),
+            version: "v1.34.4".into(),
+        }),
         capacity: 4,
         ..pb::Hello::default()
     }

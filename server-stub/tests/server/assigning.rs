@@ -30,8 +30,8 @@ async fn placement_follows_labels_and_platforms() {
     assert_eq!(
         waiting.waiting,
         [
-            "agent 'amd': its nodes are linux/amd64; the workflow asks for linux/arm64",
-            "agent 'arm': it takes only workflows with the label team=phones",
+            "agent 'amd' of cluster 'cluster-of-amd': its nodes are linux/amd64; the workflow asks for linux/arm64",
+            "agent 'arm' of cluster 'cluster-of-arm': it takes only workflows with the label team=phones",
         ]
     );
 }
@@ -103,7 +103,7 @@ async fn a_drained_agent_gets_nothing_until_it_is_resumed() {
     assert!(matches!(agent.hear().await, pb::server_message::Message::Drain(_)));
     let id = stub.submit(workload("w"));
     agent.hears_nothing().await;
-    assert_eq!(stub.workflow(&id).waiting, ["agent 'agent': it takes no more work"]);
+    assert_eq!(stub.workflow(&id).waiting, ["agent 'agent' of cluster 'cluster-of-agent': it takes no more work"]);
     session.resume();
     assert!(matches!(agent.hear().await, pb::server_message::Message::Resume(_)));
     assert_eq!(agent.assign().await.workflow_id, id.as_str());
@@ -150,7 +150,10 @@ async fn what_one_refuses_another_gets() {
     assert_eq!(first.ack().await, (assign.workflow_id.clone(), 1, 1));
     first.demand(1).await;
     first.hears_nothing().await;
-    assert_eq!(stub.workflow(&id).waiting, ["agent 'a-first': it refused: the namespace allows no privileged pods"]);
+    assert_eq!(
+        stub.workflow(&id).waiting,
+        ["agent 'a-first' of cluster 'cluster-of-a-first': it refused: the namespace allows no privileged pods"]
+    );
     let mut second = RawAgent::ready(&network, hello("b-second"), 1).await;
     let again = second.assign().await;
     assert_eq!((again.workflow_id.as_str(), again.epoch), (id.as_str(), 2));
@@ -177,7 +180,10 @@ async fn what_all_refuse_ends_with_their_reasons() {
         heard = agent.hear() => panic!("expected nothing, got {heard:?}"),
     };
     assert_eq!(view.state, State::Failure);
-    assert_eq!(view.error, "No agent takes the workflow. agent 'agent': it refused: no rights.");
+    assert_eq!(
+        view.error,
+        "No agent takes the workflow. agent 'agent' of cluster 'cluster-of-agent': it refused: no rights."
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -29,10 +29,16 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) fn start(options: &[&str]) -> Self {
+        Self::listening("127.0.0.1:0", options)
+    }
+
+    fn listening(address: &str, options: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         let mut child = Command::new(BINARY)
-            .args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log", "warn"])
+            .args(["serve", "--listen", address, "--http", "127.0.0.1:0", "--log", "warn"])
             .args(options)
+            // The database is in the folder where the server runs.
+            .current_dir(&folder)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -98,7 +104,7 @@ fn stdout(command: Command) -> String {
 
 fn serve(options: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
-    command.arg("serve").args(options);
+    command.args(["serve", "--in-memory"]).args(options);
     command
 }
 
@@ -233,9 +239,47 @@ async fn tokens_are_asked_for_on_both_sides() {
 
 #[test]
 fn nobody_is_let_in_from_elsewhere_without_a_token() {
-    for (option, remedy) in [("--listen", "--token-file"), ("--http", "--api-token-file")] {
-        let failed = ended(serve(&[option, "0.0.0.0:0"])).code(2);
-        let error = String::from_utf8(failed.get_output().stderr.clone()).unwrap();
-        assert!(error.contains(&format!("{option} 0.0.0.0:0")) && error.contains(remedy), "{error}");
-    }
+    let failed = ended(serve(&["--http", "0.0.0.0:0"])).code(2);
+    let error = String::from_utf8(failed.get_output().stderr.clone()).unwrap();
+    assert!(error.contains("--http 0.0.0.0:0") && error.contains("--api-token-file"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_for_other_machines_lets_agents_in_by_the_token_of_their_cluster() {
+    let served = Served::listening("0.0.0.0:0", &[]);
+    let endpoint = Endpoint::from_shared(served.agents.replace("0.0.0.0", "127.0.0.1")).unwrap();
+    let call = async |token: Option<&str>| {
+        let channel = endpoint.connect().await.unwrap();
+        call_over(channel, token, vec![Said::Hello(hello("agent"))]).await.map_err(|status| status.message().to_owned())
+    };
+    let refusal = async |token: Option<&str>| call(token).await.err().unwrap();
+    assert!(refusal(None).await.starts_with("a token is needed"));
+    let token = stdout(served.command(&["tokens", "create", "--cluster", "prod", "--note", "for the tests"]));
+    let token = token.trim();
+    assert_eq!(refusal(Some("pclt_wrong")).await, "the token is wrong");
+    let mut agent = call(Some(token)).await.unwrap();
+    let clusters = stdout(served.command(&["clusters"]));
+    assert!(clusters.lines().nth(1).unwrap().starts_with("prod     connected"), "{clusters}");
+
+    let list: Value = serde_json::from_str(&stdout(served.command(&["tokens", "list", "--json"]))).unwrap();
+    assert_eq!((&list["tokens"][0]["cluster"], &list["tokens"][0]["note"]), (&"prod".into(), &"for the tests".into()));
+    assert!(!list.to_string().contains(token), "{list}");
+    let id = list["tokens"][0]["id"].as_str().unwrap();
+    stdout(served.command(&["tokens", "revoke", id]));
+    assert_eq!(agent.end().await.message(), "the token was revoked");
+    assert_eq!(refusal(Some(token)).await, "the token was revoked");
+    let unknown = ended(served.command(&["tokens", "revoke", "nothing"])).code(2);
+    let error = String::from_utf8(unknown.get_output().stderr.clone()).unwrap();
+    assert!(error.starts_with("error[token-unknown]: there is no token 'nothing'"), "{error}");
+}
+
+#[test]
+fn a_database_that_can_not_be_used_has_exit_code_73() {
+    let served = Served::start(&[]);
+    let database = served.folder.path().join("piculet-server.db");
+    let mut second = Command::new(BINARY);
+    second.args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--database", text(&database)]);
+    let failed = ended(second).code(73);
+    let error = String::from_utf8(failed.get_output().stderr.clone()).unwrap();
+    assert!(error.contains("error[database]: the database ") && error.contains("is in use by another"), "{error}");
 }

@@ -9,7 +9,7 @@ use server_stub::stub::Stub;
 use crate::agent::{RawAgent, finished, hello, log, step, until, workload};
 
 fn submission(name: &str, condition: Condition) -> Submission {
-    Submission { id: WorkflowId::new(name), spec: workload(name), condition, trace: None }
+    Submission { condition, ..Submission::new(WorkflowId::new(name), workload(name)) }
 }
 
 fn after(names: &[&str], on_success: bool, on_failure: bool) -> Condition {
@@ -103,8 +103,8 @@ async fn what_is_kept_is_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn full_memory_forgets_what_ended_first() {
-    let limits = Limits { all_log_bytes: 3000, ..Limits::default() };
+async fn a_full_store_forgets_what_ended_first() {
+    let limits = Limits { all_log_bytes: 2500, ..Limits::default() };
     let stub = Stub::start(Config { limits, ..Config::default() });
     let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 4).await;
     let line = "x".repeat(1000);
@@ -121,8 +121,8 @@ async fn full_memory_forgets_what_ended_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_runs_shares_the_memory_that_there_is() {
-    let limits = Limits { all_log_bytes: 3000, ..Limits::default() };
+async fn what_runs_shares_the_room_that_there_is() {
+    let limits = Limits { all_log_bytes: 2500, ..Limits::default() };
     let stub = Stub::start(Config { limits, ..Config::default() });
     let mut agent = RawAgent::ready(&stub.network(), pb::Hello { capacity: 5, ..hello("agent") }, 5).await;
     let line = "x".repeat(1000);
@@ -156,7 +156,7 @@ async fn what_runs_shares_the_memory_that_there_is() {
     agent.say(finished(&b, 3, pb::WorkflowState::Failure)).await;
     agent.say(log(&d, 2, 0, &[&line])).await;
     until(|| kept("d") == 1).await;
-    assert_eq!(left(), ["empty", "c", "d"], "the memory of what is forgotten is free");
+    assert_eq!(left(), ["empty", "c", "d"], "the room of what is forgotten is free");
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,9 +5,11 @@ use std::fmt;
 use piculet_core::outcome::{Outcome, StepState, WorkflowState};
 use piculet_core::workload::{FailurePolicy, StepKind};
 use piculet_proto::v1;
+use serde::{Deserialize, Serialize};
 
 /// The class of an [`Outcome`]: what a server learns of it, beside the exit code and the sentence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OutcomeClass {
     /// The process ended by itself.
     Exited,

@@ -1,0 +1,67 @@
+//! A page of a step's log.
+
+use piculet_core::report::LogLine;
+
+use crate::server::Server;
+use crate::store::{LogPlace, Page, StoreError};
+use crate::view::{LookupError, find};
+
+/// The most bytes of a page; one line comes whatever its length.
+const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Some lines in a row, and what follows them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPage {
+    /// The name of the step.
+    pub step: String,
+    /// In the order of their numbers; a number that lacks is missing.
+    pub lines: Vec<LogLine>,
+    /// The number to ask for next.
+    pub next: u64,
+    /// There are no lines after these, and none will come.
+    pub is_last: bool,
+    /// What is wrong with the log, if something is.
+    pub complaint: Option<String>,
+}
+
+/// Why there is no page.
+#[derive(Debug, thiserror::Error)]
+pub enum PageError {
+    /// There is no such log.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// It can't be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Server {
+    /// At most `count` lines of a step's log, from a number on. Workflow and step are named as in
+    /// [`Server::follow`](crate::server::Server::follow).
+    ///
+    /// # Errors
+    /// If there is no such workflow or step, or its log can't be read.
+    pub async fn log_page(&self, workflow: &str, step: &str, from: u64, count: usize) -> Result<LogPage, PageError> {
+        let (mut page, place, until) = self.look(|dispatcher| {
+            let workflow = find(dispatcher, workflow)?;
+            let (position, record) = workflow
+                .ledger
+                .find_step(step)
+                .ok_or_else(|| LookupError::NoStep { workflow: workflow.name.clone(), step: step.to_owned() })?;
+            let is_over = workflow.end.is_some();
+            let page = LogPage {
+                step: record.name.clone(),
+                lines: Vec::new(),
+                next: from,
+                is_last: is_over || record.log.end().is_some(),
+                complaint: record.log.complaint(is_over),
+            };
+            let place = LogPlace { workflow: workflow.number, step: position };
+            Ok::<_, LookupError>((page, place, record.log.kept_until()))
+        })?;
+        page.lines = self.store().lines(place, Page { from, lines: count, bytes: MAX_PAGE_BYTES }).await?;
+        page.next = page.lines.last().map_or(from, |line| line.number + 1);
+        page.is_last &= page.next >= until;
+        Ok(page)
+    }
+}

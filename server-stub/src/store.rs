@@ -1,0 +1,231 @@
+//! The database: what outlives the server's process.
+//!
+//! One SQLite file beside its write-ahead log; or nothing but memory, for a server that may forget. One connection
+//! writes, in the order in which things happened, and each batch is one transaction that is on the disk before anybody
+//! is told of it. Readers of logs have connections of their own, so that they hold up no writing.
+
+mod block;
+mod failure;
+mod load;
+mod migrations;
+mod pages;
+mod write;
+
+pub use failure::StoreError;
+pub use load::{Loaded, LoadedWorkflow};
+pub use pages::{LogPlace, Page};
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::Semaphore;
+
+use crate::record::Write;
+
+/// How many read at the same time; others wait for their turn.
+const READERS: usize = 4;
+/// How long SQLite waits where another connection is in the way, which takes moments only.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// An open database. Clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    writer: Mutex<Connection>,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// Nothing outlives the store. There is nothing to wait for either: everything is done where it is asked for.
+    Memory,
+    /// As in memory, but each batch is taken a while after it was asked for: a disk, in a test with a clock of its own.
+    Simulated(Duration),
+    Disk {
+        path: PathBuf,
+        readers: Mutex<Vec<Connection>>,
+        turns: Semaphore,
+        /// Held as long as the store is open.
+        _lock: File,
+    },
+}
+
+impl Store {
+    /// An empty one that is gone with its last clone.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        Self::of_memory(Place::Memory)
+    }
+
+    /// An empty one that is gone with its last clone, and that takes as long as a disk to write, by tokio's clock. A
+    /// server that is dropped meanwhile has written nothing, as if its process had been killed.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn simulated(latency: Duration) -> Result<Self, StoreError> {
+        Self::of_memory(Place::Simulated(latency))
+    }
+
+    fn of_memory(place: Place) -> Result<Self, StoreError> {
+        let path = Path::new(":memory:");
+        let writer = Connection::open_in_memory().map_err(|error| StoreError::open(path, &error))?;
+        Self::prepare(writer, path, place)
+    }
+
+    /// Opens the file, or makes it; only its owner can read it, since it holds the secrets of workflows that wait.
+    ///
+    /// # Errors
+    /// If it can't be opened or made, if another server has it open, if it is no database of piculet, or one of a newer
+    /// version.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let lock = lock(path)?;
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+        file.map_err(|source| StoreError::File { path: path.to_owned(), source })?;
+        let writer = Connection::open(path).map_err(|error| StoreError::open(path, &error))?;
+        let (readers, turns) = (Mutex::new(Vec::new()), Semaphore::new(READERS));
+        Self::prepare(writer, path, Place::Disk { path: path.to_owned(), readers, turns, _lock: lock })
+    }
+
+    fn prepare(mut writer: Connection, path: &Path, place: Place) -> Result<Self, StoreError> {
+        let configured = configure(&writer);
+        configured.map_err(|error| StoreError::open(path, &error))?;
+        migrations::run(&mut writer, path)?;
+        Ok(Self { inner: Arc::new(Inner { writer: Mutex::new(writer), place }) })
+    }
+
+    /// Whether a batch is written before [`Store::write_now`] returns, without waiting for anything.
+    pub(crate) fn is_immediate(&self) -> bool {
+        matches!(self.inner.place, Place::Memory)
+    }
+
+    /// Everything that it holds but the logs.
+    ///
+    /// # Errors
+    /// If it can't be read, or holds something that makes no sense.
+    pub fn load(&self) -> Result<Loaded, StoreError> {
+        load::all(&self.writer())
+    }
+
+    /// Writes a batch, all of it or nothing.
+    ///
+    /// # Errors
+    /// If it could not be written, for example because the disk is full.
+    pub(crate) fn write_now(&self, batch: &[Write]) -> Result<(), StoreError> {
+        write::batch(&mut self.writer(), batch)
+    }
+
+    /// Writes a batch, all of it or nothing, without holding up other tasks.
+    ///
+    /// # Errors
+    /// As [`Store::write_now`].
+    pub(crate) async fn write(&self, batch: &Arc<Vec<Write>>) -> Result<(), StoreError> {
+        match &self.inner.place {
+            Place::Memory => self.write_now(batch),
+            Place::Simulated(latency) => {
+                tokio::time::sleep(*latency).await;
+                self.write_now(batch)
+            }
+            Place::Disk { .. } => {
+                let (store, batch) = (self.clone(), Arc::clone(batch));
+                on_a_thread(move || store.write_now(&batch)).await
+            }
+        }
+    }
+
+    /// Reads lines of a log.
+    ///
+    /// # Errors
+    /// If they can't be read.
+    pub async fn lines(&self, log: LogPlace, page: Page) -> Result<Vec<piculet_core::report::LogLine>, StoreError> {
+        match &self.inner.place {
+            Place::Memory | Place::Simulated(_) => pages::read(&self.writer(), log, page),
+            Place::Disk { turns, .. } => {
+                // The semaphore is never closed.
+                let _turn = turns.acquire().await;
+                let store = self.clone();
+                on_a_thread(move || store.read(log, page)).await
+            }
+        }
+    }
+
+    /// Reads lines of a log of a store in memory.
+    pub(crate) fn lines_now(
+        &self,
+        log: LogPlace,
+        page: Page,
+    ) -> Result<Vec<piculet_core::report::LogLine>, StoreError> {
+        pages::read(&self.writer(), log, page)
+    }
+
+    fn read(&self, log: LogPlace, page: Page) -> Result<Vec<piculet_core::report::LogLine>, StoreError> {
+        let Place::Disk { path, readers, .. } = &self.inner.place else { return self.lines_now(log, page) };
+        let idle = readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let reader = match idle {
+            Some(reader) => reader,
+            None => open_reader(path).map_err(|error| StoreError::open(path, &error))?,
+        };
+        let lines = pages::read(&reader, log, page);
+        if lines.is_ok() {
+            readers.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+        }
+        lines
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Connection> {
+        // A transaction that a panic cut short is rolled back when it is dropped.
+        self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => Err(StoreError::Broken { reason: error.to_string() }),
+    }
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    // What was acknowledged is there after a power cut, too.
+    connection.pragma_update(None, "synchronous", "full")?;
+    // Workloads carry secrets, and logs may: what is deleted is overwritten.
+    connection.pragma_update(None, "secure_delete", "on")?;
+    connection.pragma_update(None, "journal_size_limit", 64 << 20)
+}
+
+fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let reader = Connection::open_with_flags(path, flags)?;
+    reader.busy_timeout(BUSY)?;
+    Ok(reader)
+}
+
+/// Keeps other servers away. The lock is on a file beside the database: SQLite's own locks come and go.
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let beside = PathBuf::from(name);
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&beside);
+    let file = file.map_err(|source| StoreError::File { path: beside.clone(), source })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(StoreError::File { path: beside, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,58 @@
+//! Lines of a log, read back.
+
+use piculet_core::report::LogLine;
+use rusqlite::Connection;
+
+use super::{StoreError, block};
+
+/// Names a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogPlace {
+    /// The number of the workflow.
+    pub workflow: u64,
+    /// The place of the step in the workflow, from 0.
+    pub step: usize,
+}
+
+/// Which lines of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// The lowest number.
+    pub from: u64,
+    /// How many lines at most.
+    pub lines: usize,
+    /// How many bytes at most; one line comes whatever its length.
+    pub bytes: usize,
+}
+
+/// The lines of a page, in the order of their numbers. A number that lacks is missing, or was not stored yet.
+pub(super) fn read(connection: &Connection, log: LogPlace, page: Page) -> Result<Vec<LogLine>, StoreError> {
+    let (workflow, step, from) = (integer(log.workflow), log.step as i64, integer(page.from));
+    let mut blocks = connection.prepare_cached(
+        "SELECT first, lines FROM log_blocks WHERE workflow = ?1 AND step = ?2 AND first >= coalesce(
+             (SELECT max(first) FROM log_blocks WHERE workflow = ?1 AND step = ?2 AND first <= ?3), 0)
+         ORDER BY first",
+    )?;
+    let mut rows = blocks.query((workflow, step, from))?;
+    let mut lines = Vec::new();
+    let mut bytes = 0;
+    while let Some(row) = rows.next()? {
+        let first: i64 = row.get(0)?;
+        let what = || format!("lines from {first} on of step {step} of workflow {workflow}");
+        let block = row.get_ref(1)?.as_blob().map_err(|error| StoreError::corrupt(what(), error))?;
+        let block = block::decode(first.unsigned_abs(), block).map_err(|error| StoreError::corrupt(what(), error))?;
+        for line in block.filter(|line| line.number >= page.from) {
+            bytes += line.bytes.len();
+            if lines.len() == page.lines || (bytes > page.bytes && !lines.is_empty()) {
+                return Ok(lines);
+            }
+            lines.push(line);
+        }
+    }
+    Ok(lines)
+}
+
+/// As SQLite counts. Numbers above its range don't occur: nobody has sent so many lines.
+pub(super) fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,88 @@
+//! What happened becomes rows.
+
+use piculet_link::wire::workload;
+use prost::Message as _;
+use rusqlite::{Connection, Transaction};
+
+use super::StoreError;
+use super::block::{self, nanoseconds};
+use super::pages::integer;
+use crate::record::{Payload, StepWrite, Write};
+
+/// Writes a batch in one transaction.
+pub(super) fn batch(connection: &mut Connection, batch: &[Write]) -> Result<(), StoreError> {
+    let transaction = connection.transaction()?;
+    for write in batch {
+        one(&transaction, write)?;
+    }
+    Ok(transaction.commit()?)
+}
+
+fn one(transaction: &Transaction<'_>, write: &Write) -> Result<(), StoreError> {
+    let execute = |sql: &str, values: &[&dyn rusqlite::ToSql]| -> Result<(), StoreError> {
+        transaction.prepare_cached(sql)?.execute(values)?;
+        Ok(())
+    };
+    match write {
+        Write::ServerId(id) => execute("INSERT INTO server VALUES ('id', ?1)", &[id]),
+        Write::ForgetWorkflow(number) => {
+            let number = integer(*number);
+            execute("DELETE FROM workflows WHERE number = ?1", &[&number])?;
+            execute("DELETE FROM payloads WHERE workflow = ?1", &[&number])?;
+            execute("DELETE FROM steps WHERE workflow = ?1", &[&number])?;
+            execute("DELETE FROM log_blocks WHERE workflow = ?1", &[&number])
+        }
+        Write::ForgetLogs(number) => execute("DELETE FROM log_blocks WHERE workflow = ?1", &[&integer(*number)]),
+        Write::Workflow(record, payload) => {
+            let number = integer(record.number);
+            execute(
+                "INSERT INTO workflows VALUES (?1, ?2, ?3) ON CONFLICT (number) DO UPDATE SET document = excluded.document",
+                &[&number, &record.id.as_str(), &document(record)?],
+            )?;
+            match payload {
+                Payload::Same => Ok(()),
+                Payload::New(spec) => {
+                    let workload = workload::encode(spec).encode_to_vec();
+                    execute("INSERT INTO payloads VALUES (?1, ?2)", &[&number, &workload])
+                }
+                Payload::Gone => execute("DELETE FROM payloads WHERE workflow = ?1", &[&number]),
+            }
+        }
+        Write::Step(step) => self::step(transaction, step),
+        Write::Agent(agent) => execute(
+            "INSERT INTO agents VALUES (?1, ?2, ?3) ON CONFLICT (number) DO UPDATE SET document = excluded.document",
+            &[&integer(agent.number), &agent.instance.as_str(), &document(agent)?],
+        ),
+        Write::ForgetAgent(number) => execute("DELETE FROM agents WHERE number = ?1", &[&integer(*number)]),
+        Write::Cluster(cluster) => {
+            execute("INSERT OR REPLACE INTO clusters VALUES (?1, ?2)", &[&cluster.name, &document(cluster)?])
+        }
+        Write::ForgetCluster(name) => execute("DELETE FROM clusters WHERE name = ?1", &[name]),
+        Write::Token(token) => {
+            execute("INSERT OR REPLACE INTO tokens VALUES (?1, ?2)", &[&token.id, &document(token)?])
+        }
+        Write::ForgetToken(id) => execute("DELETE FROM tokens WHERE id = ?1", &[id]),
+    }
+}
+
+fn step(transaction: &Transaction<'_>, step: &StepWrite) -> Result<(), StoreError> {
+    let (workflow, position) = (integer(step.workflow), step.position as i64);
+    let part = step.part.as_ref();
+    transaction.prepare_cached("INSERT OR REPLACE INTO steps VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute((
+        workflow,
+        position,
+        &step.document,
+        part.map(|part| integer(part.number)),
+        part.map(|part| nanoseconds(part.time)),
+        part.map(|part| &part.bytes[..]),
+    ))?;
+    let mut insert = transaction.prepare_cached("INSERT INTO log_blocks VALUES (?1, ?2, ?3, ?4)")?;
+    for (first, lines) in block::encode(&step.lines) {
+        insert.execute((workflow, position, integer(first), lines))?;
+    }
+    Ok(())
+}
+
+fn document(record: &impl serde::Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(record).map_err(|error| StoreError::Broken { reason: error.to_string() })
+}

@@ -1,0 +1,94 @@
+//! Nobody is told what isn't stored.
+
+use std::time::Duration;
+
+use piculet_proto::v1 as pb;
+use server_stub::dispatch::State;
+use server_stub::server::{Config, Server};
+use server_stub::store::Store;
+use server_stub::stub::Stub;
+use tempfile::TempDir;
+
+use crate::agent::{RawAgent, accepted, finished, held, hello, log, log_end, step, until, within, workload};
+
+/// How long the disk of these tests takes.
+const LATENCY: Duration = Duration::from_secs(2);
+
+fn slow() -> Stub {
+    Stub::restart(Config::default(), Store::simulated(LATENCY).unwrap())
+}
+
+/// How long something takes, in seconds of the paused clock.
+async fn seconds<T>(work: impl Future<Output = T>) -> (u64, T) {
+    let start = tokio::time::Instant::now();
+    let done = within(work).await;
+    (start.elapsed().as_secs(), done)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_assignment_and_an_acknowledgement_wait_for_the_disk() {
+    let stub = slow();
+    let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
+    until(|| stub.server().agents().iter().any(|agent| agent.free_slots == 1)).await;
+    stub.server().settled().await;
+    stub.submit(workload("w"));
+    let (waited, assign) = seconds(agent.assign()).await;
+    assert_eq!(waited, 2);
+    agent.say(accepted(&assign)).await;
+    let (waited, _) = seconds(agent.ack()).await;
+    // That the agent has it, and that it is about to be told so: from then on nobody else may start it.
+    assert!((2..=4).contains(&waited), "{waited} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_stored_was_not_acknowledged_and_comes_again() {
+    let stub = slow();
+    let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
+    let id = stub.submit(workload("w"));
+    let assign = agent.assign().await;
+    agent.accept(&assign).await;
+    stub.server().settled().await;
+    agent.say(step(&assign, 2, pb::StepState::Running, None)).await;
+    agent.say(log(&assign, 3, 0, &["one"])).await;
+    tokio::time::sleep(LATENCY / 2).await;
+    assert_eq!(stub.workflow(&id).state, State::Running);
+    let stub = Stub::restart(Config::default(), stub.kill());
+    let hello = pb::Hello { held: vec![held(&assign, 1)], ..hello("agent") };
+    let mut agent = RawAgent::connect(&stub.network(), hello).await;
+    assert_eq!(agent.welcome.held[0].acknowledged, 1);
+    agent.say(step(&assign, 2, pb::StepState::Running, None)).await;
+    agent.say(log(&assign, 3, 0, &["one"])).await;
+    agent.say(log_end(&assign, 4, 1, 3)).await;
+    agent.say(step(&assign, 5, pb::StepState::Success, Some(0))).await;
+    agent.say(finished(&assign, 6, pb::WorkflowState::Success)).await;
+    while agent.ack().await.2 < 6 {}
+    assert_eq!(stub.workflow(&id).state, State::Success);
+    assert_eq!(stub.log(&id, "build").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shut_down_waits_until_all_is_stored() {
+    let stub = slow();
+    let id = stub.submit(workload("w"));
+    stub.server().shut_down(Duration::from_secs(10)).await;
+    let stub = Stub::restart(Config::default(), stub.kill());
+    assert_eq!(stub.workflow(&id).state, State::Pending);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_disk_refuses_is_tried_again_and_lost_by_nobody() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("server.db");
+    let server = Server::start(Config::default(), Store::open(&path).unwrap()).unwrap();
+    let broken = rusqlite::Connection::open(&path).unwrap();
+    broken
+        .execute_batch("CREATE TRIGGER full BEFORE INSERT ON steps BEGIN SELECT RAISE(ABORT, 'no room'); END")
+        .unwrap();
+    let submission = server_stub::dispatch::Submission::new(piculet_core::id::WorkflowId::new("w"), workload("w"));
+    server.submit(vec![submission]).unwrap();
+    let patience = Duration::from_secs(30);
+    tokio::time::timeout(patience, server.settled()).await.expect_err("nothing can be stored");
+    broken.execute_batch("DROP TRIGGER full").unwrap();
+    tokio::time::timeout(patience, server.settled()).await.expect("it can be stored now");
+    assert_eq!(server.store().load().unwrap().workflows.len(), 1);
+}
