@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use piculet_cluster::Cluster;
 use piculet_core::id::InstanceId;
 use piculet_core::outbox;
@@ -38,19 +39,25 @@ pub struct Agent {
     instance: InstanceId,
     machine: String,
     metrics: Metrics,
-    follows_tokio: bool,
+    clock: Clock,
 }
 
 impl Agent {
     /// Puts an agent together. `instance` names this process; `machine` its host.
     pub fn new(config: Config, cluster: Cluster, instance: InstanceId, machine: String) -> Self {
-        Self { config, cluster, instance, machine, metrics: Metrics::default(), follows_tokio: false }
+        Self { config, cluster, instance, machine, metrics: Metrics::default(), clock: Clock::Machine }
     }
 
     /// Lets wall time follow tokio's clock, which tests may pause.
     #[must_use]
     pub fn following_tokios_clock(self) -> Self {
-        Self { follows_tokio: true, ..self }
+        Self { clock: Clock::tokio(), ..self }
+    }
+
+    /// Lets it be `wall` now, and wall time follow tokio's clock from now on. For simulations.
+    #[must_use]
+    pub fn starting_at(self, wall: Timestamp) -> Self {
+        Self { clock: Clock::starting_at(wall), ..self }
     }
 
     /// Its metrics.
@@ -72,6 +79,7 @@ impl Agent {
         }
         // An API server that doesn't answer must not keep a signal waiting: nothing runs yet.
         let identity = tokio::select! {
+            biased;
             identity = self.identity() => identity?,
             () = shutdown.abort.cancelled() => return Err(Failure::Aborted),
             () = shutdown.drain.cancelled() => return Ok(()),
@@ -106,7 +114,7 @@ impl Agent {
             pods: Arc::new(self.config.pods),
             limits: self.config.limits,
             metrics: self.metrics,
-            clock: if self.follows_tokio { Clock::tokio() } else { Clock::Machine },
+            clock: self.clock,
             sweeps: sweeps.clone(),
         };
         let site = Arc::new(Site { instance: self.instance, machine: self.machine, platform: own_platform() });
@@ -120,6 +128,7 @@ impl Agent {
                 tokio::time::sleep(drain_timeout).await;
             };
             tokio::select! {
+                biased;
                 end = serve => Some(end),
                 () = drained_too_late => None,
             }
@@ -132,6 +141,7 @@ impl Agent {
                 sweeps.close();
                 let (flushed, swept) = (supervisor, tokio::time::timeout(FLUSH, sweeps.wait()));
                 tokio::select! {
+                    biased;
                     (closed, _) = async { tokio::join!(flushed, swept) } => ended(closed),
                     () = shutdown.abort.cancelled() => Err(Failure::Aborted),
                 }
@@ -144,6 +154,7 @@ impl Agent {
                 drop((session, handles.directives));
                 handles.closer.close(Instant::now() + FLUSH);
                 tokio::select! {
+                    biased;
                     _ = supervisor => Err(Failure::Unfinished(running)),
                     () = shutdown.abort.cancelled() => Err(Failure::Aborted),
                 }

@@ -20,7 +20,12 @@ pub(crate) enum Clock {
 impl Clock {
     /// A clock that follows tokio's.
     pub(crate) fn tokio() -> Self {
-        Self::Tokio { origin: Instant::now(), wall: read() }
+        Self::starting_at(read())
+    }
+
+    /// A clock that shows this now, and follows tokio's from now on.
+    pub(crate) fn starting_at(wall: Timestamp) -> Self {
+        Self::Tokio { origin: Instant::now(), wall }
     }
 
     /// The wall time now.

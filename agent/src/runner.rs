@@ -4,7 +4,7 @@ mod removal;
 mod step_log;
 mod work;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,10 +68,10 @@ pub(crate) struct Runner {
     watch: PodWatch,
     news: Subscription,
     /// The newest of each pod of this workflow: it may come before the answer to the pod's creation.
-    looks: HashMap<PodUid, PodNews>,
+    looks: BTreeMap<PodUid, PodNews>,
     /// The pods that the run knows of.
-    pods: HashMap<PodUid, StepPod>,
-    logs: HashMap<StepIndex, mpsc::Sender<Order>>,
+    pods: BTreeMap<PodUid, StepPod>,
+    logs: BTreeMap<StepIndex, mpsc::Sender<Order>>,
     tasks: JoinSet<()>,
     answers: mpsc::Sender<Answer>,
     inbox: mpsc::Receiver<Answer>,
@@ -104,9 +104,9 @@ impl Runner {
             anchor: None,
             news: watch.subscribe(&names.key),
             watch,
-            looks: HashMap::new(),
-            pods: HashMap::new(),
-            logs: HashMap::new(),
+            looks: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            logs: BTreeMap::new(),
             tasks: JoinSet::new(),
             answers,
             inbox,

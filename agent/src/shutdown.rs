@@ -25,6 +25,7 @@ impl Shutdown {
         let mut interrupt = signal(SignalKind::interrupt())?;
         loop {
             let name = tokio::select! {
+                biased;
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
             };

@@ -23,7 +23,12 @@ impl Clock {
     /// Reads the wall clock once; from then on time is what tokio's clock says has passed.
     #[expect(clippy::disallowed_methods, reason = "the one place of the server that reads the wall clock")]
     pub fn start() -> Self {
-        Self { start: Now { instant: tokio::time::Instant::now().into_std(), time: Timestamp::now() } }
+        Self::starting_at(Timestamp::now())
+    }
+
+    /// A clock that shows this wall time now. For simulations.
+    pub fn starting_at(time: Timestamp) -> Self {
+        Self { start: Now { instant: tokio::time::Instant::now().into_std(), time } }
     }
 
     /// The current moment.

@@ -127,6 +127,7 @@ async fn cancel_on_signals(server: Server, ids: Vec<WorkflowId>) {
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
     for second in [false, true] {
         tokio::select! {
+            biased;
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }

@@ -105,6 +105,7 @@ impl Follow {
                     return None;
                 }
                 tokio::select! {
+                    biased;
                     () = self.going.cancelled() => return None,
                     changed = self.changes.changed() => changed.ok()?,
                 }

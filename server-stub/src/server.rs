@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use piculet_core::id::{InstanceId, WorkflowId};
 use piculet_core::secret::Secret;
 use tokio::sync::{Notify, watch};
@@ -49,6 +50,8 @@ pub struct Config {
     pub timing: Timing,
     /// What is kept at most.
     pub limits: Limits,
+    /// The wall time at the start; `None`: the machine's. For simulations.
+    pub wall_time: Option<Timestamp>,
 }
 
 impl Default for Config {
@@ -62,6 +65,7 @@ impl Default for Config {
             places: true,
             timing: Timing::default(),
             limits: Limits::default(),
+            wall_time: None,
         }
     }
 }
@@ -80,8 +84,9 @@ struct Shared {
     state: Mutex<State>,
     /// Something has to be stored.
     unsaved: Notify,
-    /// Up to which version everything is stored.
-    stored: watch::Sender<u64>,
+    /// Woken when more is stored. Not a watch: that wakes those who wait in random order, and a simulation has to do the
+    /// same again.
+    stored: Notify,
     /// A deadline may come earlier than the timer believes.
     timer: Notify,
     /// Cancelled when the server goes.
@@ -100,6 +105,8 @@ pub(crate) struct State {
     pub(crate) script: Script,
     /// Counts the changes.
     version: u64,
+    /// Up to which version everything is stored.
+    stored: u64,
     /// Workflows that look different, and whose followers were not told yet.
     changed: BTreeSet<WorkflowId>,
     sessions: BTreeMap<SessionId, Arc<Notify>>,
@@ -117,7 +124,7 @@ impl Server {
     }
 
     pub(crate) fn start_scripted(config: Config, store: Store, script: Script) -> Result<Self, StoreError> {
-        let clock = Clock::start();
+        let clock = config.wall_time.map_or_else(Clock::start, Clock::starting_at);
         let mut loaded = store.load()?;
         let server_id = match (loaded.server_id.take(), &config.server_id) {
             (Some(stored), Some(wanted)) if stored != *wanted => {
@@ -143,6 +150,7 @@ impl Server {
             dispatcher,
             script,
             version: 0,
+            stored: 0,
             changed: BTreeSet::new(),
             sessions: BTreeMap::new(),
             followers: BTreeMap::new(),
@@ -154,7 +162,7 @@ impl Server {
                 store,
                 state: Mutex::new(state),
                 unsaved: Notify::new(),
-                stored: watch::Sender::new(0),
+                stored: Notify::new(),
                 timer: Notify::new(),
                 going: CancellationToken::new(),
                 over: CancellationToken::new(),
@@ -192,9 +200,15 @@ impl Server {
             std::future::pending::<()>().await;
         }
         let version = self.lock().version;
-        let mut stored = self.shared.stored.subscribe();
-        // The sender lives as long as the server.
-        let _stored = stored.wait_for(|stored| *stored >= version).await;
+        loop {
+            let more = self.shared.stored.notified();
+            tokio::pin!(more);
+            more.as_mut().enable();
+            if self.lock().stored >= version {
+                return;
+            }
+            more.await;
+        }
     }
 
     /// What it was made with.
@@ -336,8 +350,9 @@ impl Server {
                     // Memory takes what it has room for.
                     tracing::error!(%error, "what changed could not be kept");
                 }
+                state.stored = state.version;
                 state.tell_followers();
-                self.shared.stored.send_replace(state.version);
+                self.shared.stored.notify_waiters();
             } else {
                 self.shared.unsaved.notify_one();
             }
@@ -366,8 +381,12 @@ impl Server {
                 tracing::error!(%error, "nothing can be stored; nobody is told of what happens until it is: trying again in {seconds} s");
                 tokio::time::sleep(STORE_RETRY).await;
             }
-            self.lock().tell_followers();
-            self.shared.stored.send_replace(version);
+            {
+                let mut state = self.lock();
+                state.stored = version;
+                state.tell_followers();
+            }
+            self.shared.stored.notify_waiters();
         }
     }
 
@@ -403,9 +422,10 @@ impl Server {
                 }
             };
             tokio::select! {
+                biased;
                 () = self.shared.going.cancelled() => return,
-                () = self.shared.timer.notified() => continue,
                 () = due => self.change(|state, now| state.dispatcher.tick(now)),
+                () = self.shared.timer.notified() => {}
             }
         }
     }

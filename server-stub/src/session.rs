@@ -118,6 +118,7 @@ async fn listen(
     opened: oneshot::Sender<Result<Opened, Status>>,
 ) {
     let first = tokio::select! {
+        biased;
         () = server.going().cancelled() => Err(Status::unavailable("the server is shutting down")),
         first = tokio::time::timeout(HELLO_TIMEOUT, inbound.message()) => match first {
             Ok(message) => message,
@@ -145,6 +146,7 @@ async fn listen(
         return;
     }
     let reason = tokio::select! {
+        biased;
         () = gone.cancelled() => "the call is over".to_owned(),
         reason = read_messages(&server, id, &mut inbound) => reason,
     };

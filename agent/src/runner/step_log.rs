@@ -135,6 +135,7 @@ impl StepLog {
         // The runner may be waiting for this log to close, and take no answer before it is.
         loop {
             tokio::select! {
+                biased;
                 () = &mut ended => return Err(None),
                 order = orders.recv() => match order {
                     Some(Order::Say(text)) => self.say(&text).await,

@@ -114,7 +114,7 @@ impl Args {
                 all_log_bytes: self.keep_logs.saturating_mul(1 << 30),
                 ..Limits::default()
             },
-            places: true,
+            ..Config::default()
         })
     }
 
@@ -171,6 +171,7 @@ pub(super) async fn run(args: Args, output: &mut Output) -> Result<Exit, Failure
         Err(error) => Err(Failure::Internal(error.to_string())),
     };
     tokio::select! {
+        biased;
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         ended = &mut serving_agents => return broken(ended).map(|()| Exit::Done),
@@ -183,6 +184,7 @@ pub(super) async fn run(args: Args, output: &mut Output) -> Result<Exit, Failure
         tokio::time::timeout(GRACE, async { tokio::join!(serving_agents, serving_api) }).await.ok();
     };
     tokio::select! {
+        biased;
         () = shut_down => Ok(Exit::Done),
         _ = terminate.recv() => Ok(Exit::Aborted),
         _ = interrupt.recv() => Ok(Exit::Aborted),

@@ -114,6 +114,7 @@ async fn carry(mut from: ReadHalf<DuplexStream>, mut to: WriteHalf<DuplexStream>
         to.shutdown().await.ok();
     };
     tokio::select! {
+        biased;
         _ = broken => {}
         () = carried => {}
     }

@@ -3,10 +3,9 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
-
 use crate::api::Verb;
 use crate::failure::Failure;
+use crate::latest;
 
 /// One fault: which requests it meets, how many of them, and what happens to them.
 ///
@@ -187,12 +186,12 @@ impl Fault {
 #[derive(Debug)]
 pub struct Faults {
     plan: Mutex<Vec<Fault>>,
-    cuts: watch::Sender<u64>,
+    cuts: latest::Sender<u64>,
 }
 
 impl Faults {
     pub(crate) fn new() -> Self {
-        Self { plan: Mutex::new(Vec::new()), cuts: watch::Sender::new(0) }
+        Self { plan: Mutex::new(Vec::new()), cuts: latest::Sender::new(0) }
     }
 
     /// Adds a fault. Faults are tried in the order in which they were added.
@@ -236,7 +235,7 @@ impl Faults {
         (delay, met)
     }
 
-    pub(crate) fn cuts(&self) -> watch::Receiver<u64> {
+    pub(crate) fn cuts(&self) -> latest::Receiver<u64> {
         self.cuts.subscribe()
     }
 

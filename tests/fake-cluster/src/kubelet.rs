@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::kind::Kind;
+use crate::latest;
 use crate::object::{Key, Object};
 use crate::runtime::Runtime;
 use crate::store::Store;
@@ -64,7 +65,7 @@ pub(crate) struct Kubelets {
     machines: Arc<Machines>,
     timing: KubeletTiming,
     /// Evictions that wait for their worker, by pod uid.
-    verdicts: watch::Sender<HashMap<String, Verdict>>,
+    verdicts: latest::Sender<HashMap<String, Verdict>>,
     tasks: TaskTracker,
 }
 
@@ -79,7 +80,7 @@ impl Kubelets {
         machines: Arc<Machines>,
         timing: KubeletTiming,
     ) -> Arc<Self> {
-        let (verdicts, tasks) = (watch::Sender::default(), TaskTracker::new());
+        let (verdicts, tasks) = (latest::Sender::default(), TaskTracker::new());
         Arc::new(Self { store, runtime, containers, machines, timing, verdicts, tasks })
     }
 

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
-use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::latest;
 use file::{LogFile, Segment};
 
 pub(crate) use reader::{LogOptions, Reader};
@@ -44,7 +44,7 @@ impl Default for LogSettings {
 #[derive(Debug)]
 pub(crate) struct ContainerLog {
     state: Mutex<State>,
-    changed: watch::Sender<()>,
+    changed: latest::Sender<()>,
     clock: Clock,
     settings: LogSettings,
 }
@@ -75,7 +75,7 @@ impl ContainerLog {
             last: 0,
             open: true,
         };
-        Self { state: Mutex::new(state), changed: watch::Sender::new(()), clock, settings }
+        Self { state: Mutex::new(state), changed: latest::Sender::new(()), clock, settings }
     }
 
     /// Takes what the container wrote.

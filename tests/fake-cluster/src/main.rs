@@ -117,6 +117,7 @@ async fn run(arguments: Arguments) -> Result<(), String> {
     let mut interrupt = interrupt.map_err(|error| format!("can't wait for signals: {error}"))?;
     let mut terminate = terminate.map_err(|error| format!("can't wait for signals: {error}"))?;
     tokio::select! {
+        biased;
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }

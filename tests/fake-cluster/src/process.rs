@@ -207,6 +207,7 @@ impl ProcessRuntime {
         let stay = Arc::new(self.pods.enter(&launch.pod));
         let gone = stay.shared.gone.clone();
         let running = tokio::select! {
+            biased;
             running = launch.start(self, &stay, command) => running?,
             () = killed(wish.clone(), &gone) => return Ok(Exit::Signal(Signal::KILL.as_raw())),
         };
@@ -259,6 +260,7 @@ async fn wait(mut wish: watch::Receiver<Wish>) -> Exit {
 /// Ends when a container is to be killed. A kubelet that is gone wants nothing to go on.
 async fn killed(mut wish: watch::Receiver<Wish>, gone: &CancellationToken) {
     tokio::select! {
+        biased;
         wished = wish.wait_for(|wish| *wish == Wish::Kill) => drop(wished),
         () = gone.cancelled() => {}
     }

@@ -13,11 +13,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
-use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::kind::Kind;
+use crate::latest;
 use crate::object::{Key, Object, list};
 
 pub(crate) use delete::{DeleteOptions, Deletion, FOREGROUND, ORPHAN, Propagation};
@@ -32,7 +32,7 @@ use history::History;
 #[derive(Debug)]
 pub(crate) struct Store {
     state: Mutex<State>,
-    revisions: watch::Sender<Revisions>,
+    revisions: latest::Sender<Revisions>,
     clock: Clock,
 }
 
@@ -59,7 +59,7 @@ impl Store {
             terminating: BTreeSet::new(),
             uids: HashMap::new(),
         };
-        Self { state: Mutex::new(state), revisions: watch::Sender::default(), clock }
+        Self { state: Mutex::new(state), revisions: latest::Sender::default(), clock }
     }
 
     pub(crate) fn clock(&self) -> Clock {

@@ -224,6 +224,7 @@ impl Follower {
     async fn pause(&mut self) {
         let until = Instant::now() + self.backoff.next();
         let news = tokio::select! {
+            biased;
             () = sleep_until(until) => return,
             news = self.news.next() => news,
         };

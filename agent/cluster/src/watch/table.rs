@@ -1,6 +1,6 @@
 //! What the watch knows, and who wants to hear of it: a value without a clock or a socket.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -13,9 +13,9 @@ const REMEMBERED: usize = 1024;
 /// The pods of a namespace, as last seen, and what each subscriber was not told yet.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    pods: HashMap<Uid, Arc<Pod>>,
+    pods: BTreeMap<Uid, Arc<Pod>>,
     /// The pods that a list has shown so far; `None` if there is no list under way.
-    listed: Option<HashSet<Uid>>,
+    listed: Option<BTreeSet<Uid>>,
     deleted: VecDeque<Uid>,
     subscribers: BTreeMap<u64, Subscriber>,
     next_subscriber: u64,
@@ -29,7 +29,7 @@ struct Subscriber {
     /// Pods that it has to hear of, in the order in which they changed first.
     order: VecDeque<Uid>,
     /// The newest that there is to say of each. Never more than the pods that it is interested in.
-    news: HashMap<Uid, PodNews>,
+    news: BTreeMap<Uid, PodNews>,
 }
 
 /// The subscribers that have something new to hear.
@@ -40,7 +40,7 @@ impl Table {
     pub(super) fn subscribe(&mut self, interest: Interest) -> u64 {
         let id = self.next_subscriber;
         self.next_subscriber += 1;
-        let mut subscriber = Subscriber { interest, order: VecDeque::new(), news: HashMap::new() };
+        let mut subscriber = Subscriber { interest, order: VecDeque::new(), news: BTreeMap::new() };
         for (uid, pod) in &self.pods {
             if subscriber.interest.takes(pod) {
                 subscriber.hear(uid, PodNews::Present(pod.clone()));
@@ -96,7 +96,7 @@ impl Table {
 
     /// A list begins: what it shows comes through [`Table::applied`].
     pub(super) fn list_begins(&mut self) {
-        self.listed = Some(HashSet::new());
+        self.listed = Some(BTreeSet::new());
     }
 
     /// The list is complete: whatever it didn't show is absent.

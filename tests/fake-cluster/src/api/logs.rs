@@ -7,7 +7,6 @@ use futures_util::stream;
 use http::{Response, StatusCode};
 use jiff::SignedDuration;
 use serde_json::Value;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{Api, Asked};
@@ -16,6 +15,7 @@ use crate::clock::until;
 use crate::failure::{Failure, FieldError};
 use crate::faults::Cut;
 use crate::kind::Kind;
+use crate::latest;
 use crate::log::{LogOptions, Reader};
 use crate::object::{Key, Object, list};
 
@@ -24,8 +24,8 @@ const PLAIN: &str = "text/plain";
 /// One open stream of a log.
 struct Follower {
     reader: Reader,
-    cuts: watch::Receiver<u64>,
-    up: watch::Receiver<bool>,
+    cuts: latest::Receiver<u64>,
+    up: latest::Receiver<bool>,
     cut: Cut,
     cut_at: Option<Instant>,
 }

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::Response;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::list::{invalid_options, parse_revision};
@@ -21,6 +20,7 @@ use crate::counters::OpenWatch;
 use crate::failure::{Failure, FieldError};
 use crate::faults::Cut;
 use crate::kind::Kind;
+use crate::latest;
 use crate::object::Object;
 use crate::selector::Selector;
 use crate::store::{Change, Feed, Store, What};
@@ -44,7 +44,7 @@ struct Watch {
     revision: u64,
     ready: VecDeque<Frame>,
     written: Feed,
-    cuts: watch::Receiver<u64>,
+    cuts: latest::Receiver<u64>,
     bookmarks: bool,
     next_bookmark: Instant,
     deadline: Instant,

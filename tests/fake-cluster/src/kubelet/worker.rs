@@ -19,6 +19,7 @@ use super::record::{ContainerRecord, Ended, PodRecord, State, Verdict, digest};
 use crate::clock::until;
 use crate::events::{Mood, Recorder};
 use crate::kind::Kind;
+use crate::latest;
 use crate::object::{Key, Object};
 use crate::runtime::{Exit, Wish};
 
@@ -37,8 +38,8 @@ pub(super) struct Worker {
     slots: Vec<Slot>,
     policy: Restart,
     seen: watch::Receiver<Option<Arc<Object>>>,
-    up: watch::Receiver<bool>,
-    verdicts: watch::Receiver<HashMap<String, Verdict>>,
+    up: latest::Receiver<bool>,
+    verdicts: latest::Receiver<HashMap<String, Verdict>>,
     happened: mpsc::Receiver<(usize, Happened)>,
     tell: mpsc::Sender<(usize, Happened)>,
     runs: JoinSet<()>,
@@ -181,7 +182,7 @@ impl Worker {
         let mut seen = self.seen.clone();
         tokio::select! {
             biased;
-            up = self.up.wait_for(|up| *up) => drop(up),
+            _ = self.up.wait_for(|up| *up) => {}
             () = async { while seen.changed().await.is_ok() {} } => {}
         }
     }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
-use tokio::sync::watch;
 
 use super::file::{LogFile, Place, Segment};
 use super::{ContainerLog, nanoseconds};
 use crate::clock::seconds;
+use crate::latest;
 
 /// How much is handed out at a time.
 const CHUNK: usize = 64 << 10;
@@ -43,7 +43,7 @@ pub(crate) struct Reader {
     /// The number of rotations that the reader knows of. It looks for new files only from the moment on at which it
     /// reached the end of a file for the first time: a kubelet sets up its file watch there.
     watching: Option<u64>,
-    changed: watch::Receiver<()>,
+    changed: latest::Receiver<()>,
     clock_face: ClockFace,
 }
 

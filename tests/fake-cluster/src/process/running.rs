@@ -79,6 +79,7 @@ impl Running {
         let mut steer = pin!(steer(&mut self.child, self.members, self.complaints, wish, gone));
         let exit = loop {
             tokio::select! {
+                biased;
                 exit = &mut steer => break exit,
                 () = &mut forward, if !is_forwarded => is_forwarded = true,
             }
@@ -179,6 +180,7 @@ impl Ending {
 /// A wish that goes further than what was done already. Without a kubelet, nobody wishes the container to go on.
 async fn next(wish: &mut watch::Receiver<Wish>, done: Wish, gone: &CancellationToken) -> Wish {
     tokio::select! {
+        biased;
         wished = wish.wait_for(|wish| *wish > done) => wished.map_or(Wish::Kill, |wish| *wish),
         () = gone.cancelled() => Wish::Kill,
     }

@@ -1,8 +1,7 @@
 //! Waking those who wait for writes of certain kinds.
 
-use tokio::sync::watch;
-
 use crate::kind::Kind;
+use crate::latest;
 
 /// The revision of the latest write of each kind.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,13 +28,13 @@ impl Revisions {
 /// Tells of writes of some kinds. Several writes may be told as one.
 #[derive(Debug)]
 pub(crate) struct Feed {
-    revisions: watch::Receiver<Revisions>,
+    revisions: latest::Receiver<Revisions>,
     kinds: Vec<Kind>,
     seen: (u64, u64),
 }
 
 impl Feed {
-    pub(super) fn new(revisions: watch::Receiver<Revisions>, kinds: &[Kind]) -> Self {
+    pub(super) fn new(revisions: latest::Receiver<Revisions>, kinds: &[Kind]) -> Self {
         let seen = revisions.borrow().latest(kinds);
         Self { revisions, kinds: kinds.to_vec(), seen }
     }

@@ -1,0 +1,162 @@
+//! What happens in a simulation, drawn from its seed: workflows with what their steps do, and what goes wrong.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use piculet_core::workload::{FailurePolicy, StageSpec, StepSpec, WorkloadSpec};
+
+/// One simulation.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// How many agents each cluster has.
+    pub(crate) clusters: Vec<u32>,
+    /// How many workflows each agent runs at once.
+    pub(crate) slots: u32,
+    /// How long a write to the server's disk takes.
+    pub(crate) disk: Duration,
+    pub(crate) workflows: Vec<WorkflowPlan>,
+    /// In the order of time.
+    pub(crate) faults: Vec<(Duration, Fault)>,
+}
+
+/// A workflow.
+#[derive(Debug)]
+pub(crate) struct WorkflowPlan {
+    pub(crate) name: String,
+    /// When it is submitted.
+    pub(crate) at: Duration,
+    /// When somebody cancels it.
+    pub(crate) cancelled: Option<Duration>,
+    pub(crate) stages: Vec<Vec<StepPlan>>,
+}
+
+/// What a step does.
+#[derive(Debug)]
+pub(crate) struct StepPlan {
+    /// Unique in the simulation.
+    pub(crate) name: String,
+    pub(crate) pull: Duration,
+    pub(crate) lines: usize,
+    /// Between two lines.
+    pub(crate) pace: Duration,
+    pub(crate) exit_code: i32,
+    pub(crate) max_attempts: u32,
+    pub(crate) failure: FailurePolicy,
+}
+
+/// What goes wrong. Agents and clusters are counted from 0.
+#[derive(Debug, Clone)]
+pub(crate) enum Fault {
+    /// Nothing gets from the agent to the server or back; connections are dead without a word.
+    ServerUnreachable { agent: usize, lasts: Duration },
+    /// What is under way between the agent and the server arrives later.
+    ServerSlow { agent: usize, lasts: Duration },
+    /// The server's process is killed, and started again after a while.
+    ServerKilled { back_after: Duration },
+    /// Nothing gets from the agent to its cluster's API server or back.
+    ClusterUnreachable { agent: usize, lasts: Duration },
+    /// Streams of watches and logs break.
+    StreamsCut { cluster: usize },
+    /// The API server forgets what happened: watches get 410.
+    HistoryExpired { cluster: usize },
+    /// So many requests of any kind fail with this status.
+    RequestsFail { cluster: usize, code: u16, times: u32 },
+    /// The API server's flow control refuses requests for a while.
+    TooManyRequests { cluster: usize, times: u32 },
+    /// Requests break before they were read.
+    RequestsBreak { cluster: usize, times: u32 },
+    /// Requests are carried out, and nobody is told.
+    AnswersLost { cluster: usize, times: u32 },
+    /// A running pod is evicted by its node.
+    Eviction { cluster: usize, which: usize },
+}
+
+/// Draws a simulation.
+pub(crate) fn draw(seed: u64) -> Plan {
+    let mut rng = Rng::with_seed(seed);
+    let clusters: Vec<u32> = (0..rng.usize(1..=2)).map(|_| rng.u32(1..=2)).collect();
+    let agents: usize = clusters.iter().map(|agents| *agents as usize).sum();
+    let workflows = (0..rng.usize(2..=6)).map(|number| workflow(&mut rng, number)).collect();
+    // Every eighth goes without any fault: then nobody may complain.
+    let count = if rng.u8(0..8) == 0 { 0 } else { rng.usize(1..=8) };
+    let mut faults: Vec<_> =
+        (0..count).map(|_| (milliseconds(&mut rng, 0..150_000), fault(&mut rng, agents, clusters.len()))).collect();
+    faults.sort_by_key(|(at, _)| *at);
+    Plan { slots: rng.u32(1..=4), disk: milliseconds(&mut rng, 1..300), clusters, workflows, faults }
+}
+
+fn milliseconds(rng: &mut Rng, range: std::ops::Range<u64>) -> Duration {
+    Duration::from_millis(rng.u64(range))
+}
+
+fn workflow(rng: &mut Rng, number: usize) -> WorkflowPlan {
+    let name = format!("w{number}");
+    let mut steps = 0;
+    let mut step = |rng: &mut Rng| {
+        steps += 1;
+        StepPlan {
+            name: format!("{name}s{steps}"),
+            pull: milliseconds(rng, 0..10_000),
+            lines: if rng.u8(0..4) == 0 { rng.usize(500..3000) } else { rng.usize(0..200) },
+            pace: if rng.bool() { Duration::ZERO } else { milliseconds(rng, 1..400) },
+            exit_code: if rng.u8(0..5) == 0 { rng.i32(1..256) } else { 0 },
+            max_attempts: rng.u32(1..=3),
+            failure: if rng.u8(0..6) == 0 { FailurePolicy::Ignore } else { FailurePolicy::Fail },
+        }
+    };
+    let stages = (0..rng.usize(1..=3)).map(|_| (0..rng.usize(1..=3)).map(|_| step(rng)).collect()).collect();
+    let at = milliseconds(rng, 0..60_000);
+    let cancelled = (rng.u8(0..6) == 0).then(|| at + milliseconds(rng, 0..60_000));
+    WorkflowPlan { name, at, cancelled, stages }
+}
+
+fn fault(rng: &mut Rng, agents: usize, clusters: usize) -> Fault {
+    let (agent, cluster) = (rng.usize(0..agents), rng.usize(0..clusters));
+    let times = rng.u32(1..=6);
+    match rng.u8(0..12) {
+        0 | 1 => Fault::ServerUnreachable { agent, lasts: milliseconds(rng, 100..90_000) },
+        2 => Fault::ServerSlow { agent, lasts: milliseconds(rng, 100..20_000) },
+        3 | 4 => Fault::ServerKilled { back_after: milliseconds(rng, 0..30_000) },
+        5 => Fault::ClusterUnreachable { agent, lasts: milliseconds(rng, 100..30_000) },
+        6 => Fault::StreamsCut { cluster },
+        7 => Fault::HistoryExpired { cluster },
+        8 => Fault::RequestsFail { cluster, code: rng.choice([500, 503, 504]).unwrap_or(500), times },
+        9 => Fault::TooManyRequests { cluster, times },
+        10 => {
+            if rng.bool() {
+                Fault::RequestsBreak { cluster, times }
+            } else {
+                Fault::AnswersLost { cluster, times }
+            }
+        }
+        _ => Fault::Eviction { cluster, which: rng.usize(0..100) },
+    }
+}
+
+impl WorkflowPlan {
+    pub(crate) fn steps(&self) -> impl Iterator<Item = &StepPlan> {
+        self.stages.iter().flatten()
+    }
+
+    /// What is submitted.
+    pub(crate) fn spec(&self) -> WorkloadSpec {
+        let step = |step: &StepPlan| StepSpec {
+            id: format!("id-{}", step.name),
+            name: step.name.clone(),
+            image: "alpine".to_owned(),
+            commands: vec!["true".to_owned()],
+            max_attempts: step.max_attempts,
+            failure: step.failure,
+            ..StepSpec::default()
+        };
+        let stages = self.stages.iter().map(|stage| StageSpec { steps: stage.iter().map(step).collect() }).collect();
+        WorkloadSpec { name: self.name.clone(), stages, ..WorkloadSpec::default() }
+    }
+}
+
+impl StepPlan {
+    /// What it prints, if nobody stops it.
+    pub(crate) fn line(&self, number: usize) -> String {
+        format!("{} says {number}", self.name)
+    }
+}
