@@ -56,8 +56,7 @@ pub enum Cause {
     Closed,
     /// No connection came about.
     #[error(
-        "The server at {server} can't be reached: {reason}. Check its address, the network policies on the way, and \
-         for https its certificate."
+        "The server at {server} can't be reached: {reason}. Check its address, and the network policies on the way."
     )]
     Unreachable {
         /// The address that was dialed.
@@ -69,6 +68,12 @@ pub enum Cause {
     #[error("The connection to the server broke: {reason}.")]
     Broken {
         /// The transport's words.
+        reason: String,
+    },
+    /// No TLS connection comes about: one side doesn't trust the other, or doesn't speak TLS.
+    #[error("No TLS connection with the server comes about: {reason}.")]
+    Tls {
+        /// What it is, and what to do.
         reason: String,
     },
     /// Nothing came from the server for too long.
@@ -137,6 +142,7 @@ impl Cause {
             Self::Closed => "link-closed",
             Self::Unreachable { .. } => "link-unreachable",
             Self::Broken { .. } => "link-broken",
+            Self::Tls { .. } => "link-tls",
             Self::Silent { .. } => "link-silent",
             Self::Unauthenticated { .. } => "link-unauthenticated",
             Self::Credentials { .. } => "link-credentials",

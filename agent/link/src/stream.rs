@@ -4,6 +4,7 @@ mod address;
 mod classify;
 mod credentials;
 mod endpoint;
+mod trust;
 
 use std::fmt;
 use std::time::Duration;
@@ -24,8 +25,9 @@ use tracing::warn;
 
 pub use address::{Address, BadAddress};
 pub use classify::classify;
-pub use credentials::{ClientCertificate, Tls, Token};
+pub use credentials::{ClientCertificate, Mismatch, Tls, Token, is_pair};
 pub use endpoint::{Connect, MIN_KEEP_ALIVE, Network};
+pub use trust::tls_problem;
 
 use crate::link::{Cause, Ended, Link};
 use crate::message::{Hello, Incoming, Outgoing};
@@ -102,12 +104,12 @@ impl<C: Connect> StreamLink<C> {
         };
         let channel = self.connect.connect(endpoint).await.map_err(|error| {
             let server = self.settings.server.to_string();
-            Ended::retry(Cause::Unreachable { server, reason: classify::chain(&error) })
+            classify::transport(&error, |reason| Cause::Unreachable { server, reason })
         })?;
         let after = self.settings.welcome_timeout;
         match timeout(after, greet(channel, authorization, hello, outgoing)).await {
             Err(_) => Err(Ended::retry(Cause::Silent { after })),
-            Ok(Err(ended)) => Err(ended),
+            Ok(Err(ended)) => Err(classify::unwelcome(ended, self.settings.server.is_encrypted())),
             Ok(Ok((welcome, messages))) => {
                 incoming.send(welcome).await.map_err(|_| Ended::retry(Cause::Closed))?;
                 Ok(messages)

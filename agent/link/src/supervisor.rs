@@ -12,6 +12,7 @@
 //! always served: neither an outage nor a slow server slows the reading of logs.
 
 mod closer;
+mod complaints;
 mod desk;
 mod directive;
 mod exchange;
@@ -26,7 +27,7 @@ use piculet_core::outbox::{Limits, Usage};
 use piculet_core::retry::{Backoff, Growth, Verdict};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
-use tracing::{debug, error, warn};
+use tracing::debug;
 
 pub use closer::Closer;
 pub use directive::{Assignment, Directive};
@@ -35,6 +36,7 @@ pub use status::Status;
 
 use crate::link::{Cause, Ended, Link};
 use crate::message::{Hello, Identity, Incoming, Outgoing};
+use complaints::Complaints;
 use desk::Desk;
 use exchange::Exchange;
 
@@ -104,6 +106,7 @@ pub struct Supervisor<L> {
     identity: Identity,
     backoff: Backoff,
     stable_after: Duration,
+    complaints: Complaints,
     desk: Desk,
 }
 
@@ -123,6 +126,7 @@ pub fn supervise<L: Link>(link: L, settings: Settings, demand: watch::Receiver<u
         identity: settings.identity,
         backoff: Backoff::new(settings.backoff, settings.seed),
         stable_after: settings.stable_after,
+        complaints: Complaints::default(),
         desk: Desk {
             exchange,
             deliveries,
@@ -224,15 +228,10 @@ impl<L: Link> Supervisor<L> {
             return Err(GivenUp { cause });
         }
         let delay = verdict.delay(&mut self.backoff).unwrap_or_else(|| self.backoff.next());
-        let (code, again_in) = (cause.code(), delay.as_secs_f64());
-        let is_news = before.is_connected() || before.last_error.is_none_or(|last| last.code() != code);
-        if !matches!(verdict, Verdict::Retry { .. }) {
-            error!(code, again_in, "{cause} Running workflows go on; their reports wait.");
-        } else if is_news {
-            warn!(code, again_in, "{cause} Running workflows go on; their reports wait.");
-        } else {
-            debug!(code, again_in, "{cause}");
+        if before.is_connected() {
+            self.complaints.forget();
         }
+        self.complaints.tell(&Ended { cause, verdict }, delay, now);
         Ok(delay)
     }
 }

@@ -7,6 +7,7 @@ use piculet_core::retry::Verdict;
 use piculet_proto::v1::PROTOCOL;
 use tonic::{Code, Status};
 
+use super::trust::{speaks_something_else, tls_problem};
 use crate::link::{Cause, Ended};
 
 /// Metadata with which a server asks for patience, in milliseconds; gRPC's own.
@@ -18,7 +19,7 @@ const MAX_PUSHBACK: Duration = Duration::from_secs(300);
 ///
 /// | status | from | means |
 /// |---|---|---|
-/// | any, with an error of the transport as its source | this side | the connection broke: again |
+/// | any, with an error of the transport as its source | this side | the connection broke: again; or TLS: other certificates |
 /// | `UNAUTHENTICATED`, `PERMISSION_DENIED` | server | other credentials |
 /// | `FAILED_PRECONDITION` | server | another protocol: fatal |
 /// | `UNIMPLEMENTED` | server or a proxy | it is no piculet server, or is not there yet: again |
@@ -30,7 +31,7 @@ const MAX_PUSHBACK: Duration = Duration::from_secs(300);
 /// so the source counts before the code.
 pub fn classify(status: &Status) -> Ended {
     let reason = match status.source() {
-        Some(source) => return Ended::retry(Cause::Broken { reason: chain(source) }),
+        Some(source) => return transport(source, |reason| Cause::Broken { reason }),
         None => explained(trim(status.message())),
     };
     let (cause, verdict) = match status.code() {
@@ -49,6 +50,32 @@ pub fn classify(status: &Status) -> Ended {
         code => (Cause::Refused { status: format!("{code:?}"), reason }, retry(status)),
     };
     Ended { cause, verdict }
+}
+
+/// What an error below gRPC means: `otherwise`, if it is no matter of TLS. Certificates are exchanged as tokens are, so
+/// what is wrong now may be put right while the agent runs.
+pub(super) fn transport(error: &(dyn Error + 'static), otherwise: impl FnOnce(String) -> Cause) -> Ended {
+    match tls_problem(error) {
+        Some(reason) => Ended { cause: Cause::Tls { reason }, verdict: Verdict::Reauthenticate },
+        None => Ended::retry(otherwise(chain(error))),
+    }
+}
+
+/// What the end of a call means if it came before a welcome.
+pub(super) fn unwelcome(ended: Ended, is_encrypted: bool) -> Ended {
+    let Cause::Broken { reason } = &ended.cause else { return ended };
+    if is_encrypted {
+        // With TLS 1.3 a refused client certificate shows only now, and the server's word for it may get lost.
+        let reason = format!(
+            "{reason} (before the server said anything; its log may tell that it misses a client certificate, or \
+             refuses the one it got)"
+        );
+        return Ended { cause: Cause::Broken { reason }, ..ended };
+    }
+    match speaks_something_else(reason) {
+        Some(reason) => Ended { cause: Cause::Tls { reason }, verdict: Verdict::Reauthenticate },
+        None => ended,
+    }
 }
 
 fn retry(status: &Status) -> Verdict {
@@ -71,15 +98,12 @@ pub(super) fn chain(error: &dyn Error) -> String {
     explained(text)
 }
 
-/// Mistakes that a library puts into words which nobody understands.
+/// A mistake that a library puts into words which nobody understands.
 fn explained(reason: String) -> String {
-    let mistake = [
-        ("InvalidContentType", "no TLS is spoken at this address; should it begin with http://?"),
-        ("invalid compression flag", "no gRPC server answers at this address; is it the port for agents?"),
-    ];
-    match mistake.iter().find(|(words, _)| reason.contains(words)) {
-        Some((_, meaning)) => format!("{reason} ({meaning})"),
-        None => reason,
+    if reason.contains("invalid compression flag") {
+        format!("{reason} (no gRPC server answers at this address; is it the port for agents?)")
+    } else {
+        reason
     }
 }
 
@@ -141,9 +165,8 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_mistakes_are_put_into_words() {
+    fn the_usual_mistake_is_put_into_words() {
         let said = |words: &str| classify(&Status::new(Code::Internal, words)).cause.to_string();
-        assert!(said("received corrupt message of type InvalidContentType").contains("no TLS is spoken"));
         assert!(said("received message with invalid compression flag: 123").contains("the port for agents"));
     }
 

@@ -4,6 +4,11 @@ use std::path::{Path, PathBuf};
 
 use piculet_core::retry::Verdict;
 use piculet_core::secret::Secret;
+use rustls::InconsistentKeys;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
@@ -38,6 +43,17 @@ pub struct ClientCertificate {
     pub key: PathBuf,
 }
 
+/// Why a certificate and a key are no pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mismatch {
+    /// The certificate can't be used.
+    Certificate(String),
+    /// There is no private key in PEM, or it needs a password.
+    NoKey,
+    /// The key is that of another certificate.
+    OtherKey,
+}
+
 impl Token {
     /// The value of the `authorization` header.
     pub(super) async fn authorization(&self) -> Result<AsciiMetadataValue, Ended> {
@@ -68,19 +84,51 @@ impl Tls {
         config = match &self.authorities {
             None => config.with_native_roots(),
             Some(path) => {
-                let pem = read(&format!("file of certificate authorities '{}'", path.display()), path).await?;
+                let what = format!("file of certificate authorities '{}'", path.display());
+                let pem = read(&what, path).await?;
+                certificates(&what, &pem)?;
                 config.ca_certificate(Certificate::from_pem(pem))
             }
         };
         if let Some(ClientCertificate { certificate, key }) = &self.certificate {
-            let certificate = read(&format!("certificate file '{}'", certificate.display()), certificate).await?;
-            let key = read(&format!("key file '{}'", key.display()), key).await?;
+            let (of, what) = (format!("certificate file '{}'", certificate.display()), key.display());
+            let what = format!("key file '{what}'");
+            let (certificate, key) = (read(&of, certificate).await?, read(&what, key).await?);
+            let chain = certificates(&of, &certificate)?;
+            is_pair(chain, &key).map_err(|problem| match problem {
+                Mismatch::Certificate(reason) => unusable(&of, &reason),
+                Mismatch::NoKey => unusable(&what, "it holds no private key in PEM, or one behind a password"),
+                Mismatch::OtherKey => unusable(&what, &format!("it does not belong to the {of}")),
+            })?;
             config = config.identity(Identity::from_pem(certificate, key));
         }
         if let Some(name) = &self.server_name {
             config = config.domain_name(name);
         }
         Ok(config)
+    }
+}
+
+/// The certificates of a file; the library would take one without any for a file that trusts nobody.
+fn certificates(what: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Ended> {
+    match CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>() {
+        Ok(found) if found.is_empty() => Err(unusable(what, "it holds no certificate in PEM")),
+        Ok(found) => Ok(found),
+        Err(error) => Err(unusable(what, &format!("it holds no certificate that can be read: {error}"))),
+    }
+}
+
+/// Looks whether a private key, PEM, belongs to a certificate. `chain` has at least that one.
+///
+/// # Errors
+/// If it doesn't, or one of the two can't be used.
+pub fn is_pair(chain: Vec<CertificateDer<'static>>, key: &[u8]) -> Result<(), Mismatch> {
+    // Not the library's words: they could quote the key.
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| Mismatch::NoKey)?;
+    match CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()) {
+        Ok(_) => Ok(()),
+        Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => Err(Mismatch::OtherKey),
+        Err(error) => Err(Mismatch::Certificate(error.to_string())),
     }
 }
 

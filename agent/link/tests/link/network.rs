@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hyper_util::rt::TokioIo;
-use tokio::io::{DuplexStream, copy_bidirectional, duplex};
+use tokio::io::{AsyncWriteExt as _, DuplexStream, copy, duplex, split};
 use tokio::sync::{mpsc, watch};
 use tonic::transport::{Channel, Endpoint, Error};
 use tower::service_fn;
@@ -77,6 +77,21 @@ impl Network {
     }
 }
 
+/// Carries both ways until both have ended. What was said before a side hung up arrives, though nobody reads what the
+/// other side says: a refusal is just that.
+async fn carry(near: &mut DuplexStream, far: &mut DuplexStream) {
+    let ((mut near_read, mut near_write), (mut far_read, mut far_write)) = (split(near), split(far));
+    let there = async {
+        copy(&mut near_read, &mut far_write).await.ok();
+        far_write.shutdown().await.ok();
+    };
+    let back = async {
+        copy(&mut far_read, &mut near_write).await.ok();
+        near_write.shutdown().await.ok();
+    };
+    tokio::join!(there, back);
+}
+
 async fn relay(mut near: DuplexStream, mut far: DuplexStream, mut line: watch::Receiver<Line>) {
     loop {
         let state = *line.borrow_and_update();
@@ -84,7 +99,7 @@ async fn relay(mut near: DuplexStream, mut far: DuplexStream, mut line: watch::R
             Line::Cut => return,
             Line::Frozen => {}
             Line::Up => tokio::select! {
-                _ = copy_bidirectional(&mut near, &mut far) => return,
+                () = carry(&mut near, &mut far) => return,
                 _ = line.changed() => continue,
             },
         }
