@@ -1,4 +1,14 @@
-//! Listening: gRPC for agents, HTTP for people.
+//! Listening: gRPC for agents, HTTP for people, both with or without TLS.
+
+mod certificate;
+mod connection;
+mod files;
+mod incoming;
+mod rotation;
+
+pub use connection::Peer;
+pub use files::{TlsError, TlsFile, TlsFiles};
+pub use rotation::Tls;
 
 use std::error::Error;
 use std::future::Future;
@@ -9,20 +19,14 @@ use std::time::Duration;
 use futures_util::Stream;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tonic::transport::server::{Connected, TcpIncoming};
-use tonic::transport::{Certificate, Identity, Server as Transport, ServerTlsConfig};
+use tonic::transport::Server as Transport;
+use tonic::transport::server::Connected;
 
 use crate::server::Server;
+use incoming::{Incoming, Protocol};
 
 /// How often the transport asks whether a quiet connection is still there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
-
-/// Certificates for the agents' side.
-#[derive(Debug)]
-pub struct Tls {
-    identity: Identity,
-    client_authority: Option<Certificate>,
-}
 
 /// Listening failed.
 #[derive(Debug, thiserror::Error)]
@@ -35,34 +39,12 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
-    /// The certificate or its key can't be used.
-    #[error("the TLS certificate or its key can't be used: {0}")]
-    Tls(tonic::transport::Error),
     /// The gRPC side ended.
     #[error("the gRPC side broke: {0}")]
     Agents(tonic::transport::Error),
     /// The HTTP side ended.
     #[error("the HTTP side broke: {0}")]
     Api(io::Error),
-}
-
-impl Tls {
-    /// A certificate chain and its key, both PEM. With `client_authority` only agents with a certificate of that
-    /// authority are let in.
-    pub fn new(certificate: &[u8], key: &[u8], client_authority: Option<&[u8]>) -> Self {
-        Self {
-            identity: Identity::from_pem(certificate, key),
-            client_authority: client_authority.map(Certificate::from_pem),
-        }
-    }
-
-    fn config(self) -> ServerTlsConfig {
-        let config = ServerTlsConfig::new().identity(self.identity);
-        match self.client_authority {
-            Some(authority) => config.client_ca_root(authority),
-            None => config,
-        }
-    }
 }
 
 /// Opens a listening socket.
@@ -74,24 +56,23 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
 }
 
 impl Server {
-    /// Serves agents over `listener` until the server is shut down.
+    /// Serves agents over `listener` until the server is shut down. Each request has its [`Peer`] as an extension.
     ///
     /// # Errors
-    /// If the certificates can't be used (at once), or the socket breaks.
+    /// If the transport breaks.
     pub fn serve_agents(
         &self,
         listener: TcpListener,
         tls: Option<Tls>,
-    ) -> Result<impl Future<Output = Result<(), ServeError>> + use<>, ServeError> {
-        let mut transport = Transport::builder().http2_keepalive_interval(Some(KEEPALIVE));
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        if let Some(tls) = tls {
-            transport = transport.tls_config(tls.config()).map_err(ServeError::Tls)?;
-        }
-        let serving = transport
+    ) -> impl Future<Output = Result<(), ServeError>> + use<> {
+        let serving = Transport::builder()
+            .http2_keepalive_interval(Some(KEEPALIVE))
             .add_service(self.agent_service())
-            .serve_with_incoming_shutdown(incoming, self.going().clone().cancelled_owned());
-        Ok(async move { serving.await.map_err(ServeError::Agents) })
+            .serve_with_incoming_shutdown(
+                Incoming::new(listener, tls, Protocol::Http2),
+                self.going().clone().cancelled_owned(),
+            );
+        async move { serving.await.map_err(ServeError::Agents) }
     }
 
     /// Serves agents over connections of any kind, until there are no more and all have ended.
@@ -115,11 +96,16 @@ impl Server {
     ///
     /// # Errors
     /// If the socket breaks.
-    pub fn serve_api(&self, listener: TcpListener) -> impl Future<Output = Result<(), ServeError>> + use<> {
+    pub fn serve_api(
+        &self,
+        listener: TcpListener,
+        tls: Option<Tls>,
+    ) -> impl Future<Output = Result<(), ServeError>> + use<> {
         let router = self.api();
         let going = self.going().clone();
+        let incoming = Incoming::new(listener, tls, Protocol::Http1);
         async move {
-            let serving = axum::serve(listener, router).with_graceful_shutdown(going.cancelled_owned());
+            let serving = axum::serve(incoming, router).with_graceful_shutdown(going.cancelled_owned());
             serving.await.map_err(ServeError::Api)
         }
     }

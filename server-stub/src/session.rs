@@ -18,6 +18,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::dispatch::{Admission, Post, SessionId};
 use crate::hello;
+use crate::serve::Peer;
 use crate::server::Server;
 use crate::token::{TokenError, bearer, is_same};
 
@@ -79,7 +80,8 @@ impl AgentService for Sessions {
         }
         let (opened, mut open) = oneshot::channel();
         let reader = server.clone();
-        server.tasks().spawn(async move { listen(reader, admission, request.into_inner(), opened).await });
+        let peer = request.extensions().get::<Peer>().map_or_else(|| "memory".to_owned(), Peer::to_string);
+        server.tasks().spawn(async move { listen(reader, admission, peer, request.into_inner(), opened).await });
         let first = if delays_headers {
             Talk::Answering((&mut open).await.unwrap_or_else(|_| Err(Status::unavailable("the call ended"))))
         } else {
@@ -114,6 +116,7 @@ fn authorize<T>(server: &Server, request: &Request<T>) -> Result<Admission, Stat
 async fn listen(
     server: Server,
     admission: Admission,
+    peer: String,
     mut inbound: Streaming<pb::AgentMessage>,
     opened: oneshot::Sender<Result<Opened, Status>>,
 ) {
@@ -127,7 +130,7 @@ async fn listen(
     };
     let hello = match first.and_then(hello::read) {
         Ok(hello) => hello,
-        Err(status) => return refuse(opened, status),
+        Err(status) => return refuse(&peer, opened, status),
     };
     let (name, instance) = (hello.identity.name.clone(), hello.identity.instance.to_string());
     let session = server.change(|state, now| {
@@ -137,9 +140,9 @@ async fn listen(
     });
     let (id, waker) = match session {
         Ok(session) => session,
-        Err(status) => return refuse(opened, status),
+        Err(status) => return refuse(&peer, opened, status),
     };
-    tracing::info!(agent = name, instance, session = id.0, "session opened");
+    tracing::info!(agent = name, instance, peer, session = id.0, "session opened");
     let gone = CancellationToken::new();
     let session = Opened { server: server.clone(), id, waker, ready: VecDeque::new(), gone: gone.clone() };
     if opened.send(Ok(session)).is_err() {
@@ -153,8 +156,8 @@ async fn listen(
     tracing::info!(agent = name, instance, session = id.0, reason, "session ended");
 }
 
-fn refuse(opened: oneshot::Sender<Result<Opened, Status>>, status: Status) {
-    tracing::info!(code = ?status.code(), reason = status.message(), "refused a call");
+fn refuse(peer: &str, opened: oneshot::Sender<Result<Opened, Status>>, status: Status) {
+    tracing::info!(peer, code = ?status.code(), reason = status.message(), "refused a call");
     // Nobody listens if the agent is gone already.
     opened.send(Err(status)).ok();
 }

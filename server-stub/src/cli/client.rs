@@ -1,7 +1,10 @@
 //! Calls of the HTTP API.
 
+mod tls;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -9,13 +12,16 @@ use http::uri::{Authority, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use piculet_core::secret::Secret;
+use rustls::ClientConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use server_stub::api::ErrorView;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::exit::Failure;
 
@@ -30,12 +36,17 @@ pub(super) struct Target {
     /// A file with the token that the server's HTTP API asks for.
     #[arg(long, value_name = "FILE", env = "PICULET_SERVER_API_TOKEN_FILE")]
     api_token_file: Option<PathBuf>,
+    /// A file with the authorities, PEM, to trust for https instead of the machine's.
+    #[arg(long, value_name = "FILE", env = "PICULET_SERVER_API_CA_FILE")]
+    ca_file: Option<PathBuf>,
 }
 
 /// Speaks to one server.
 #[derive(Debug)]
 pub(super) struct Client {
     authority: Authority,
+    /// With https only.
+    tls: Option<Arc<ClientConfig>>,
     token: Option<Secret>,
 }
 
@@ -50,9 +61,17 @@ pub(super) struct Lines {
 impl Target {
     pub(super) fn client(&self) -> Result<Client, Failure> {
         let token = self.api_token_file.as_deref().map(super::serve::read_token).transpose()?;
-        let authority = self.server.authority().filter(|_| self.server.scheme() == Some(&Scheme::HTTP)).cloned();
-        match authority {
-            Some(authority) if matches!(self.server.path(), "" | "/") => Ok(Client { authority, token }),
+        let scheme = self.server.scheme().filter(|&scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS);
+        match (self.server.authority(), scheme) {
+            (Some(authority), Some(scheme)) if matches!(self.server.path(), "" | "/") => {
+                let is_encrypted = *scheme == Scheme::HTTPS;
+                if self.ca_file.is_some() && !is_encrypted {
+                    let text = "--ca-file: there is no TLS with http://; --server has to begin with https://";
+                    return Err(Failure::BadInput(text.to_owned()));
+                }
+                let tls = is_encrypted.then(|| tls::config(self.ca_file.as_deref())).transpose()?;
+                Ok(Client { authority: authority.clone(), tls, token })
+            }
             _ => Err(Failure::BadInput(format!(
                 "--server {} is no address of the HTTP API; it looks like http://127.0.0.1:9080",
                 self.server
@@ -97,17 +116,20 @@ impl Client {
     }
 
     async fn call(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, Failure> {
-        let port = self.authority.port_u16().unwrap_or(80);
+        let usual = if self.tls.is_some() { 443 } else { 80 };
+        let port = self.authority.port_u16().unwrap_or(usual);
         let host = self.authority.host().trim_start_matches('[').trim_end_matches(']');
-        let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((host, port))).await;
-        let connection = match connected {
-            Ok(connection) => connection.map_err(|error| self.unreachable(error))?,
+        let connect = async {
+            let stream = TcpStream::connect((host, port)).await.map_err(|error| self.unreachable(error))?;
+            match &self.tls {
+                None => self.speak(stream).await,
+                Some(config) => self.speak(tls::connect(Arc::clone(config), &self.authority, stream).await?).await,
+            }
+        };
+        let mut sender = match timeout(CONNECT_TIMEOUT, connect).await {
+            Ok(sender) => sender?,
             Err(_) => return Err(self.unreachable(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()))),
         };
-        let handshake = http1::handshake(TokioIo::new(connection)).await;
-        let (mut sender, connection) = handshake.map_err(|error| self.unreachable(error))?;
-        // It ends with the answer; what goes wrong there is seen here too.
-        tokio::spawn(connection);
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -117,7 +139,25 @@ impl Client {
             request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.expose()));
         }
         let request = request.body(Full::new(body)).map_err(|error| Failure::BadInput(error.to_string()))?;
-        sender.send_request(request).await.map_err(|error| self.unreachable(error))
+        sender.send_request(request).await.map_err(|error| {
+            if error.is_parse() && self.tls.is_none() {
+                let reason = "what answers speaks no HTTP; should --server begin with https://?".to_owned();
+                return Failure::Tls { server: self.authority.to_string(), reason };
+            }
+            self.unreachable(error)
+        })
+    }
+
+    /// Speaks HTTP over a connection.
+    async fn speak<S>(&self, stream: S) -> Result<SendRequest<Full<Bytes>>, Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let handshake = http1::handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = handshake.map_err(|error| self.unreachable(error))?;
+        // It ends with the answer; what goes wrong there is seen by whoever waits for that.
+        tokio::spawn(connection);
+        Ok(sender)
     }
 
     async fn answer<T: DeserializeOwned>(&self, response: Response<Incoming>) -> Result<T, Failure> {

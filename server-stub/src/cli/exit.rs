@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use server_stub::api::ErrorView;
-use server_stub::serve::ServeError;
+use server_stub::serve::{ServeError, TlsError};
 use server_stub::store::StoreError;
 
 /// Shown below the help.
 pub(super) const HELP: &str = "Exit codes: 0 done; 1 a workflow failed (demo, submit --wait); 2 bad input; \
-69 the server can't be reached, or an address can't be used; 70 a fault of piculet; 73 the database can't be used; 77 the server refused the token; \
-130 ended at once by a second signal.";
+69 the server can't be reached, or an address can't be used; 70 a fault of piculet; 73 the database can't be used; \
+77 the server refused the token; 79 a certificate, its key or an authority can't be used, or no TLS connection comes \
+about; 130 ended at once by a second signal.";
 
 /// The exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub(super) enum Exit {
     Database = 73,
     /// The server refused the token.
     Unauthorised = 77,
+    /// Certificates can't be used, or aren't trusted.
+    Tls = 79,
     /// A second signal ended the server at once.
     Aborted = 130,
 }
@@ -61,6 +64,22 @@ pub(super) enum Failure {
         /// Why.
         reason: String,
     },
+    /// A file for TLS can't be used.
+    #[error("{option}: {error}")]
+    Certificate {
+        /// The option that names it.
+        option: &'static str,
+        /// Which it is, and why.
+        error: TlsError,
+    },
+    /// No TLS connection with the server comes about.
+    #[error("no TLS connection with the server at {server}: {reason}")]
+    Tls {
+        /// Its address.
+        server: String,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// The server answered with an error.
     #[error("{}", error.message)]
     Refused {
@@ -89,7 +108,8 @@ impl Failure {
         match self {
             // Whoever reads the output has had enough of it, as `head` does.
             Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Done,
-            Self::BadInput(_) | Self::Unreadable { .. } | Self::Serve(ServeError::Tls(_)) => Exit::BadInput,
+            Self::BadInput(_) | Self::Unreadable { .. } => Exit::BadInput,
+            Self::Certificate { .. } | Self::Tls { .. } => Exit::Tls,
             Self::Refused { status, .. } if matches!(status.as_u16(), 401 | 403) => Exit::Unauthorised,
             Self::Refused { status, .. } if status.is_client_error() => Exit::BadInput,
             Self::Unreachable { .. } | Self::Refused { .. } | Self::Serve(_) => Exit::Unavailable,
@@ -105,7 +125,7 @@ impl Failure {
             Self::Unreadable { .. } => "unreadable",
             Self::Unreachable { .. } => "unreachable",
             Self::Refused { error, .. } => &error.code,
-            Self::Serve(ServeError::Tls(_)) => "tls",
+            Self::Certificate { .. } | Self::Tls { .. } => "tls",
             Self::Serve(_) => "listen",
             Self::Store(_) => "database",
             Self::Output(_) => "output",

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use piculet_core::secret::{Secret, is_token};
 use server_stub::dispatch::{Limits, Timing};
-use server_stub::serve::{Tls, bind};
+use server_stub::serve::{Tls, TlsFile, TlsFiles, bind};
 use server_stub::server::{Config, Server};
 use server_stub::store::Store;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -47,6 +47,12 @@ pub(super) struct Args {
     /// Let only agents in whose certificate comes from this authority, PEM.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_client_ca: Option<PathBuf>,
+    /// The certificate chain for the HTTP API, PEM. Files of certificates may be exchanged while the server runs.
+    #[arg(long, value_name = "FILE", requires = "http_tls_key")]
+    http_tls_cert: Option<PathBuf>,
+    /// Its key, PEM.
+    #[arg(long, value_name = "FILE", requires = "http_tls_cert")]
+    http_tls_key: Option<PathBuf>,
     /// The file in which everything is kept; it is made if it isn't there. It holds the secrets of workflows that wait.
     #[arg(long, value_name = "FILE", env = "PICULET_SERVER_DATABASE", default_value = "piculet-server.db")]
     database: PathBuf,
@@ -86,7 +92,8 @@ pub(super) fn read_token(path: &Path) -> Result<Secret, Failure> {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+/// Reads a file that an option names.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|error| Failure::Unreadable { path: path.to_owned(), error })
 }
 
@@ -122,11 +129,33 @@ impl Args {
         if self.in_memory { Ok(Store::in_memory()?) } else { Ok(Store::open(&self.database)?) }
     }
 
-    fn tls(&self) -> Result<Option<Tls>, Failure> {
-        let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) else { return Ok(None) };
-        let authority = self.tls_client_ca.as_deref().map(read).transpose()?;
-        Ok(Some(Tls::new(&read(certificate)?, &read(key)?, authority.as_deref())))
+    fn agents_tls(&self) -> Result<Option<Tls>, Failure> {
+        let options = ["--tls-cert", "--tls-key", "--tls-client-ca"];
+        load(options, &self.tls_cert, &self.tls_key, self.tls_client_ca.clone())
     }
+
+    fn http_tls(&self) -> Result<Option<Tls>, Failure> {
+        load(["--http-tls-cert", "--http-tls-key", ""], &self.http_tls_cert, &self.http_tls_key, None)
+    }
+}
+
+/// Reads what the options name, in the order of [`TlsFiles`].
+fn load(
+    options: [&'static str; 3],
+    certificate: &Option<PathBuf>,
+    key: &Option<PathBuf>,
+    client_authority: Option<PathBuf>,
+) -> Result<Option<Tls>, Failure> {
+    let (Some(certificate), Some(key)) = (certificate.clone(), key.clone()) else { return Ok(None) };
+    let tls = Tls::load(TlsFiles { certificate, key, client_authority });
+    tls.map(Some).map_err(|error| {
+        let option = match error.file {
+            TlsFile::Certificate => options[0],
+            TlsFile::Key => options[1],
+            TlsFile::ClientAuthority => options[2],
+        };
+        Failure::Certificate { option, error }
+    })
 }
 
 /// Serves until a signal comes.
@@ -144,21 +173,28 @@ pub(super) async fn run(args: Args, output: &mut Output) -> Result<Exit, Failure
     let mut terminate = listen_for(SignalKind::terminate())?;
     let mut interrupt = listen_for(SignalKind::interrupt())?;
 
-    let (config, tls) = (args.config()?, args.tls()?);
-    let scheme = if tls.is_some() { "https" } else { "http" };
-    if tls.is_none() && !args.listen.ip().is_loopback() {
-        tracing::warn!("agents connect without TLS: their token and the secrets of workflows can be read on the way");
+    let (config, agents_tls, http_tls) = (args.config()?, args.agents_tls()?, args.http_tls()?);
+    for (tls, address, warning) in [
+        (&agents_tls, args.listen, "agents connect without TLS: their token and the secrets of workflows"),
+        (&http_tls, args.http, "the HTTP API is served without TLS: its token, and the secrets of what is submitted,"),
+    ] {
+        if tls.is_none() && !address.ip().is_loopback() {
+            tracing::warn!("{warning} can be read on the way");
+        }
     }
     let store = args.store()?;
     let (agents, api) = (bind(args.listen).await?, bind(args.http).await?);
-    let address = |listener: &tokio::net::TcpListener| listener.local_addr().unwrap_or(args.listen);
-    let (agents_url, api_url) = (format!("{scheme}://{}", address(&agents)), format!("http://{}", address(&api)));
+    let url = |listener: &tokio::net::TcpListener, tls: &Option<Tls>, wanted: SocketAddr| {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", listener.local_addr().unwrap_or(wanted))
+    };
+    let (agents_url, api_url) = (url(&agents, &agents_tls, args.listen), url(&api, &http_tls, args.http));
     let server = Server::start(config, store)?;
     if server.lets_nobody_in() {
         tracing::warn!("no agent is let in yet: make a token with 'piculet-server tokens create --cluster NAME'");
     }
-    let mut serving_agents = tokio::spawn(server.serve_agents(agents, tls)?);
-    let mut serving_api = tokio::spawn(server.serve_api(api));
+    let mut serving_agents = tokio::spawn(server.serve_agents(agents, agents_tls));
+    let mut serving_api = tokio::spawn(server.serve_api(api, http_tls));
     if output.is_json() {
         output.json(&serde_json::json!({ "agents": agents_url, "api": api_url }))?;
     } else {

@@ -73,7 +73,7 @@ impl Place {
         let failed = |error: std::io::Error| DemoError::Place(format!("can't listen on loopback: {error}"));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let serving = server.serve_agents(listener, None).map_err(|error| DemoError::Place(error.to_string()))?;
+        let serving = server.serve_agents(listener, None);
         tokio::spawn(async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the demo's server broke");

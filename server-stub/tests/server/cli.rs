@@ -23,7 +23,7 @@ pub(crate) struct Served {
     child: Child,
     stdout: BufReader<ChildStdout>,
     pub(crate) agents: String,
-    api: String,
+    pub(crate) api: String,
     folder: TempDir,
 }
 
@@ -212,7 +212,8 @@ fn a_server_that_is_not_there_has_exit_code_69() {
     let failed = ended(command(&format!("http://{free}"), &["list"])).code(69);
     let error = String::from_utf8(failed.get_output().stderr.clone()).unwrap();
     assert!(error.starts_with(&format!("error[unreachable]: can't reach the server at {free}")), "{error}");
-    ended(command("https://127.0.0.1:1", &["list"])).code(2);
+    ended(command(&format!("https://{free}"), &["list"])).code(69);
+    ended(command("ftp://127.0.0.1:1", &["list"])).code(2);
 }
 
 #[test]
