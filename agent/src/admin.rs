@@ -24,6 +24,8 @@ const DEAD_AFTER: Duration = Duration::from_secs(30);
 pub struct Readiness {
     /// There is a session with the server.
     pub connected: bool,
+    /// Why there is none. A sentence.
+    pub trouble: Option<String>,
     /// The pod watch has seen the whole namespace once.
     pub synced: bool,
     /// The agent takes no more work.
@@ -32,11 +34,15 @@ pub struct Readiness {
 
 impl Readiness {
     /// Why the agent isn't ready; empty if it is.
-    fn missing(&self) -> Vec<&'static str> {
+    fn missing(&self) -> Vec<String> {
+        let session = match &self.trouble {
+            Some(trouble) => format!("no session with the server: {trouble}"),
+            None => "no session with the server".to_owned(),
+        };
         let reasons = [
-            (!self.connected, "no session with the server"),
-            (!self.synced, "the pods of the namespace were not listed yet"),
-            (self.draining, "draining"),
+            (!self.connected, session),
+            (!self.synced, "the pods of the namespace were not listed yet".to_owned()),
+            (self.draining, "draining".to_owned()),
         ];
         reasons.into_iter().filter_map(|(missing, reason)| missing.then_some(reason)).collect()
     }

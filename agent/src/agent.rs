@@ -11,7 +11,7 @@ use piculet_core::retry::Growth;
 use piculet_core::slots::Slots;
 use piculet_link::link::{Cause, Link};
 use piculet_link::message::{self, Identity};
-use piculet_link::supervisor::{self, Closed, GivenUp, supervise};
+use piculet_link::supervisor::{self, Closed, GivenUp, Status, supervise};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -24,7 +24,7 @@ use crate::runner::Shop;
 use crate::session::{Session, SessionEnd};
 use crate::shutdown::Shutdown;
 use crate::site::{Site, own_platform};
-use crate::telemetry::Metrics;
+use crate::telemetry::{CauseLabels, Metrics};
 
 /// How long the last reports may take to reach the server once nothing runs any more.
 const FLUSH: Duration = Duration::from_secs(30);
@@ -106,6 +106,7 @@ impl Agent {
         });
 
         tokio::spawn(publish(handles.usage.clone(), self.metrics.clone()));
+        tokio::spawn(publish_trouble(handles.status.clone(), tell_readiness.clone(), self.metrics.clone()));
 
         let sweeps = TaskTracker::new();
         let shop = Shop {
@@ -203,6 +204,22 @@ async fn publish(mut usage: watch::Receiver<outbox::Usage>, metrics: Metrics) {
     }
 }
 
+/// Shows why there is no session.
+async fn publish_trouble(mut status: watch::Receiver<Status>, readiness: watch::Sender<Readiness>, metrics: Metrics) {
+    let mut counted = 0;
+    while status.changed().await.is_ok() {
+        let Status { failures, ref last_error, .. } = *status.borrow_and_update();
+        let trouble = last_error.as_ref().filter(|_| failures > 0);
+        if let Some(cause) = trouble {
+            let failed = metrics.session_failures.get_or_create(&CauseLabels { code: cause.code() });
+            // A new session starts the count anew.
+            failed.inc_by(u64::from(if failures > counted { failures - counted } else { failures }));
+        }
+        counted = failures;
+        readiness.send_modify(|readiness| readiness.trouble = trouble.map(ToString::to_string));
+    }
+}
+
 /// What the agent may not do is said at its start; it works without what it doesn't need.
 async fn say_what_is_missing(cluster: Cluster) {
     match cluster.preflight().await {
@@ -251,6 +268,7 @@ fn ended(supervisor: Result<Result<Closed, GivenUp>, tokio::task::JoinError>) ->
         Ok(Ok(Closed::DeadlinePassed)) => Err(Failure::Undelivered),
         Ok(Err(GivenUp { cause })) => Err(match cause {
             Cause::Unauthenticated { .. } | Cause::Credentials { .. } => Failure::Unauthorised(cause.to_string()),
+            Cause::Tls { .. } => Failure::Tls(cause.to_string()),
             _ => Failure::Protocol(cause.to_string()),
         }),
         Err(error) => Err(Failure::Internal(error.to_string())),

@@ -61,6 +61,8 @@ pub struct Server {
     pub token_file: Option<PathBuf>,
     /// PEM certificates to trust instead of the machine's.
     pub ca_file: Option<PathBuf>,
+    /// The name that the server's certificate must have; absent: the host of the address.
+    pub tls_name: Option<String>,
     /// PEM certificate to present.
     pub certificate_file: Option<PathBuf>,
     /// Its key.
@@ -143,6 +145,7 @@ impl Default for Config {
                 token: None,
                 token_file: None,
                 ca_file: None,
+                tls_name: None,
                 certificate_file: None,
                 key_file: None,
             },

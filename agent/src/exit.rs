@@ -30,6 +30,9 @@ pub enum Failure {
     /// The server doesn't accept the agent's credentials, or they can't be read. A sentence.
     #[error("{0}")]
     Unauthorised(String),
+    /// No TLS connection with the server comes about. A sentence.
+    #[error("{0}")]
+    Tls(String),
     /// Server and agent can't talk to each other. A sentence.
     #[error("{0}")]
     Protocol(String),
@@ -71,6 +74,8 @@ impl Failure {
             Self::Protocol(_) => 76,
             Self::Unauthorised(_) | Self::Rights(_) => 77,
             Self::Config(_) => 78,
+            // The first that `sysexits.h` leaves free.
+            Self::Tls(_) => 79,
             Self::Aborted => 130,
         }
     }
@@ -84,6 +89,7 @@ impl Failure {
             Self::Cluster(_) => "cluster",
             Self::Rights(_) => "rights",
             Self::Unauthorised(_) => "unauthorised",
+            Self::Tls(_) => "tls",
             Self::Protocol(_) => "protocol",
             Self::Listen { .. } => "listen",
             Self::Unfinished(_) => "unfinished",
@@ -102,6 +108,10 @@ impl Failure {
                 "inside a cluster piculet uses its service account; outside, give --kubeconfig or set KUBECONFIG"
             }
             Self::Unauthorised(_) => "check server.token_file, and that the server knows this token",
+            Self::Tls(_) => {
+                "server.ca_file says whom to trust, server.tls_name by what name, server.certificate_file and \
+                 server.key_file who the agent is; agent/docs/security.md has the whole of it"
+            }
             Self::Protocol(_) => "use releases of agent and server that speak the same protocol version",
             Self::Unfinished(_) => "raise shutdown.drain_timeout and the pod's terminationGracePeriodSeconds together",
             Self::Undelivered => "look whether the server answers; its own log may say why it was slow",

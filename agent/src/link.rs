@@ -21,7 +21,7 @@ pub fn settings(server: &Server) -> Settings {
     settings.tls = Tls {
         authorities: server.ca_file.clone(),
         certificate: pair.map(|(certificate, key)| ClientCertificate { certificate, key }),
-        server_name: None,
+        server_name: server.tls_name.clone(),
     };
     settings
 }

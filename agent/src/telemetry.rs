@@ -2,7 +2,7 @@
 
 mod metrics;
 
-pub use metrics::{Metrics, OutcomeLabels, StateLabels};
+pub use metrics::{CauseLabels, Metrics, OutcomeLabels, StateLabels};
 
 use std::io::IsTerminal;
 

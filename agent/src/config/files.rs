@@ -4,11 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use piculet_core::secret::is_token;
+use piculet_link::stream::{Mismatch, is_pair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::Config;
 use super::layers::{ConfigError, Source};
+use super::{Config, Server};
 
 /// Looks whether every file that is named can be read and holds what it is said to hold.
 pub fn unreadable(config: &Config) -> Vec<ConfigError> {
@@ -21,8 +22,26 @@ pub fn unreadable(config: &Config) -> Vec<ConfigError> {
         ("kubernetes.kubeconfig", &kubernetes.kubeconfig, |_| Ok(())),
     ];
     let named = files.into_iter().filter_map(|(key, path, look)| Some((key, path.as_ref()?, look)));
-    let wrong = named.filter_map(|(key, path, look)| Some((key, wrong(path, look)?)));
+    let mut wrong: Vec<_> = named.filter_map(|(key, path, look)| Some((key, wrong(path, look)?))).collect();
+    if wrong.is_empty() {
+        wrong.extend(no_pair(server).map(|message| ("server.key_file", message)));
+    }
+    let wrong = wrong.into_iter();
     wrong.map(|(key, message)| ConfigError { key: key.to_owned(), source: Source::Nowhere, message }).collect()
+}
+
+/// What keeps the client certificate and its key from being used together.
+fn no_pair(server: &Server) -> Option<String> {
+    let (certificate, key) = (server.certificate_file.as_ref()?, server.key_file.as_ref()?);
+    let chain = CertificateDer::pem_slice_iter(&fs::read(certificate).ok()?).collect::<Result<Vec<_>, _>>().ok()?;
+    let (certificate, key_pem) = (certificate.display(), fs::read(key).ok()?);
+    match is_pair(chain, &key_pem).err()? {
+        Mismatch::OtherKey => {
+            Some(format!("the file '{}' holds the key of another certificate than '{certificate}'", key.display()))
+        }
+        Mismatch::NoKey => Some(format!("the file '{}' holds no private key in PEM", key.display())),
+        Mismatch::Certificate(reason) => Some(format!("the certificate in '{certificate}' can't be used: {reason}")),
+    }
 }
 
 fn wrong(path: &Path, look: fn(&[u8]) -> Result<(), String>) -> Option<String> {

@@ -67,7 +67,8 @@ pub struct Layers {
 pub(super) const PODS: &str = "pods";
 
 /// Variables of `piculet-server`, which may run beside the agent in the same environment.
-const OF_THE_SERVER: [&str; 5] = ["SERVER_LISTEN", "SERVER_HTTP", "SERVER_API", "SERVER_API_TOKEN_FILE", "SERVER_LOG"];
+const OF_THE_SERVER: [&str; 6] =
+    ["SERVER_LISTEN", "SERVER_HTTP", "SERVER_API", "SERVER_API_CA_FILE", "SERVER_API_TOKEN_FILE", "SERVER_LOG"];
 
 impl Layers {
     /// Adds a configuration file.

@@ -75,9 +75,9 @@ fn whole(config: &Config, has_server: bool, errors: &mut Vec<ConfigError>) {
     if !has_server {
         error("server.address", "it is required: the server's https://host:port");
     }
-    let tls_files = server.ca_file.is_some() || server.certificate_file.is_some();
-    if has_server && !server.address.is_encrypted() && tls_files {
-        error("server.address", "certificates are given, but http:// doesn't use TLS; write https://");
+    let wants_tls = server.ca_file.is_some() || server.certificate_file.is_some() || server.tls_name.is_some();
+    if has_server && !server.address.is_encrypted() && wants_tls {
+        error("server.address", "certificates or their name are given, but http:// doesn't use TLS; write https://");
     }
     match (&server.token, &server.token_file) {
         (None, None) => error("server.token_file", "it is required: a file with the agent's token"),

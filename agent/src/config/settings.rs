@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use piculet_link::stream::BadAddress;
+use rustls::pki_types::ServerName;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -75,6 +76,19 @@ pub const SETTINGS: &[Setting] = &[
         c.server.ca_file = read(v)?;
         Ok(())
     }),
+    setting!(
+        "server.tls_name",
+        "the host of the address",
+        "The name that the server's certificate must have, if it is dialed under another one.",
+        |c, v| {
+            let name: String = read(v)?;
+            if let Err(error) = ServerName::try_from(name.as_str()) {
+                return Err(format!("'{name}' is no name that a certificate can have: {error}"));
+            }
+            c.server.tls_name = Some(name);
+            Ok(())
+        }
+    ),
     setting!("server.certificate_file", "", "PEM certificate to present to the server.", |c, v| {
         c.server.certificate_file = read(v)?;
         Ok(())

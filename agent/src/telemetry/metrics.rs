@@ -25,6 +25,13 @@ pub struct OutcomeLabels {
     pub class: &'static str,
 }
 
+/// Why a session ended, or never began.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CauseLabels {
+    /// The stable code, as in the log.
+    pub code: &'static str,
+}
+
 /// All metrics of an agent.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
@@ -40,6 +47,8 @@ pub struct Metrics {
     pub connected: Gauge,
     /// Connections that were lost.
     pub disconnections: Counter,
+    /// Sessions that ended with an error, or never began, by cause.
+    pub session_failures: Family<CauseLabels, Counter>,
     /// Log lines that were read.
     pub log_lines: Counter,
     /// Bytes of log lines that were read.
@@ -62,6 +71,8 @@ impl Metrics {
         registry.register("slots", "How many workflows may run at the same time", self.slots.clone());
         registry.register("server_connected", "1 while there is a session with the server", self.connected.clone());
         registry.register("server_disconnections", "Sessions that were lost", self.disconnections.clone());
+        let help = "Sessions that ended, or never began, by the code of the cause";
+        registry.register("server_session_failures", help, self.session_failures.clone());
         registry.register("log_lines", "Log lines that were read", self.log_lines.clone());
         registry.register("log_bytes", "Bytes of log lines that were read", self.log_bytes.clone());
         registry.register(

@@ -31,7 +31,7 @@ impl Site {
         let stub = Stub::start(Config { agent_token: Some(Secret::new(TOKEN)), ..Config::default() });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let server = listener.local_addr().unwrap();
-        tokio::spawn(stub.server().serve_agents(listener, None).unwrap());
+        tokio::spawn(stub.server().serve_agents(listener, None));
         let runtime = ScriptedRuntime::new();
         runtime.on_all(script);
         let cluster = FakeCluster::scripted(&runtime);
@@ -126,6 +126,46 @@ async fn a_wrong_token_is_77() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_revoked_is_said_once_a_minute_and_workflows_go_on() {
+    let site = Site::new(Script::new().wait(Duration::from_millis(1500)).line("done").exit(0)).await;
+    let admin = free_address().await;
+    let agent = site.agent(&["--set", &format!("admin.address={admin}")]);
+    let id = site.submit();
+    let session = site.stub.expect_session().await;
+    while site.stub.workflow(&id).steps[0].state != piculet_core::outcome::StepState::Running {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..6 {
+        site.stub.refuse_next(tonic::Status::unauthenticated("the token was revoked"));
+    }
+    session.break_with(tonic::Status::unauthenticated("the token was revoked"));
+    let mut ready = get(admin, "/readyz").await.unwrap();
+    while ready.starts_with("HTTP/1.1 200") || !ready.contains("revoked") {
+        ready = get(admin, "/readyz").await.unwrap();
+    }
+    assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
+    site.stub.ended(&id).await;
+    let (ready, metrics) = (get(admin, "/readyz").await.unwrap(), get(admin, "/metrics").await.unwrap());
+    assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
+    assert!(metrics.contains("server_session_failures_total{code=\"link-unauthenticated\"} 7"), "{metrics}");
+    assert_eq!(site.stub.workflow(&id).state, State::Success);
+    signal(&agent, "TERM");
+    let (status, err) = ended(agent).await;
+    assert_eq!(status.code(), Some(0), "{err}");
+    let said: Vec<_> = err.lines().filter(|line| line.contains("the token was revoked")).collect();
+    assert_eq!(said.len(), 1, "{err}");
+    assert!(said[0].contains("ERROR") && said[0].contains("link-unauthenticated"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_tls_that_is_dialed_with_it_is_79() {
+    let site = Site::new(Script::new().exit(0)).await;
+    let (status, err) = ended(site.agent(&["--set", &format!("server.address=https://{}", site.server)])).await;
+    assert_eq!(status.code(), Some(79), "{err}");
+    assert!(err.contains("error[tls]") && err.contains("hint: server.ca_file"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_of_another_protocol_is_76() {
     let site = Site::new(Script::new().exit(0)).await;
     site.stub.claim_protocol(2);
@@ -137,9 +177,7 @@ async fn a_server_of_another_protocol_is_76() {
 #[tokio::test(flavor = "multi_thread")]
 async fn health_and_metrics_are_served() {
     let site = Site::new(Script::new().exit(0)).await;
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
+    let address = free_address().await;
     let agent = site.agent(&["--set", &format!("admin.address={address}")]);
     site.stub.expect_session().await;
     let id = site.submit();
@@ -152,6 +190,11 @@ async fn health_and_metrics_are_served() {
     assert!(metrics.contains("piculet_server_connected 1"), "{metrics}");
     signal(&agent, "TERM");
     assert_eq!(ended(agent).await.0.code(), Some(0));
+}
+
+/// One that nobody listens at: it was free a moment ago.
+async fn free_address() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap()
 }
 
 async fn get(address: SocketAddr, path: &str) -> io::Result<String> {
