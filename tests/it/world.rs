@@ -10,6 +10,7 @@ use piculet::agent::Agent;
 use piculet::config::Config;
 use piculet::exit::Failure;
 use piculet::shutdown::Shutdown;
+use piculet::telemetry::Metrics;
 use piculet_cluster::{Cluster, Limits};
 use piculet_core::id::InstanceId;
 use piculet_core::outcome::StepState;
@@ -35,6 +36,7 @@ pub(crate) struct World {
 pub(crate) struct Running {
     pub(crate) network: Network,
     pub(crate) shutdown: Shutdown,
+    pub(crate) metrics: Metrics,
     pub(crate) task: JoinHandle<Result<(), Failure>>,
 }
 
@@ -87,8 +89,9 @@ impl World {
         let instance = InstanceId::new(format!("instance-{}", self.agents));
         let shutdown = Shutdown::default();
         let agent = Agent::new(config, cluster, instance, "test-machine".to_owned()).following_tokios_clock();
+        let metrics = agent.metrics().clone();
         let task = tokio::spawn(agent.run(link, shutdown.clone()));
-        Running { network, shutdown, task }
+        Running { network, shutdown, metrics, task }
     }
 
     /// Submits a workflow and waits for its end.
