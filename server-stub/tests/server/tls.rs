@@ -1,7 +1,7 @@
 //! Certificates on both sides of the program, and their exchange while it runs.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -20,7 +20,7 @@ use server_stub::server::{Config, Server};
 use tempfile::TempDir;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Error, Identity};
 
-use crate::agent::{RawAgent, call_over, hello, within};
+use crate::agent::{RawAgent, call_over, hello};
 use crate::cli::{BINARY, Served, ended};
 
 /// Between two looks at the files.
@@ -143,10 +143,10 @@ async fn agents_come_in_with_the_right_certificates_only() {
     session(&served.agents, &authority, authority.issue("agent")).await.unwrap();
     let unknown = dial(&served.agents, &stranger, Some(authority.issue("agent"))).await;
     assert!(unknown.is_err(), "the agent doesn't know it");
-    let told = session(&served.agents, &authority, stranger.issue("agent")).await.err().unwrap();
-    assert!(told.contains("UnknownCA"), "{told}");
-    // With TLS 1.3 the client learns only after its own handshake that its certificate is missed: by then, this one may
-    // have made its call or not.
+    // With TLS 1.3 the client learns only after its own handshake that it is refused; whether it has made its call by
+    // then, and so is told why, is a matter of chance.
+    let refused = session(&served.agents, &authority, stranger.issue("agent")).await;
+    assert!(refused.is_err(), "the server doesn't know its authority");
     let channel = dial(&served.agents, &authority, None).await.unwrap();
     assert!(call_over(channel, None, vec![Said::Hello(hello("agent"))]).await.is_err(), "it has none");
 }
@@ -165,8 +165,8 @@ async fn a_refused_client_is_in_the_log_with_address_and_reason() {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
-    std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut line).unwrap();
     let address = line.trim().strip_prefix("agents: ").unwrap();
     // A health check says nothing, and nothing is said about it.
     drop(TcpStream::connect(address.strip_prefix("https://").unwrap()).unwrap());
@@ -177,15 +177,21 @@ async fn a_refused_client_is_in_the_log_with_address_and_reason() {
     assert!(session(address, &authority, Authority::new().issue("agent")).await.is_err());
     let channel = dial(address, &authority, None).await.unwrap();
     assert!(call_over(channel, None, vec![Said::Hello(hello("agent"))]).await.is_err());
+    // It logs when it has told the client; so it is waited for.
+    let (found, lines) = std::sync::mpsc::sync_channel(16);
+    let err = BufReader::new(child.stderr.take().unwrap());
+    std::thread::spawn(move || err.lines().map_while(Result::ok).try_for_each(|line| found.send(line)));
+    let from = from.to_string();
+    let mut wanted =
+        vec![[from.as_str(), "no TLS"], ["127.0.0.1:", "is not accepted"], ["127.0.0.1:", "no client cert"]];
+    // The library dials more than once if it finds the connection closed.
+    while !wanted.is_empty() {
+        let line = lines.recv_timeout(Duration::from_secs(30)).unwrap_or_else(|_| panic!("{wanted:?} are not said"));
+        assert!(line.contains("refused a connection"), "{line}");
+        wanted.retain(|words| !words.iter().all(|word| line.contains(word)));
+    }
     child.kill().unwrap();
     child.wait().unwrap();
-    let mut log = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-    let refusals: Vec<_> = log.lines().filter(|line| line.contains("refused a connection")).collect();
-    assert_eq!(refusals.len(), 3, "{log}");
-    assert!(refusals[0].contains(&from.to_string()) && refusals[0].contains("no TLS"), "{log}");
-    assert!(refusals[1].contains("127.0.0.1:") && refusals[1].contains("is not accepted"), "{log}");
-    assert!(refusals[2].contains("127.0.0.1:") && refusals[2].contains("no client certificate"), "{log}");
 }
 
 #[test]
@@ -233,8 +239,8 @@ fn an_expired_certificate_is_said_and_no_reason_not_to_start() {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
-    std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut line).unwrap();
     assert!(line.starts_with("agents: https://"), "{line}");
     child.kill().unwrap();
     child.wait().unwrap();
@@ -263,8 +269,13 @@ fn shown(address: &str, trusted: &[&Authority]) -> CertificateDer<'static> {
     stream.conn.peer_certificates().unwrap()[0].clone().into_owned()
 }
 
+/// Here the clock is real: a hang is a failure before long.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), what).await.expect("it takes too long")
+}
+
 async fn until_shown(address: &str, trusted: &[&Authority], before: &CertificateDer<'static>) {
-    within(async {
+    soon(async {
         while shown(address, trusted) == *before {
             tokio::time::sleep(PERIOD).await;
         }
@@ -303,14 +314,13 @@ async fn a_new_authority_of_clients_counts_for_new_connections() {
     assert!(session(&address, &old, new.issue("agent-2")).await.is_err());
 
     files.mount(2, &pair, &new);
-    within(async {
+    soon(async {
         while session(&address, &old, new.issue("agent-2")).await.is_err() {
             tokio::time::sleep(PERIOD).await;
         }
     })
     .await;
-    let told = session(&address, &old, old.issue("agent-3")).await.err().unwrap();
-    assert!(told.contains("UnknownCA"), "{told}");
+    assert!(session(&address, &old, old.issue("agent-3")).await.is_err());
     assert!(lives(&mut agent).await);
 }
 
