@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use piculet_core::id::WorkflowId;
 use piculet_core::outcome::StepState;
+use piculet_core::workload::StepKind;
 use serde::{Deserialize, Serialize};
 
 use crate::assignment::Place;
@@ -85,6 +86,12 @@ pub struct StepView {
     pub id: String,
     /// Its name, for people.
     pub name: String,
+    /// The stage that it stands in; the first is 0.
+    pub stage: u32,
+    /// What it is.
+    pub kind: StepKind,
+    /// The names of the steps that it waits for; `None`: all of the stage before, and so of all earlier ones.
+    pub needs: Option<Vec<String>>,
     /// In Woodpecker's words.
     pub state: StepState,
     /// Which attempt; the first is 1.
@@ -306,6 +313,9 @@ impl StepView {
         Self {
             id: step.id.to_string(),
             name: step.name.clone(),
+            stage: step.stage,
+            kind: step.kind,
+            needs: step.needs.clone(),
             state: step.state,
             attempt: step.attempt.0,
             exit_code: step.exit_code,

@@ -282,3 +282,23 @@ fn steps_are_found_by_id_and_by_name() {
     assert_eq!(ledger.step("step a").map(|step| step.id.as_str()), Some("a"));
     assert!(ledger.step("c").is_none());
 }
+
+#[test]
+fn a_step_knows_its_stage_and_what_it_waits_for() {
+    let service = StepSpec { kind: StepKind::Service, ..step("db") };
+    let picky = StepSpec { needs: Some(vec!["step b".to_owned()]), ..step("d") };
+    let stages = [vec![step("a"), service], vec![step("b")], vec![step("c"), picky]];
+    let stages = stages.map(|steps| StageSpec { steps }).to_vec();
+    let ledger = Ledger::new(&WorkloadSpec { stages, ..WorkloadSpec::default() }, 1000);
+    let seen = ledger.steps().iter().map(|step| (step.id.as_str(), step.stage, step.kind, step.needs.is_some()));
+    assert_eq!(
+        seen.collect::<Vec<_>>(),
+        [
+            ("a", 0, StepKind::Commands, false),
+            ("db", 0, StepKind::Service, false),
+            ("b", 1, StepKind::Commands, false),
+            ("c", 2, StepKind::Commands, false),
+            ("d", 2, StepKind::Commands, true),
+        ]
+    );
+}
