@@ -3,32 +3,47 @@
 //! | call | does |
 //! |---|---|
 //! | `POST /api/workflows` | submits a [`Request`](crate::submission::Request); the answer is [`Submitted`] |
-//! | `GET /api/workflows` | lists workflows, the oldest first |
+//! | `GET /api/workflows?state=&name=&label=&order=&before=&after=&limit=` | lists workflows, page by page ([`WorkflowList`]) |
 //! | `GET /api/workflows/{workflow}` | shows one, with its steps |
 //! | `POST /api/workflows/{workflow}/cancel` | stops it; the body is a [`CancelText`] or empty |
 //! | `GET /api/workflows/{workflow}/log?follow=` | what happens in it, one [`LogEvent`] a line |
 //! | `GET /api/workflows/{workflow}/steps/{step}/log?from=&count=&follow=` | a page of a step's log ([`LogPageView`]); with `follow` as above |
+//! | `GET /api/workflows/{workflow}/steps/{step}/log.txt` | a step's log as its bytes |
+//! | `GET /api/workflows/{workflow}/steps/{step}/log/search?text=&from=&count=` | lines of a step's log with a text ([`MatchesView`]) |
+//! | `GET /api/workflows/{workflow}/events?lines=` | what happens in it, as server-sent events |
+//! | `GET /api/workflows/{workflow}/steps/{step}/events?from=` | what happens in a step, as server-sent events |
 //! | `GET /api/agents` | lists agents |
-//! | `POST /api/agents/{agent}/drain`, `…/resume` | lets an agent take no more work, or work again |
+//! | `POST /api/agents/{agent}/drain` | lets an agent take no more work |
+//! | `POST /api/agents/{agent}/resume` | lets it work again |
 //! | `GET /api/clusters` | lists clusters |
-//! | `POST /api/clusters/{cluster}/drain`, `…/resume` | lets all agents of a cluster take no more work, or work again |
+//! | `POST /api/clusters/{cluster}/drain` | lets all agents of a cluster take no more work |
+//! | `POST /api/clusters/{cluster}/resume` | lets them work again |
 //! | `POST /api/clusters/{cluster}/lose` | gives a cluster up: what it has starts anew elsewhere |
 //! | `GET /api/tokens` | lists the tokens of agents |
 //! | `POST /api/tokens` | makes one; the body is a [`TokenRequest`] |
 //! | `POST /api/tokens/{token}/revoke` | lets nobody in with it any more |
+//! | `GET /api/openapi.json` | describes all of this (OpenAPI 3.1) |
 //!
-//! An answer about a change comes when it is stored. A workflow is named by its number, its id, a beginning of its id, or its name; a step by its id or name. An error is
-//! an [`ErrorView`]. No answer has anything of a workload but names and labels.
+//! The web page is at `/`.
+//!
+//! An answer about a change comes when it is stored. A workflow is named by its number, its id, a beginning of its id,
+//! or its name; a step by its id or name. An error is an [`ErrorView`]. No answer has anything of a workload but names
+//! and labels.
 
 mod clusters;
 mod error;
+mod events;
 mod guard;
+mod listing;
 mod logs;
+pub(crate) mod schema;
 mod tokens;
 mod workflows;
 
 pub use clusters::{ClusterList, LostCluster};
-pub use error::ErrorView;
+pub use error::{DiagnosticView, ErrorView};
+pub use events::StandingView;
+pub use logs::search::{MatchView, MatchesView};
 pub use logs::{EndView, LineView, LogEvent, LogPageView};
 pub use tokens::{CreatedToken, TokenList, TokenRequest, TokenView};
 pub use workflows::{CancelText, FilteredView, SkippedView, Submitted, SubmittedWorkflow};
@@ -39,9 +54,12 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
+use utoipa::{OpenApi, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use crate::page;
 use crate::server::Server;
 use crate::view::{AgentView, WorkflowView};
 
@@ -50,15 +68,18 @@ const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
 /// How long a caller waits for a change to be stored.
 const STORE_PATIENCE: Duration = Duration::from_secs(20);
 
-/// All workflows.
-#[derive(Debug, Serialize, Deserialize)]
+/// Some workflows.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct WorkflowList {
-    /// The oldest first.
+    /// The oldest first, unless the newest were asked for.
     pub workflows: Vec<WorkflowView>,
+    /// What to give as `after` (or `before`, if the newest come first) for the next page; `None`: there is none.
+    #[serde(default)]
+    pub next: Option<u64>,
 }
 
 /// All agents.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct AgentList {
     /// By name.
     pub agents: Vec<AgentView>,
@@ -76,27 +97,41 @@ async fn stored(server: &Server) -> Result<(), error::ApiError> {
 }
 
 impl Server {
-    /// The HTTP API.
+    /// The HTTP API, and the web page that calls it.
     pub fn api(&self) -> Router {
-        Router::new()
-            .route("/api/workflows", get(workflows::list).post(workflows::submit))
-            .route("/api/workflows/{workflow}", get(workflows::show))
-            .route("/api/workflows/{workflow}/cancel", post(workflows::cancel))
-            .route("/api/workflows/{workflow}/log", get(logs::of_workflow))
-            .route("/api/workflows/{workflow}/steps/{step}/log", get(logs::of_step))
-            .route("/api/agents", get(workflows::agents))
-            .route("/api/agents/{agent}/drain", post(workflows::drain))
-            .route("/api/agents/{agent}/resume", post(workflows::resume))
-            .route("/api/clusters", get(clusters::list))
-            .route("/api/clusters/{cluster}/drain", post(clusters::drain))
-            .route("/api/clusters/{cluster}/resume", post(clusters::resume))
-            .route("/api/clusters/{cluster}/lose", post(clusters::lose))
-            .route("/api/tokens", get(tokens::list).post(tokens::create))
-            .route("/api/tokens/{token}/revoke", post(tokens::revoke))
+        let (calls, _) = self.described_api();
+        let page = page::router().layer(from_fn_with_state(self.clone(), guard::show_page));
+        calls
             .fallback(error::no_such_call)
             .method_not_allowed_fallback(error::wrong_method)
             .layer(from_fn_with_state(self.clone(), guard::let_in))
+            .merge(page)
             .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
             .with_state(self.clone())
+    }
+
+    /// The calls, and their description.
+    fn described_api(&self) -> (Router<Self>, utoipa::openapi::OpenApi) {
+        OpenApiRouter::with_openapi(schema::Head::openapi())
+            .routes(routes!(workflows::list, workflows::submit))
+            .routes(routes!(workflows::show))
+            .routes(routes!(workflows::cancel))
+            .routes(routes!(logs::of_workflow))
+            .routes(routes!(logs::of_step))
+            .routes(routes!(logs::raw::of_step))
+            .routes(routes!(logs::search::in_step))
+            .routes(routes!(events::of_workflow))
+            .routes(routes!(events::of_step))
+            .routes(routes!(workflows::agents))
+            .routes(routes!(workflows::drain))
+            .routes(routes!(workflows::resume))
+            .routes(routes!(clusters::list))
+            .routes(routes!(clusters::drain))
+            .routes(routes!(clusters::resume))
+            .routes(routes!(clusters::lose))
+            .routes(routes!(tokens::list, tokens::create))
+            .routes(routes!(tokens::revoke))
+            .routes(routes!(schema::describe))
+            .split_for_parts()
     }
 }

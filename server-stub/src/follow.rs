@@ -113,6 +113,11 @@ impl Follow {
         }
     }
 
+    /// Tells nothing of what a step printed before this line.
+    pub fn skip_lines(&mut self, step: &StepId, next_line: u64) {
+        self.cursors.entry(step.clone()).or_default().next_line = next_line;
+    }
+
     /// What happened next, if it was fetched already.
     pub fn ready(&mut self) -> Option<News> {
         self.news.pop_front()

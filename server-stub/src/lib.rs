@@ -18,6 +18,7 @@ pub mod labels;
 pub mod ledger;
 pub mod log_page;
 pub mod mailbox;
+mod page;
 pub mod placement;
 pub mod record;
 mod script;

@@ -7,7 +7,7 @@ use crate::store::{LogPlace, Page, StoreError};
 use crate::view::{LookupError, find};
 
 /// The most bytes of a page; one line comes whatever its length.
-const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
+const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Some lines in a row, and what follows them.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use piculet_pipeline::{
     without_missing_dependencies,
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::dispatch::{Condition, Submission, Throttle};
 
@@ -18,8 +19,9 @@ use crate::dispatch::{Condition, Submission, Throttle};
 const REPOSITORY: &str = "repo";
 
 /// What the HTTP API takes: pipeline files with what they run for, or finished workloads, or both.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Submission)]
 pub struct Request {
     /// Pipeline files of one pipeline: they may depend on each other.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -30,6 +32,7 @@ pub struct Request {
     /// Workflows as agents get them. The ids of their steps are replaced: object names are made from them, and the
     /// same workload may be submitted twice.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
     pub workloads: Vec<WorkloadSpec>,
     /// Labels for all of the workflows; those of a file win.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -44,7 +47,7 @@ pub struct Request {
 }
 
 /// A pipeline file.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileText {
     /// Its path, for messages; the workflow's name is made from it.
@@ -54,7 +57,7 @@ pub struct FileText {
 }
 
 /// What pipeline files run for.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ContextText {
     /// The event's name: `push`, `pull_request`, `tag`, …
@@ -68,6 +71,7 @@ pub struct ContextText {
     pub variables: BTreeMap<String, String>,
     /// Secrets, for the steps that name them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, String>)]
     pub secrets: BTreeMap<String, Secret>,
     /// Seconds that each workflow may take; absent: the agent's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -8,7 +8,9 @@ use piculet_core::id::WorkflowId;
 use piculet_core::outcome::StepState;
 use piculet_core::workload::StepKind;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use crate::api::schema::{step_kind, step_state};
 use crate::assignment::Place;
 use crate::dispatch::{Agent, Cluster, Dispatcher, NoSuchCluster, State, Workflow};
 use crate::ledger::StepRecord;
@@ -19,7 +21,7 @@ use crate::server::Server;
 const MIN_PREFIX: usize = 4;
 
 /// A workflow.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WorkflowView {
     /// The server's id of it.
     pub id: String,
@@ -62,7 +64,7 @@ pub struct WorkflowView {
 }
 
 /// Where a workflow is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PlaceView {
     /// In the queue.
@@ -80,7 +82,7 @@ pub enum PlaceView {
 }
 
 /// A step.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StepView {
     /// The step's id.
     pub id: String,
@@ -89,10 +91,12 @@ pub struct StepView {
     /// The stage that it stands in; the first is 0.
     pub stage: u32,
     /// What it is.
+    #[schema(schema_with = step_kind)]
     pub kind: StepKind,
     /// The names of the steps that it waits for; `None`: all of the stage before, and so of all earlier ones.
     pub needs: Option<Vec<String>>,
     /// In Woodpecker's words.
+    #[schema(schema_with = step_state)]
     pub state: StepState,
     /// Which attempt; the first is 1.
     pub attempt: u32,
@@ -113,7 +117,7 @@ pub struct StepView {
 }
 
 /// An agent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AgentView {
     /// The server's id of it.
     pub id: String,
@@ -142,7 +146,7 @@ pub struct AgentView {
 }
 
 /// A cluster, with all of its agents.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ClusterView {
     /// Names it among the clusters of this server.
     pub name: String,
@@ -165,7 +169,7 @@ pub struct ClusterView {
 }
 
 /// Whether a cluster can be given work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ClusterState {
     /// At least one of its agents takes work.
@@ -179,7 +183,7 @@ pub enum ClusterState {
 }
 
 /// Whether an agent can be given work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AgentState {
     /// It is there and takes work.

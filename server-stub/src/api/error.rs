@@ -1,10 +1,12 @@
 //! What went wrong with a call.
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use piculet_pipeline::{Diagnostic, Diagnostics, Severity};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoResponses, ToSchema};
 
 use crate::dispatch::{CancelError, NoSuchCluster, NoSuchToken, SubmitError};
 use crate::log_page::PageError;
@@ -13,7 +15,7 @@ use crate::token::TokenError;
 use crate::view::LookupError;
 
 /// An error as the API tells it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorView {
     /// Stable over releases, for programs that branch.
     pub code: String,
@@ -25,7 +27,7 @@ pub struct ErrorView {
 }
 
 /// One thing to say about a pipeline file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DiagnosticView {
     /// The file's name.
     pub file: String,
@@ -41,6 +43,18 @@ pub struct DiagnosticView {
     pub line: Option<usize>,
     /// In characters, from 1.
     pub column: Option<usize>,
+}
+
+/// How a call is refused.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "it only describes; errors are built as `ApiError`")]
+pub(super) enum Refused {
+    /// It isn't as it has to be: the code says what.
+    #[response(status = "4XX")]
+    Caller(ErrorView),
+    /// The server can't do it now.
+    #[response(status = "5XX")]
+    Server(ErrorView),
 }
 
 /// An error with its status.
@@ -143,6 +157,12 @@ impl From<PageError> for ApiError {
             PageError::Lookup(error) => error.into(),
             PageError::Store(error) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store", error.to_string()),
         }
+    }
+}
+
+impl From<QueryRejection> for ApiError {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "query-invalid", rejection.body_text())
     }
 }
 

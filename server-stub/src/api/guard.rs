@@ -19,24 +19,43 @@ pub(super) async fn let_in(State(server): State<Server>, request: Request, next:
     }
 }
 
+/// Lets a browser have the page. It is the same for everybody and asks for the token itself; and it may be linked to from
+/// elsewhere, since it can't be shown inside of another page. Under a name of somebody else it isn't shown.
+pub(super) async fn show_page(State(server): State<Server>, request: Request, next: Next) -> Response {
+    let checked = if server.config().api_token.is_some() { Ok(()) } else { check_host(request.headers()) };
+    match checked {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    }
+}
+
 /// A call has to have the token. Where none is set, web pages that somebody looks at on this machine have to be kept
 /// out. One could reach the server under a name of its own (DNS rebinding): a call has to come to a loopback name. And
 /// it could send what browsers send without asking (a form, say): a call may not come from a page of elsewhere.
 fn check(wanted: Option<&Secret>, headers: &HeaderMap) -> Result<(), ApiError> {
-    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let text = |name| text(headers, name);
     if let Some(wanted) = wanted {
         return Ok(token::check(text(header::AUTHORIZATION), wanted)?);
     }
-    if !text(header::HOST).is_none_or(is_loopback) {
-        let message = "without an API token this server answers only calls to 127.0.0.1, [::1] and localhost";
-        return Err(ApiError::new(StatusCode::FORBIDDEN, "host-refused", message));
-    }
+    check_host(headers)?;
     let site = header::HeaderName::from_static("sec-fetch-site");
     if !text(header::ORIGIN).is_none_or(is_loopback_origin) || text(site) == Some("cross-site") {
         let message = "without an API token this server answers no web page of elsewhere";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "origin-refused", message));
     }
     Ok(())
+}
+
+fn check_host(headers: &HeaderMap) -> Result<(), ApiError> {
+    if text(headers, header::HOST).is_none_or(is_loopback) {
+        return Ok(());
+    }
+    let message = "without an API token this server answers only calls to 127.0.0.1, [::1] and localhost";
+    Err(ApiError::new(StatusCode::FORBIDDEN, "host-refused", message))
+}
+
+fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    headers.get(name).map(|value| value.to_str().unwrap_or_default())
 }
 
 /// An origin is a scheme, a host and perhaps a port; or `null`, where a browser keeps it to itself.

@@ -1,23 +1,29 @@
 //! Logs: pages, and streams of one JSON object a line.
 
+pub(super) mod raw;
+pub(super) mod search;
+
 use std::convert::Infallible;
 
 use axum::Json;
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use jiff::Timestamp;
 use piculet_core::report::LogLine;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-use super::error::ApiError;
+use super::error::{ApiError, Refused};
+use super::schema::{StepName, WorkflowName};
 use crate::dispatch::State as WorkflowState;
 use crate::follow::{Follow, News};
 use crate::server::Server;
-use crate::view::StepView;
+use crate::view::{StepView, WorkflowView};
 
 /// The most lines of one page.
 const MAX_PAGE_LINES: usize = 10_000;
@@ -27,7 +33,7 @@ const PAGE_LINES: usize = 1000;
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// A line of a log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LineView {
     /// The name of the step that printed it.
     pub step: String,
@@ -43,7 +49,7 @@ pub struct LineView {
 }
 
 /// Some lines of a step's log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LogPageView {
     /// In the order of their numbers; a number that lacks is missing.
     pub lines: Vec<LineView>,
@@ -56,7 +62,7 @@ pub struct LogPageView {
 }
 
 /// A line of a stream.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogEvent {
     /// A step printed a line.
@@ -68,7 +74,7 @@ pub enum LogEvent {
 }
 
 /// A workflow's end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EndView {
     /// A final state.
     pub state: WorkflowState,
@@ -77,15 +83,29 @@ pub struct EndView {
 }
 
 /// What part of a log is wanted.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Part {
+    /// The first line; a step's first is 0.
     #[serde(default)]
     from: u64,
+    /// How many lines at most: 1000 unless told, 10,000 at most. A page ends at 4 MiB too.
     #[serde(default)]
     count: Option<usize>,
+    /// Given: a stream of one `LogEvent` a line. `true`: it goes on until the end.
     #[serde(default)]
     follow: Option<bool>,
+}
+
+/// Whether a stream goes on.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Whole {
+    /// Go on until the workflow is over; else what is known is told.
+    #[serde(default)]
+    follow: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands skip_serializing_if a reference")]
@@ -94,42 +114,51 @@ fn is_false(value: &bool) -> bool {
 }
 
 impl LineView {
-    fn new(step: &str, line: &LogLine) -> Self {
+    pub(super) fn new(step: &str, line: &LogLine) -> Self {
         let text = String::from_utf8_lossy(&line.bytes);
         let lossy = matches!(text, std::borrow::Cow::Owned(_));
         Self { step: step.to_owned(), number: line.number, time: line.time, text: text.into_owned(), lossy }
     }
 }
 
-type Wanted = Result<Query<Part>, axum::extract::rejection::QueryRejection>;
-
-fn wanted(part: Wanted) -> Result<Part, ApiError> {
-    match part {
-        Ok(Query(part)) => Ok(part),
-        Err(rejection) => Err(ApiError::new(StatusCode::BAD_REQUEST, "query-invalid", rejection.body_text())),
+impl EndView {
+    pub(super) fn of(workflow: &WorkflowView) -> Self {
+        Self { state: workflow.state, error: workflow.error.clone() }
     }
 }
 
+/// What happened in a workflow, one JSON object a line.
+#[utoipa::path(
+    get, path = "/api/workflows/{workflow}/log", tag = "logs",
+    params(WorkflowName, Whole),
+    responses((status = 200, description = "One `LogEvent` a line", body = LogEvent, content_type = "application/x-ndjson"), Refused),
+)]
 pub(super) async fn of_workflow(
     State(server): State<Server>,
     Path(workflow): Path<String>,
-    part: Wanted,
+    whole: Result<Query<Whole>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let part = wanted(part)?;
-    if part.from != 0 || part.count.is_some() {
-        let message = "'from' and 'count' are for the log of one step";
-        return Err(ApiError::new(StatusCode::BAD_REQUEST, "query-invalid", message));
-    }
-    let follow = server.follow(&workflow, None, 0, part.follow.unwrap_or(false))?;
-    Ok(stream_of(follow))
+    let Query(whole) = whole?;
+    Ok(stream_of(server.follow(&workflow, None, 0, whole.follow)?))
 }
 
+/// A page of a step's log; with `follow` what happens in the step, one JSON object a line.
+#[utoipa::path(
+    get, path = "/api/workflows/{workflow}/steps/{step}/log", tag = "logs",
+    params(StepName, Part),
+    responses(
+        (status = 200, description = "A page, or one `LogEvent` a line", content(
+            (LogPageView = "application/json"), (LogEvent = "application/x-ndjson"),
+        )),
+        Refused,
+    ),
+)]
 pub(super) async fn of_step(
     State(server): State<Server>,
     Path((workflow, step)): Path<(String, String)>,
-    part: Wanted,
+    part: Result<Query<Part>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let part = wanted(part)?;
+    let Query(part) = part?;
     if let Some(waits) = part.follow {
         return Ok(stream_of(server.follow(&workflow, Some(&step), part.from, waits)?));
     }
@@ -161,7 +190,7 @@ fn event(news: News) -> Vec<u8> {
     let event = match news {
         News::Line { step, line } => LogEvent::Line(LineView::new(&step, &line)),
         News::Step(step) => LogEvent::Step(step),
-        News::End(workflow) => LogEvent::End(EndView { state: workflow.state, error: workflow.error }),
+        News::End(workflow) => LogEvent::End(EndView::of(&workflow)),
     };
     // These types have neither maps with keys that are no strings nor anything that fails by itself.
     let mut line = serde_json::to_vec(&event).unwrap_or_default();

@@ -6,8 +6,10 @@ use axum::http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use piculet_core::secret::Secret;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::error::ApiError;
+use super::error::{ApiError, Refused};
+use super::schema::TokenName;
 use super::workflows::{Body, read};
 use crate::record::TokenRecord;
 use crate::server::Server;
@@ -16,7 +18,7 @@ use crate::server::Server;
 const MAX_TEXT: usize = 253;
 
 /// What a new token is for.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenRequest {
     /// The name of the cluster whose agents will have it, as this server shall know it.
@@ -27,9 +29,10 @@ pub struct TokenRequest {
 }
 
 /// A token that was just made.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct CreatedToken {
     /// The token itself: what an agent has as `server.token`. Nobody is told it again.
+    #[schema(value_type = String)]
     pub token: Secret,
     /// What stays known of it.
     #[serde(flatten)]
@@ -37,7 +40,7 @@ pub struct CreatedToken {
 }
 
 /// What is known of a token.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TokenView {
     /// Names it; no secret.
     pub id: String,
@@ -52,7 +55,7 @@ pub struct TokenView {
 }
 
 /// All tokens.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct TokenList {
     /// The oldest first.
     pub tokens: Vec<TokenView>,
@@ -65,12 +68,22 @@ impl From<&TokenRecord> for TokenView {
     }
 }
 
+/// Lists the tokens of agents, without the tokens themselves.
+#[utoipa::path(
+    get, path = "/api/tokens", tag = "tokens",
+    responses((status = 200, description = "Also those that were revoked", body = TokenList), Refused),
+)]
 pub(super) async fn list(State(server): State<Server>) -> Json<TokenList> {
     let mut tokens: Vec<TokenView> = server.look(|dispatcher| dispatcher.tokens().map(TokenView::from).collect());
     tokens.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
     Json(TokenList { tokens })
 }
 
+/// Makes a token for the agents of a cluster.
+#[utoipa::path(
+    post, path = "/api/tokens", tag = "tokens", request_body = TokenRequest,
+    responses((status = 201, description = "It is told this once", body = CreatedToken), Refused),
+)]
 pub(super) async fn create(
     State(server): State<Server>,
     headers: HeaderMap,
@@ -89,6 +102,11 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(CreatedToken { token: new.token, view: view(&server, &new.id)? })))
 }
 
+/// Lets nobody in with a token any more.
+#[utoipa::path(
+    post, path = "/api/tokens/{token}/revoke", tag = "tokens", params(TokenName),
+    responses((status = 200, description = "It is revoked", body = TokenView), Refused),
+)]
 pub(super) async fn revoke(State(server): State<Server>, Path(id): Path<String>) -> Result<Json<TokenView>, ApiError> {
     server.revoke_token(&id)?;
     super::stored(&server).await?;

@@ -5,15 +5,18 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use piculet_core::id::WorkflowId;
 use piculet_link::message::TraceContext;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::error::{ApiError, DiagnosticView, views};
+use super::error::{ApiError, DiagnosticView, Refused, views};
+use super::listing::{ListText, Listing};
+use super::schema::{AgentName, WorkflowName};
 use super::{AgentList, WorkflowList};
 use crate::mailbox::{Intake, Stop};
 use crate::server::Server;
@@ -21,7 +24,7 @@ use crate::submission::{Plan, Request};
 use crate::view::{LookupError, WorkflowView, find};
 
 /// What was submitted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Submitted {
     /// What runs.
     pub workflows: Vec<SubmittedWorkflow>,
@@ -34,7 +37,7 @@ pub struct Submitted {
 }
 
 /// A workflow that was submitted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SubmittedWorkflow {
     /// The server's id of it.
     pub id: String,
@@ -47,7 +50,7 @@ pub struct SubmittedWorkflow {
 }
 
 /// A workflow that doesn't run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FilteredView {
     /// Its name.
     pub name: String,
@@ -56,7 +59,7 @@ pub struct FilteredView {
 }
 
 /// A step that doesn't run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SkippedView {
     /// Its name.
     pub name: String,
@@ -65,7 +68,7 @@ pub struct SkippedView {
 }
 
 /// How a workflow is to be stopped.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CancelText {
     /// Who or what asks for it, for people.
@@ -78,6 +81,11 @@ pub struct CancelText {
 
 pub(super) type Body = Result<Bytes, BytesRejection>;
 
+/// Submits workflows.
+#[utoipa::path(
+    post, path = "/api/workflows", tag = "workflows", request_body = Request,
+    responses((status = 201, description = "They are in the queue", body = Submitted), Refused),
+)]
 pub(super) async fn submit(
     State(server): State<Server>,
     headers: HeaderMap,
@@ -132,10 +140,23 @@ impl Server {
     }
 }
 
-pub(super) async fn list(State(server): State<Server>) -> Json<WorkflowList> {
-    Json(WorkflowList { workflows: server.workflows() })
+/// Lists workflows.
+#[utoipa::path(
+    get, path = "/api/workflows", tag = "workflows", params(ListText),
+    responses((status = 200, description = "A page of the list", body = WorkflowList), Refused),
+)]
+pub(super) async fn list(
+    State(server): State<Server>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<WorkflowList>, ApiError> {
+    Ok(Json(Listing::parse(query.as_deref().unwrap_or_default())?.list(&server)))
 }
 
+/// Shows a workflow.
+#[utoipa::path(
+    get, path = "/api/workflows/{workflow}", tag = "workflows", params(WorkflowName),
+    responses((status = 200, description = "With its steps", body = WorkflowView), Refused),
+)]
 pub(super) async fn show(
     State(server): State<Server>,
     Path(workflow): Path<String>,
@@ -143,6 +164,12 @@ pub(super) async fn show(
     Ok(Json(server.workflow(&workflow)?))
 }
 
+/// Stops a workflow.
+#[utoipa::path(
+    post, path = "/api/workflows/{workflow}/cancel", tag = "workflows", params(WorkflowName),
+    request_body(content = Option<CancelText>, content_type = "application/json", description = "May be empty"),
+    responses((status = 200, description = "It is over, or will be soon", body = WorkflowView), Refused),
+)]
 pub(super) async fn cancel(
     State(server): State<Server>,
     Path(workflow): Path<String>,
@@ -161,10 +188,20 @@ pub(super) async fn cancel(
     Ok(Json(server.workflow(id.as_str())?))
 }
 
+/// Lists agents.
+#[utoipa::path(
+    get, path = "/api/agents", tag = "agents",
+    responses((status = 200, description = "All that were heard of lately", body = AgentList), Refused),
+)]
 pub(super) async fn agents(State(server): State<Server>) -> Json<AgentList> {
     Json(AgentList { agents: server.agents() })
 }
 
+/// Lets an agent take no more work.
+#[utoipa::path(
+    post, path = "/api/agents/{agent}/drain", tag = "agents", params(AgentName),
+    responses((status = 200, description = "Whom it concerned", body = AgentList), Refused),
+)]
 pub(super) async fn drain(
     State(server): State<Server>,
     Path(agent): Path<String>,
@@ -172,6 +209,11 @@ pub(super) async fn drain(
     set_intake(&server, agent, Intake::Closed).await
 }
 
+/// Lets an agent take work again.
+#[utoipa::path(
+    post, path = "/api/agents/{agent}/resume", tag = "agents", params(AgentName),
+    responses((status = 200, description = "Whom it concerned", body = AgentList), Refused),
+)]
 pub(super) async fn resume(
     State(server): State<Server>,
     Path(agent): Path<String>,

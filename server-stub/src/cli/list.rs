@@ -23,7 +23,12 @@ pub(super) async fn run(args: Args, output: &mut Output) -> Result<Exit, Failure
     let client = args.target.client()?;
     match &args.workflow {
         None => {
-            let list: WorkflowList = client.get("/api/workflows").await?;
+            let mut list = WorkflowList { workflows: Vec::new(), next: Some(0) };
+            while let Some(after) = list.next {
+                let page: WorkflowList = client.get(&format!("/api/workflows?limit=1000&after={after}")).await?;
+                list.workflows.extend(page.workflows);
+                list.next = page.next;
+            }
             if output.is_json() { output.json(&list)? } else { print(&list.workflows, output)? }
         }
         Some(workflow) => {

@@ -150,7 +150,7 @@ pub(super) async fn run(args: Args, output: &mut Output) -> Result<Exit, Failure
         ended.push(wait(&client, &workflow.id).await?);
     }
     if output.is_json() {
-        output.json(&server_stub::api::WorkflowList { workflows: ended.clone() })?;
+        output.json(&server_stub::api::WorkflowList { workflows: ended.clone(), next: None })?;
     } else {
         list::print(&ended, output)?;
     }

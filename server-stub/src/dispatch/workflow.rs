@@ -17,7 +17,7 @@ use crate::ledger::Ledger;
 use crate::mailbox::Stop;
 
 /// The state of a workflow, in Woodpecker's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Waits for an agent, or for other workflows.

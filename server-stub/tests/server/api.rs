@@ -16,26 +16,26 @@ use crate::agent::{RawAgent, finished, hello, labelled, log, log_bytes, log_end,
 const SEC_FETCH_SITE: header::HeaderName = header::HeaderName::from_static("sec-fetch-site");
 
 /// Calls the API without a socket.
-async fn call(stub: &Stub, request: Request<Body>) -> Response {
+pub(crate) async fn call(stub: &Stub, request: Request<Body>) -> Response {
     stub.server().api().oneshot(request).await.expect("the API always answers")
 }
 
-async fn text(response: Response) -> (StatusCode, String) {
+pub(crate) async fn text(response: Response) -> (StatusCode, String) {
     let status = response.status();
     let body = response.into_body().collect().await.expect("the body is whole").to_bytes();
     (status, String::from_utf8(body.to_vec()).expect("the body is UTF-8"))
 }
 
-async fn json_of(response: Response) -> (StatusCode, Value) {
+pub(crate) async fn json_of(response: Response) -> (StatusCode, Value) {
     let (status, text) = text(response).await;
     (status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("no JSON: {text}")))
 }
 
-fn get(path: &str) -> Request<Body> {
+pub(crate) fn get(path: &str) -> Request<Body> {
     Request::get(path).body(Body::empty()).unwrap()
 }
 
-fn post(path: &str, body: impl ToString) -> Request<Body> {
+pub(crate) fn post(path: &str, body: impl ToString) -> Request<Body> {
     let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
     request.body(Body::from(body.to_string())).unwrap()
 }
@@ -97,7 +97,7 @@ async fn errors_have_a_status_a_code_and_a_sentence() {
         (post("/api/agents", "{}"), 405, "wrong-method", "/api/agents can't be called with POST"),
         (get("/api/workflows/nobody"), 404, "workflow-unknown", "there is no workflow 'nobody'"),
         (get("/api/workflows/1/steps/x/log"), 404, "step-unknown", "the workflow 'w' has no step 'x'"),
-        (get("/api/workflows/1/log?from=1"), 400, "query-invalid", "for the log of one step"),
+        (get("/api/workflows/1/log?from=1"), 400, "query-invalid", "unknown field `from`"),
         (get("/api/workflows/1/steps/build/log?form=1"), 400, "query-invalid", "unknown field `form`"),
         (post("/api/workflows/nobody/cancel", ""), 404, "workflow-unknown", "there is no workflow"),
         (post("/api/agents/nobody/drain", ""), 404, "agent-unknown", "there is no agent 'nobody'"),

@@ -178,6 +178,19 @@ fn workload_files_are_taken_too() {
 }
 
 #[test]
+fn a_list_is_whole_however_many_pages_it_has() {
+    let served = Served::start(&[]);
+    let file = served.file("w.json", r#"{"name":"w","stages":[{"steps":[{"id":"a","name":"a","image":"alpine"}]}]}"#);
+    // A page has 1000 at most.
+    let mut arguments = vec!["submit"];
+    arguments.extend(std::iter::repeat_n(["--workload", text(&file)], 1001).flatten());
+    stdout(served.command(&arguments));
+    let list: Value = serde_json::from_str(&stdout(served.command(&["--json", "list"]))).unwrap();
+    let numbers = list["workflows"].as_array().unwrap().iter().map(|workflow| workflow["number"].as_u64().unwrap());
+    assert!(numbers.eq(1..=1001), "all of them, the oldest first");
+}
+
+#[test]
 fn bad_input_has_exit_code_2() {
     let served = Served::start(&[]);
     let broken = served.file("broken.yaml", "steps: [\n");

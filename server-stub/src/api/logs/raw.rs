@@ -1,0 +1,72 @@
+//! A step's log as its bytes, to be saved or piped.
+
+use std::convert::Infallible;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::stream;
+
+use super::super::error::{ApiError, Refused};
+use super::super::schema::StepName;
+use crate::server::Server;
+
+/// Lines that are looked up at once.
+const LINES_AT_ONCE: usize = 1000;
+/// The longest name of a file that is proposed, in characters.
+const MAX_NAME: usize = 100;
+
+/// A step's log as text: the bytes of each line as the step printed them, and a line feed.
+#[utoipa::path(
+    get, path = "/api/workflows/{workflow}/steps/{step}/log.txt", tag = "logs", params(StepName),
+    responses((status = 200, description = "All lines that are there", body = String, content_type = "text/plain"), Refused),
+)]
+pub(in super::super) async fn of_step(
+    State(server): State<Server>,
+    Path((workflow, step)): Path<(String, String)>,
+) -> Result<Response, ApiError> {
+    let workflow = server.workflow(&workflow)?;
+    let first = server.log_page(&workflow.id, &step, 0, 0).await?;
+    let disposition = format!("attachment; filename=\"{}-{}.log\"", workflow.number, file_name(&first.step));
+    let pieces = stream::unfold((0, workflow.id, step), move |(from, id, step)| {
+        let server = server.clone();
+        async move {
+            // A workflow that was forgotten in the meantime has no more lines.
+            let page = server.log_page(&id, &step, from, LINES_AT_ONCE).await.ok();
+            let page = page.filter(|page| !page.lines.is_empty())?;
+            let mut piece = BytesMut::with_capacity(page.lines.iter().map(|line| line.bytes.len() + 1).sum());
+            for line in page.lines {
+                piece.extend_from_slice(&line.bytes);
+                piece.put_u8(b'\n');
+            }
+            Some((Ok::<Bytes, Infallible>(piece.freeze()), (page.next, id, step)))
+        }
+    });
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (header::CONTENT_DISPOSITION, disposition.as_str()),
+        // Whatever a step prints is text, and nothing that a browser may run.
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    Ok((headers, Body::from_stream(pieces)).into_response())
+}
+
+/// A name that is a file's name everywhere.
+fn file_name(step: &str) -> String {
+    let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+    step.chars().take(MAX_NAME).map(safe).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::file_name;
+
+    #[test]
+    fn any_step_gets_a_file_name() {
+        assert_eq!(file_name("build it"), "build-it");
+        assert_eq!(file_name("a\"; x=\"../\r\n\u{fc}"), "a---x--..----");
+        assert_eq!(file_name(&"x".repeat(300)).len(), 100);
+    }
+}
