@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use piculet_core::id::RunKey;
 use piculet_core::outcome::WorkflowState;
-use piculet_core::report::{Report, WorkflowReport};
+use piculet_core::report::{Refusal, Report, WorkflowReport};
 use piculet_core::slots::{Slot, Slots};
 use piculet_core::workload::Workload;
 use piculet_link::supervisor::{Assignment, Directive};
@@ -134,13 +134,13 @@ impl Session {
     fn run(&mut self, assignment: Assignment) {
         let key = assignment.key.clone();
         let Some(slot) = self.slots.take() else {
-            self.refuse(key, "All slots of this agent are taken.".to_owned(), false);
+            self.refuse(key, "All slots of this agent are taken.".to_owned(), Refusal::Now);
             return;
         };
         let workload = match assignment.spec.and_then(|spec| Workload::new(key.workflow.clone(), spec)) {
             Ok(workload) => workload,
             Err(error) => {
-                self.refuse(key, format!("The workflow can't be run: {error}"), true);
+                self.refuse(key, format!("The workflow can't be run: {error}"), Refusal::Everywhere);
                 return;
             }
         };
@@ -149,7 +149,7 @@ impl Session {
         let plan = match piculet_pods::plan(&workload, &self.shop.pods, &context) {
             Ok(plan) => plan,
             Err(error) => {
-                self.refuse(key, format!("The workflow can't be run on Kubernetes: {error}"), true);
+                self.refuse(key, format!("The workflow can't be run on Kubernetes: {error}"), Refusal::Everywhere);
                 return;
             }
         };
@@ -180,12 +180,12 @@ impl Session {
     }
 
     /// Refuses from a task of its own: this loop must not wait for the link, which may be waiting for it.
-    fn refuse(&mut self, key: RunKey, reason: String, is_final: bool) {
+    fn refuse(&mut self, key: RunKey, reason: String, scope: Refusal) {
         tracing::warn!(workflow = %key.workflow, reason, "workflow refused");
         let reporter = self.shop.reporter.clone();
         self.tasks.spawn(async move {
             // Nobody takes reports any more: the link has ended, and so will this agent.
-            let _gone = reporter.report(&key, Report::Refused { reason, is_final }).await;
+            let _gone = reporter.report(&key, Report::Refused { reason, scope }).await;
         });
     }
 

@@ -15,13 +15,24 @@ pub enum Report {
     Refused {
         /// For the person who wrote the workflow.
         reason: String,
-        /// No other agent could run it either.
-        is_final: bool,
+        /// What that means for other tries.
+        scope: Refusal,
     },
     /// A step changed its state.
     Step(StepReport),
     /// The workflow is over. The last report.
     Finished(WorkflowReport),
+}
+
+/// How far a refusal goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// No other agent could run it either.
+    Everywhere,
+    /// Another agent may be able to.
+    Here,
+    /// This agent may, too, once it has a free slot.
+    Now,
 }
 
 /// A step's new state.

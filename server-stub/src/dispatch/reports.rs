@@ -2,6 +2,7 @@
 
 use piculet_core::id::{InstanceId, RunKey, Sequence, WorkflowId};
 use piculet_core::logs::spool::Chunk;
+use piculet_core::report::Refusal;
 use piculet_link::wire::agent::{Received, ReceivedBody, Said};
 use piculet_proto::v1::MAX_LOG_CHUNK_BYTES;
 use tonic::Status;
@@ -124,23 +125,29 @@ impl Dispatcher {
                 }
                 return;
             }
-            Consequence::Refused { reason, is_final } => self.refused(instance, run, reason, is_final, now),
+            Consequence::Refused { reason, scope } => self.refused(instance, run, reason, scope, now),
             Consequence::Over => self.reported_over(&run.workflow),
         }
         self.place(now);
     }
 
-    fn refused(&mut self, instance: &InstanceId, run: &RunKey, reason: String, is_final: bool, now: Now) {
+    fn refused(&mut self, instance: &InstanceId, run: &RunKey, reason: String, scope: Refusal, now: Now) {
         // What an agent refuses because it goes away, its successor may take.
         let is_leaving = self.agents.get(instance).is_none_or(|agent| self.presence(agent) != Presence::Ready);
         let Some(workflow) = self.workflows.get_mut(&run.workflow) else { return };
         // Once the agent may have started pods, nobody else may start them again.
-        if is_final || matches!(workflow.assignment.place(), Place::Bound(_)) {
+        if scope == Refusal::Everywhere || matches!(workflow.assignment.place(), Place::Bound(_)) {
             self.finish(&run.workflow, End { state: State::Failure, at: now.time, error: reason });
             return;
         }
-        if !is_leaving {
+        if scope == Refusal::Here && !is_leaving {
             workflow.refusals.insert(instance.clone(), reason);
+        }
+        // That is not about the workflow: the agent gets nothing until it says again what is free.
+        if scope == Refusal::Now
+            && let Some(session) = self.live_session(instance)
+        {
+            session.credit.none();
         }
         self.release(instance, run, now);
     }
@@ -157,7 +164,7 @@ enum Consequence {
     /// The agent has the workflow.
     Taken,
     /// It doesn't want it.
-    Refused { reason: String, is_final: bool },
+    Refused { reason: String, scope: Refusal },
     /// It is over.
     Over,
 }
@@ -165,7 +172,7 @@ enum Consequence {
 impl Consequence {
     fn of(body: &ReceivedBody) -> Self {
         match body {
-            ReceivedBody::Refused { reason, is_final } => Self::Refused { reason: reason.clone(), is_final: *is_final },
+            ReceivedBody::Refused { reason, scope } => Self::Refused { reason: reason.clone(), scope: *scope },
             ReceivedBody::Finished(_) => Self::Over,
             ReceivedBody::Accepted | ReceivedBody::Step(_) | ReceivedBody::Chunk { .. } => Self::Taken,
         }

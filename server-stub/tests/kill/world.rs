@@ -89,6 +89,9 @@ impl World {
         let strangers = names.iter().filter(|name| !accepted.contains(**name) && !unknown.contains(**name)).count();
         let doubled = names.len() - names.iter().collect::<BTreeSet<_>>().len();
         let unsuccessful = workflows.iter().filter(|workflow| workflow["state"] != "success").count();
+        for workflow in workflows.iter().filter(|workflow| workflow["state"] != "success") {
+            println!("{workflow}");
+        }
         let expected: Vec<_> = (0..LINES).map(line).collect();
         let (mut lines, mut wrong_logs, mut never_ran, mut ran_again) = (0, 0, 0, 0);
         for workflow in &workflows {

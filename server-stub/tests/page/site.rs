@@ -26,7 +26,7 @@ impl Site {
         let stub = Stub::start(Config { api_token: api_token.map(Secret::new), ..Config::default() });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}/", listener.local_addr().unwrap());
-        tokio::spawn(stub.server().serve_api(listener));
+        tokio::spawn(stub.server().serve_api(listener, None));
         Self { stub, address }
     }
 

@@ -200,7 +200,7 @@ pub(crate) fn accepted(assign: &pb::Assign) -> Said {
 }
 
 pub(crate) fn refused(assign: &pb::Assign, reason: &str, is_final: bool) -> Said {
-    Said::Refused(pb::Refused { stamp: stamp(assign, 1), reason: reason.to_owned(), r#final: is_final })
+    Said::Refused(pb::Refused { stamp: stamp(assign, 1), reason: reason.to_owned(), r#final: is_final, full: false })
 }
 
 /// The id of the workload's first step: `build`, unless the server gave it another one.

@@ -1,6 +1,7 @@
 //! Who gets what.
 
 use piculet_proto::v1 as pb;
+use piculet_proto::v1::agent_message::Message as Said;
 use server_stub::dispatch::State;
 use server_stub::server::Config;
 use server_stub::stub::Stub;
@@ -162,6 +163,25 @@ async fn what_one_refuses_another_gets() {
     second.say(finished(&again, 3, pb::WorkflowState::Success)).await;
     let view = stub.ended(&id).await;
     assert_eq!((view.state, view.epoch, view.agent.as_deref()), (State::Success, 2, Some("b-second")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_is_full_gets_the_workflow_when_it_has_a_slot() {
+    let stub = Stub::start(Config::default());
+    let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
+    let id = stub.submit(workload("w"));
+    let assign = agent.assign().await;
+    let Said::Refused(refused) = refused(&assign, "all slots are taken", false) else { unreachable!() };
+    agent.say(Said::Refused(pb::Refused { full: true, ..refused })).await;
+    agent.ack().await;
+    // For longer than one that all refused would wait.
+    for _ in 0..10 {
+        agent.hears_nothing().await;
+    }
+    assert_eq!(stub.workflow(&id).waiting, ["agent 'agent' of cluster 'cluster-of-agent': it has no free slot"]);
+    agent.demand(1).await;
+    let again = agent.assign().await;
+    assert_eq!((again.workflow_id.as_str(), again.epoch), (id.as_str(), 2));
 }
 
 #[tokio::test(start_paused = true)]

@@ -244,8 +244,12 @@ async fn a_refusal_after_the_acknowledgement_ends_the_workflow() {
     let id = stub.submit(workload("w"));
     let assign = agent.assign().await;
     agent.accept(&assign).await;
-    let refused =
-        pb::Refused { stamp: crate::agent::stamp(&assign, 2), reason: "the namespace is gone".into(), r#final: false };
+    let refused = pb::Refused {
+        stamp: crate::agent::stamp(&assign, 2),
+        reason: "the namespace is gone".into(),
+        r#final: false,
+        full: false,
+    };
     agent.say(Said::Refused(refused)).await;
     let view = stub.ended(&id).await;
     assert_eq!((view.state, view.error.as_str()), (State::Failure, "the namespace is gone"));

@@ -17,6 +17,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use server_stub::serve::{Tls, TlsFiles, bind};
 use server_stub::server::{Config, Server};
+use server_stub::store::Store;
 use tempfile::TempDir;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Error, Identity};
 
@@ -112,7 +113,7 @@ async fn session(address: &str, authority: &Authority, own: (String, String)) ->
 
 /// A server in this process, whose certificates lie in files.
 async fn start(files: TlsFiles) -> (Server, String) {
-    let server = Server::start(Config::default());
+    let server = Server::start(Config::default(), Store::in_memory().unwrap()).unwrap();
     let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = format!("https://{}", listener.local_addr().unwrap());
     let tls = Tls::load(files).unwrap().checked_every(PERIOD);
@@ -157,7 +158,7 @@ async fn a_refused_client_is_in_the_log_with_address_and_reason() {
     let (certificate, key) = authority.issue("localhost");
     let files = Files::new();
     let mut child = Command::new(BINARY)
-        .args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log", "warn"])
+        .args(["serve", "--in-memory", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log", "warn"])
         .args(["--tls-cert", &files.write("server.pem", &certificate), "--tls-key", &files.write("server.key", &key)])
         .args(["--tls-client-ca", &files.write("ca.pem", &authority.0.pem())])
         .stdout(Stdio::piped())
@@ -214,13 +215,13 @@ fn files_that_cannot_be_used_end_it_with_79_and_are_named() {
         (vec!["--http-tls-cert", &good, "--http-tls-key", &other_key], ["--http-tls-key", "other.key", "good.pem"]),
     ] {
         let mut command = Command::new(BINARY);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]).args(&options);
+        command.args(["serve", "--in-memory", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]).args(&options);
         let failed = ended(command).code(79);
         let error = String::from_utf8(failed.get_output().stderr.clone()).unwrap();
         assert!(error.starts_with("error[tls]: ") && words.iter().all(|word| error.contains(word)), "{error}");
     }
     let mut half = Command::new(BINARY);
-    half.args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--tls-cert", &good]);
+    half.args(["serve", "--in-memory", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--tls-cert", &good]);
     ended(half).code(2);
 }
 
@@ -232,7 +233,7 @@ fn an_expired_certificate_is_said_and_no_reason_not_to_start() {
         params.not_after = rcgen::date_time_ymd(2021, 1, 1);
     });
     let mut child = Command::new(BINARY)
-        .args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log", "error"])
+        .args(["serve", "--in-memory", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log", "error"])
         .args(["--tls-cert", &files.write("old.pem", &certificate), "--tls-key", &files.write("old.key", &key)])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

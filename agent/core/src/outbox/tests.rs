@@ -8,7 +8,7 @@ use super::{Acknowledged, Body, Envelope, Limits, Outbox, Usage};
 use crate::id::{Attempt, Epoch, RunKey, Sequence, StepId, WorkflowId};
 use crate::logs::spool::LINE_OVERHEAD;
 use crate::outcome::{StepState, WorkflowState};
-use crate::report::{LogLine, LogTotal, Report, StepReport, WorkflowReport};
+use crate::report::{LogLine, LogTotal, Refusal, Report, StepReport, WorkflowReport};
 
 /// Small enough that a few lines reach every bound.
 const LIMITS: Limits = Limits {
@@ -117,7 +117,7 @@ fn a_workflow_from_its_acceptance_to_its_end() {
 #[test]
 fn a_refused_workflow_is_forgotten_once_that_is_known() {
     let (mut outbox, key, now) = outbox();
-    outbox.report(&key, Report::Refused { reason: "No stages.".to_owned(), is_final: true });
+    outbox.report(&key, Report::Refused { reason: "No stages.".to_owned(), scope: Refusal::Everywhere });
     outbox.report(&key, finished());
     assert_eq!(leaving(&mut outbox, now), ["1:refused"]);
     assert_eq!(outbox.acknowledge(&key, Sequence(1)), [Acknowledged::Refused]);

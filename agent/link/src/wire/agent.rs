@@ -7,7 +7,7 @@ use piculet_core::id::{Attempt, InstanceId, RunKey, Sequence, StepId};
 use piculet_core::logs::spool::{Chunk, Piece};
 use piculet_core::outbox::{Body, Envelope};
 use piculet_core::outcome::StepState;
-use piculet_core::report::{LogTotal, Report, StepReport, WorkflowReport};
+use piculet_core::report::{LogTotal, Refusal, Report, StepReport, WorkflowReport};
 use piculet_proto::v1::{self, agent_message::Message};
 
 use super::field::{Fault, run_key, stamp};
@@ -52,8 +52,8 @@ pub enum ReceivedBody {
     Refused {
         /// For the person who wrote the workflow.
         reason: String,
-        /// No other agent could run it either.
-        is_final: bool,
+        /// What that means for other tries.
+        scope: Refusal,
     },
     /// A step changed its state.
     Step(StepUpdate),
@@ -171,8 +171,9 @@ fn encode_envelope(envelope: Envelope) -> Message {
     });
     match envelope.body {
         Body::Report(Report::Accepted) => Message::Accepted(v1::Accepted { stamp }),
-        Body::Report(Report::Refused { reason, is_final }) => {
-            Message::Refused(v1::Refused { stamp, reason: cut(reason), r#final: is_final })
+        Body::Report(Report::Refused { reason, scope }) => {
+            let (is_final, full) = (scope == Refusal::Everywhere, scope == Refusal::Now);
+            Message::Refused(v1::Refused { stamp, reason: cut(reason), r#final: is_final, full })
         }
         Body::Report(Report::Step(report)) => {
             let update = StepUpdate::from(report);
@@ -227,7 +228,12 @@ pub fn decode(message: v1::AgentMessage) -> Result<Option<Said>, Fault> {
         }
         Message::Accepted(accepted) => report(stamp(accepted.stamp)?, ReceivedBody::Accepted),
         Message::Refused(refused) => {
-            report(stamp(refused.stamp)?, ReceivedBody::Refused { reason: refused.reason, is_final: refused.r#final })
+            let scope = match (refused.r#final, refused.full) {
+                (true, _) => Refusal::Everywhere,
+                (false, true) => Refusal::Now,
+                (false, false) => Refusal::Here,
+            };
+            report(stamp(refused.stamp)?, ReceivedBody::Refused { reason: refused.reason, scope })
         }
         Message::StepUpdate(mut update) => {
             report(stamp(update.stamp.take())?, ReceivedBody::Step(decode_update(update)?))

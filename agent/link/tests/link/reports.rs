@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use piculet_core::outbox::Limits;
 use piculet_core::outcome::StepState;
-use piculet_core::report::{LogTotal, Report};
+use piculet_core::report::{LogTotal, Refusal, Report};
 use piculet_link::message::Cancel;
 use piculet_link::supervisor::Directive;
 use piculet_link::wire;
@@ -89,8 +89,8 @@ async fn a_workload_that_cannot_be_read_is_refused_by_the_agent() {
     call.say(message);
     let reason = agent.run().await.spec.unwrap_err().to_string();
     assert_eq!(reason, "stages[0].steps[0].kind: is 99, which this version doesn't know [wire-enum]");
-    agent.report(&key("w1"), Report::Refused { reason: reason.clone(), is_final: true }).await;
-    assert_eq!(call.hear_report().await.body, ReceivedBody::Refused { reason, is_final: true });
+    agent.report(&key("w1"), Report::Refused { reason: reason.clone(), scope: Refusal::Everywhere }).await;
+    assert_eq!(call.hear_report().await.body, ReceivedBody::Refused { reason, scope: Refusal::Everywhere });
     call.ack(&key("w1"), 1);
     assert_eq!(agent.directive().await, Directive::Concluded(key("w1")));
 }

@@ -6,7 +6,7 @@ use piculet_core::id::{Attempt, Epoch, InstanceId, RunKey, Sequence, StepId, Wor
 use piculet_core::logs::spool::{Chunk, Piece};
 use piculet_core::outbox::{Body, Envelope};
 use piculet_core::outcome::{Outcome, StepState, WorkflowState};
-use piculet_core::report::{LogTotal, Report, StepReport, WorkflowReport};
+use piculet_core::report::{LogTotal, Refusal, Report, StepReport, WorkflowReport};
 use piculet_proto::v1::{self, agent_message::Message};
 
 use super::{Received, ReceivedBody, Said, StepUpdate, decode, encode, hello, wrap};
@@ -65,10 +65,12 @@ fn what_is_no_report_comes_back() {
 #[test]
 fn reports_come_back() {
     assert_eq!(sent(Body::Report(Report::Accepted)).body, ReceivedBody::Accepted);
-    assert_eq!(
-        sent(Body::Report(Report::Refused { reason: "no".into(), is_final: true })).body,
-        ReceivedBody::Refused { reason: "no".into(), is_final: true }
-    );
+    for scope in [Refusal::Everywhere, Refusal::Here, Refusal::Now] {
+        assert_eq!(
+            sent(Body::Report(Report::Refused { reason: "no".into(), scope })).body,
+            ReceivedBody::Refused { reason: "no".into(), scope }
+        );
+    }
     let finished = WorkflowReport {
         state: WorkflowState::Killed,
         started: time(1_700_000_000_000_000_001),
@@ -157,7 +159,7 @@ fn an_unknown_message_is_skipped() {
 #[test]
 fn a_sentence_that_would_fill_the_message_is_cut_between_characters() {
     let reason = "ä".repeat(40_000);
-    let received = sent(Body::Report(Report::Refused { reason, is_final: true }));
+    let received = sent(Body::Report(Report::Refused { reason, scope: Refusal::Everywhere }));
     let ReceivedBody::Refused { reason, .. } = received.body else { panic!("{received:?}") };
     assert_eq!((reason.chars().count(), reason.ends_with("ä…")), (32_769, true));
 }
