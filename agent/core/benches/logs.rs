@@ -1,13 +1,17 @@
-//! Throughput of masking and cutting: what a tail can read at most.
+//! Throughput of masking and cutting, which is what a tail can read at most, and of the spool behind it.
 //!
 //! `cargo bench -p piculet-core --bench logs`
 
 use std::hint::black_box;
+use std::time::Instant;
 
+use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use jiff::Timestamp;
 use piculet_core::logs::lines::LineReader;
 use piculet_core::logs::mask::Mask;
+use piculet_core::logs::spool::{Batch, BlockId, Bounds, Spool, Why};
+use piculet_core::report::LogLine;
 use piculet_core::secret::Secret;
 
 /// Lines of the input. With 80 bytes each they are a little more than a log file of the kubelet has.
@@ -17,6 +21,7 @@ fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     throughput(&mut criterion);
     build(&mut criterion);
+    spool(&mut criterion);
     criterion.final_summary();
 }
 
@@ -84,6 +89,45 @@ fn build(criterion: &mut Criterion) {
         let secrets = secrets(count);
         group.bench_with_input(BenchmarkId::from_parameter(count), &secrets, |bencher, secrets| {
             bencher.iter(|| Mask::new(secrets));
+        });
+    }
+    group.finish();
+}
+
+/// Lines into a spool and out of it as chunks, in memory, and with all blocks but the first and the last by way of a
+/// disk that costs nothing.
+#[expect(clippy::disallowed_methods, reason = "any instant will do as the beginning")]
+fn spool(criterion: &mut Criterion) {
+    let now = Instant::now();
+    let lines: Vec<LogLine> = (0..)
+        .zip(lines())
+        .map(|(number, line)| LogLine { number, time: Timestamp::UNIX_EPOCH, bytes: Bytes::from(line) })
+        .collect();
+    let bounds = Bounds { memory: 64 << 20, disk: 1 << 30, block: 256 << 10, largest: 8 << 20 };
+    let mut group = criterion.benchmark_group("spool");
+    group.sample_size(20).throughput(Throughput::Elements(LINES as u64));
+    for (name, has_disk) in [("memory", false), ("disk", true)] {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let mut spool = Spool::new(Batch::default(), bounds);
+                let mut disk = Vec::new();
+                for line in &lines {
+                    spool.push(line, now, usize::MAX, Why::Memory);
+                    if has_disk && spool.movable() > bounds.block {
+                        let block = spool.store(BlockId(disk.len() as u64)).expect("one can go");
+                        spool.written(block.id, block.last_line, true);
+                        disk.push(block);
+                    }
+                }
+                spool.abandon(now);
+                while !spool.is_over() {
+                    if let Some(next) = spool.fetch() {
+                        let stored = usize::try_from(next.id.0).ok().and_then(|id| disk.get(id));
+                        spool.fetched(next.id, next.last_line, stored.map(|block| block.bytes.clone()), now);
+                    }
+                    black_box(spool.take(now));
+                }
+            });
         });
     }
     group.finish();

@@ -7,6 +7,7 @@
 //! Masking and cutting are pure functions of the bytes, so that a second reader of the same log makes the same lines
 //! with the same numbers, however its reads were split.
 
+mod block;
 pub mod lines;
 pub mod mask;
 pub mod spool;

@@ -15,24 +15,27 @@
 //! step, and only so many bytes of them may be unacknowledged. Within one workflow the numbers keep their order, also
 //! when they are sent again. [`Report::Finished`] is always the last.
 //!
-//! Everything is bounded: unacknowledged chunks and spools in bytes, see [`Limits`]. A workflow's state reports are
+//! Everything is bounded: unacknowledged chunks and spools in bytes, see [`Limits`] and [`Outbox::set_disk`]. A workflow's state reports are
 //! bounded by its shape: it has one `Accepted`, one `Finished`, and a few for each attempt at each step. Should a
 //! workflow have [`Limits::waiting_reports`] that were never sent, a newer one takes the place of those about the same
 //! step, so that no more than this and one for each step wait.
 
+mod disk;
 mod run;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::id::{RunKey, Sequence, StepId};
-use crate::logs::spool::{Batch, Chunk, Spool};
+use crate::logs::spool::{Batch, Bounds, Chunk, Hunger, Spool};
 use crate::report::{LogLine, LogTotal, Report};
+use disk::{Arrived, Disk, Division};
+pub use disk::{Done, Job};
 use run::Run;
 
-/// How many times the free memory a step's spool may have. With 4, a single flood gets 4/5 of the whole, and a quiet
+/// How many times the free room a step's spool may have, in memory and on disk. With 4, a single flood gets 4/5 of the whole, and a quiet
 /// step beside it still has room: a fixed bound would let the loudest step take it all.
-const SHARE: usize = 4;
+const SHARE: u64 = 4;
 
 /// What an outbox may keep, and when it lets go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +49,8 @@ pub struct Limits {
     /// Memory of log chunks that were sent and not acknowledged, in bytes, over all workflows. At least one full
     /// chunk is always allowed.
     pub unacknowledged_log_bytes: usize,
-    /// Memory of log lines that were not sent yet, in bytes, over all workflows. What doesn't fit is lost, and the
-    /// log says so.
+    /// Memory of log lines that were not sent yet, in bytes, over all workflows. What fits neither here nor on the disk
+    /// is lost, and the log says so.
     pub spool_bytes: usize,
     /// From how many reports of one workflow on, that were not sent yet, only each step's newest is kept.
     pub waiting_reports: usize,
@@ -116,6 +119,8 @@ pub enum Acknowledged {
 pub struct Usage {
     /// Memory of log lines that were not sent yet, in bytes.
     pub spooled: usize,
+    /// Disk of log lines that were not sent yet, in bytes.
+    pub on_disk: u64,
     /// Memory of log chunks that were sent and not acknowledged, in bytes.
     pub unacknowledged: usize,
     /// Log lines that had to be dropped, since the outbox exists.
@@ -129,15 +134,37 @@ pub struct Outbox {
     runs: BTreeMap<RunKey, Run>,
     /// Every step whose log has not left to its end, in the order in which they take turns.
     turns: VecDeque<(RunKey, StepId)>,
-    usage: Usage,
+    /// Memory of what was pushed and is neither on disk nor on the way to it, in bytes.
+    kept: usize,
+    /// Memory of what came back from the disk, in bytes.
+    ahead: usize,
+    /// Memory of log chunks that were sent and not acknowledged, in bytes.
+    unacknowledged: usize,
+    lost_lines: u64,
+    disk: Disk,
 }
 
 impl Outbox {
-    /// An empty outbox.
+    /// An empty outbox, without a disk.
     pub fn new(limits: Limits) -> Self {
         let unacknowledged_log_bytes = limits.unacknowledged_log_bytes.max(limits.batch().max_cost());
         let limits = Limits { unacknowledged_log_bytes, ..limits };
-        Self { limits, runs: BTreeMap::new(), turns: VecDeque::new(), usage: Usage::default() }
+        Self {
+            limits,
+            runs: BTreeMap::new(),
+            turns: VecDeque::new(),
+            kept: 0,
+            ahead: 0,
+            unacknowledged: 0,
+            lost_lines: 0,
+            disk: Disk::new(0),
+        }
+    }
+
+    /// Has a disk for this many bytes of logs that memory is too small for. To be called before anything is said; who
+    /// calls it does what [`Outbox::next_job`] asks for.
+    pub fn set_disk(&mut self, bytes: u64) {
+        self.disk = Disk::new(bytes);
     }
 
     /// Begins to take what is said about a workflow. Does nothing if it is known already.
@@ -149,9 +176,13 @@ impl Outbox {
     /// about any workflow that is not known, is ignored.
     pub fn close(&mut self, key: &RunKey) {
         if let Some(run) = self.runs.remove(key) {
-            self.usage.spooled -= run.spooled();
-            self.usage.unacknowledged -= run.unacknowledged();
+            self.unacknowledged -= run.unacknowledged();
             self.turns.retain(|(other, _)| other != key);
+            for spool in run.spools() {
+                self.kept -= spool.kept();
+                self.ahead -= spool.ahead();
+                spool.on_disk().for_each(|(id, length)| self.disk.forget(id, length));
+            }
         }
     }
 
@@ -168,22 +199,27 @@ impl Outbox {
     /// Takes the next lines of a step's log, in the order of their numbers. Nothing is taken after
     /// [`Outbox::end_log`].
     pub fn log(&mut self, key: &RunKey, step: &StepId, lines: Vec<LogLine>, now: Instant) {
-        let memory = self.limits.spool_bytes;
-        let Some((spool, usage)) = self.spool(key, step) else { return };
+        let memory = self.division().pushed;
+        let block = disk::block_size(self.limits.spool_bytes);
+        self.add_spool(key, step);
+        let Self { runs, disk, kept, lost_lines, .. } = self;
+        let Some(spool) = runs.get_mut(key).and_then(|run| run.open_spool(step)) else { return };
         for line in lines {
-            let used = spool.bytes();
-            let free = memory.saturating_sub(usage.spooled);
-            let room = free.min((free * SHARE).saturating_sub(used));
-            if !spool.push(line, now, room) {
-                usage.lost_lines += 1;
+            let used = spool.kept();
+            let free = memory.saturating_sub(*kept + disk.writing());
+            let room = share(free as u64, used as u64);
+            let room = usize::try_from(room).unwrap_or(free);
+            if !spool.push(&line, now, room, disk.why(spool, block, now)) {
+                *lost_lines += 1;
             }
-            usage.spooled += spool.bytes() - used;
+            *kept = *kept - used + spool.kept();
         }
     }
 
     /// A step's log is over. Only the first call counts; a step that never logged may be ended too.
     pub fn end_log(&mut self, key: &RunKey, step: &StepId, total: LogTotal, now: Instant) {
-        if let Some((spool, _)) = self.spool(key, step) {
+        self.add_spool(key, step);
+        if let Some(spool) = self.runs.get_mut(key).and_then(|run| run.open_spool(step)) {
             spool.end(total, now);
         }
     }
@@ -220,7 +256,7 @@ impl Outbox {
         let Some(run) = self.runs.get_mut(key) else { return Vec::new() };
         let mut news = Vec::new();
         for sent in run.acknowledge(sequence) {
-            self.usage.unacknowledged -= sent.cost;
+            self.unacknowledged -= sent.cost;
             news.extend(match sent.body {
                 Body::Report(Report::Accepted) => Some(Acknowledged::Accepted),
                 Body::Report(Report::Refused { .. }) => Some(Acknowledged::Refused),
@@ -261,16 +297,102 @@ impl Outbox {
 
     /// What is held now.
     pub fn usage(&self) -> Usage {
-        self.usage
+        Usage {
+            spooled: self.kept + self.ahead + self.disk.writing() + self.disk.fetching(),
+            on_disk: self.disk.used(),
+            unacknowledged: self.unacknowledged,
+            lost_lines: self.lost_lines,
+        }
     }
 
-    fn spool(&mut self, key: &RunKey, step: &StepId) -> Option<(&mut Spool, &mut Usage)> {
-        let new = || Spool::new(self.limits.batch(), self.limits.spool_bytes);
-        let (spool, is_new) = self.runs.get_mut(key)?.spool(step, new)?;
-        if is_new {
+    /// The next thing to do with the disk, if there is one. To be asked until there is none; then again after anything
+    /// was handed in, sent or [done](Outbox::done).
+    pub fn next_job(&mut self, now: Instant) -> Option<Job> {
+        self.next_fetch(now).or_else(|| self.disk.remove(now)).or_else(|| self.next_write(now))
+    }
+
+    /// A job was done, or failed.
+    pub fn done(&mut self, done: Done, now: Instant) {
+        let Some((id, length, owner, arrived)) = self.disk.done(done, now) else { return };
+        let spool = self.runs.get_mut(&owner.key).and_then(|run| run.spool(&owner.step));
+        match (arrived, spool) {
+            (Arrived::Written(success), Some(spool)) => {
+                let before = spool.kept();
+                let is_needed = spool.written(id, owner.last_line, success);
+                self.kept = self.kept - before + spool.kept();
+                if success && !is_needed {
+                    self.disk.forget(id, length);
+                }
+            }
+            (Arrived::Written(true), None) => self.disk.forget(id, length),
+            (Arrived::Fetched(bytes), Some(spool)) => {
+                let before = spool.ahead();
+                self.lost_lines += spool.fetched(id, owner.last_line, bytes, now);
+                self.ahead = self.ahead - before + spool.ahead();
+            }
+            (Arrived::Written(false) | Arrived::Fetched(_), None) => {}
+        }
+    }
+
+    /// Until when no more lines should be handed in: memory runs short, and the disk is just making room. Whoever
+    /// hands them in nevertheless may lose some. At most a moment, whatever the disk does.
+    pub fn busy_until(&self, now: Instant) -> Option<Instant> {
+        let used = self.kept + self.disk.writing();
+        if used <= self.division().pushed / 4 * 3 { None } else { self.disk.waited_for(now) }
+    }
+
+    fn division(&self) -> Division {
+        Division::of(self.limits.spool_bytes, self.disk.bytes() > 0)
+    }
+
+    /// Makes sure that a step has a spool, if anything is still taken about it.
+    fn add_spool(&mut self, key: &RunKey, step: &StepId) {
+        let memory = self.limits.spool_bytes;
+        let bounds =
+            Bounds { memory, disk: self.disk.bytes(), block: disk::block_size(memory), largest: self.division().ahead };
+        let batch = self.limits.batch();
+        if let Some(run) = self.runs.get_mut(key)
+            && run.add_spool(step, || Spool::new(batch, bounds))
+        {
             self.turns.push_back((key.clone(), step.clone()));
         }
-        Some((spool, &mut self.usage))
+    }
+
+    /// A block that should come back from the disk. Who can't go on without one has it first.
+    fn next_fetch(&mut self, now: Instant) -> Option<Job> {
+        if !self.disk.has_any() {
+            return None;
+        }
+        let room = self.division().ahead.saturating_sub(self.ahead + self.disk.fetching());
+        let wishes = self.turns.iter().filter_map(|(key, step)| {
+            let (hunger, length) = self.runs.get(key)?.log(step)?.wants()?;
+            Some((hunger != Hunger::Starving, length, key, step))
+        });
+        // The first of those that are equal, so that they take turns.
+        let (_, length, key, step) = wishes.min_by_key(|(can_wait, ..)| *can_wait)?;
+        if length > room {
+            return None;
+        }
+        let (key, step) = (key.clone(), step.clone());
+        let block = self.runs.get_mut(&key)?.spool(&step)?.fetch()?;
+        Some(self.disk.fetch(key, step, &block, now))
+    }
+
+    /// A block that should go to the disk: one of the step that has the most to give.
+    fn next_write(&mut self, now: Instant) -> Option<Job> {
+        if self.kept <= self.division().pushed / 2 || !self.disk.takes(now) {
+            return None;
+        }
+        let logs = self.turns.iter().filter_map(|(key, step)| Some((key, step, self.runs.get(key)?.log(step)?)));
+        let fitting = logs.filter(|(.., spool)| self.disk.has_room(spool));
+        let (key, step, _) = fitting.max_by_key(|(.., spool)| spool.movable())?;
+        let (key, step) = (key.clone(), step.clone());
+        let id = self.disk.name();
+        let spool = self.runs.get_mut(&key)?.spool(&step)?;
+        let before = spool.kept();
+        let block = spool.store(id)?;
+        self.kept = self.kept - before + spool.kept();
+        Some(self.disk.write(key, step, block, now))
     }
 
     fn next_report(&mut self) -> Option<Envelope> {
@@ -299,15 +421,16 @@ impl Outbox {
                 self.turns.push_back((key, step));
                 continue;
             };
-            let before = spool.bytes();
+            let (kept, ahead) = (spool.kept(), spool.ahead());
             let chunk = spool.take(now);
-            self.usage.spooled = self.usage.spooled - before + spool.bytes();
+            self.kept = self.kept - kept + spool.kept();
+            self.ahead = self.ahead - ahead + spool.ahead();
             if !spool.is_over() {
                 self.turns.push_back((key.clone(), step.clone()));
             }
             if let Some(chunk) = chunk {
                 let cost = chunk.cost();
-                self.usage.unacknowledged += cost;
+                self.unacknowledged += cost;
                 let (sequence, body) = run.send(Body::Chunk { step, chunk }, cost);
                 return Some(Envelope { key, sequence, body });
             }
@@ -317,8 +440,13 @@ impl Outbox {
 
     /// Whether one more chunk may be unacknowledged, however large it is.
     fn has_room(&self) -> bool {
-        self.usage.unacknowledged + self.limits.batch().max_cost() <= self.limits.unacknowledged_log_bytes
+        self.unacknowledged + self.limits.batch().max_cost() <= self.limits.unacknowledged_log_bytes
     }
+}
+
+/// How much more a step may have that has `used` while this much is free.
+fn share(free: u64, used: u64) -> u64 {
+    free.min((free * SHARE).saturating_sub(used))
 }
 
 #[cfg(test)]

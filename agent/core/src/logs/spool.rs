@@ -1,18 +1,41 @@
 //! Keeps a step's lines until they are sent, so that a slow server never slows the reading of logs.
 //!
-//! A spool has a bound. Where it is reached the newest lines are dropped, and one line in their place says so.
+//! ```text
+//!            ┌ leave next ┐   ┌──── the middle ────┐   ┌ newest ┐
+//!  take() ◀──│ block      │ … │ block on disk │ …  │ … │ block  │◀── push()
+//!            └────────────┘   └────────────────────┘   └────────┘
+//! ```
+//!
+//! Lines are packed into blocks. A spool has a bound in memory, and whoever owns it may put blocks on a disk and bring
+//! them back, see [`Spool::store`] and [`Spool::fetch`]. Where all bounds are reached the newest lines are dropped, and
+//! one line in their place says so.
+
+mod disk;
+mod loss;
+mod segment;
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use super::block::{Cursor, Draft};
 use crate::report::{LogLine, LogTotal};
+pub use disk::{BlockId, Hunger, Stored};
+use loss::Lost;
+pub use loss::Why;
+use segment::{Block, Place, Segment};
 
-/// What a line costs beside its bytes: its entry in a queue, its reference count, the allocator's part of both.
+/// What a line that stands alone costs beside its bytes: its entry in a queue or a map, its reference count, the
+/// allocator's part of both. In a block a line costs a few bytes only.
 pub const LINE_OVERHEAD: usize = 160;
+
+/// What a block costs beside its bytes, wherever these are, and what lost lines cost.
+pub const BLOCK_OVERHEAD: usize = 256;
+
+/// The memory that a block begins with, in bytes: that of a quiet step's few lines.
+const FIRST_LINES: usize = 256;
 
 /// How large chunks are, and when they leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +62,19 @@ impl Default for Batch {
     }
 }
 
+/// How a spool packs its lines, and what it names when it has to lose some.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// The memory for all logs, in bytes.
+    pub memory: usize,
+    /// The disk for all logs, in bytes; 0 if there is none.
+    pub disk: u64,
+    /// The size of a block, in bytes. One with a longer line is larger.
+    pub block: usize,
+    /// The largest block that may go to the disk, in bytes.
+    pub largest: usize,
+}
+
 /// Consecutive lines of a step's log, as they are sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunk {
@@ -53,7 +89,7 @@ pub struct Chunk {
 impl Chunk {
     /// The memory that it costs, in bytes.
     pub fn cost(&self) -> usize {
-        self.lines.iter().map(|piece| cost(&piece.bytes)).sum()
+        self.lines.iter().map(|piece| piece.bytes.len() + LINE_OVERHEAD).sum()
     }
 }
 
@@ -72,14 +108,25 @@ pub struct Piece {
 #[derive(Debug)]
 pub struct Spool {
     batch: Batch,
-    memory: usize,
-    waiting: VecDeque<Waiting>,
+    bounds: Bounds,
+    /// In the order of their lines.
+    segments: VecDeque<Segment>,
+    /// How far the first segment was taken, if it is a block.
+    begun: Cursor,
     /// How many bytes of the first line have been taken already.
     taken: usize,
-    /// Line data that waits, in bytes.
-    data: usize,
-    /// Memory that is used, in bytes.
-    bytes: usize,
+    /// Lines that wait, wherever they are; a run of lost ones is one.
+    lines: usize,
+    /// Their bytes.
+    data: u64,
+    /// Memory of what was pushed, in bytes.
+    kept: usize,
+    /// Memory of what was brought back from the disk, in bytes.
+    ahead: usize,
+    /// The part of `kept` that could go to the disk.
+    movable: usize,
+    /// Bytes on disk, or on the way to or from it.
+    stored: u64,
     /// When the log ended and with what, until that was taken too.
     end: Option<(Instant, LogTotal)>,
     ended: bool,
@@ -87,76 +134,121 @@ pub struct Spool {
     total: LogTotal,
 }
 
-#[derive(Debug)]
-struct Waiting {
-    since: Instant,
-    entry: Entry,
-}
-
-#[derive(Debug)]
-enum Entry {
-    Line(LogLine),
-    Lost(Lost),
-}
-
-/// A run of lines that were dropped.
-#[derive(Debug)]
-struct Lost {
-    /// The number of the first one.
-    number: u64,
-    /// The time of the first one.
-    time: Timestamp,
-    lines: u64,
-    bytes: u64,
-}
-
 impl Spool {
-    /// An empty spool. `memory` is the bound that lost lines name, in bytes.
-    pub fn new(batch: Batch, memory: usize) -> Self {
+    /// An empty spool.
+    pub fn new(batch: Batch, bounds: Bounds) -> Self {
         // A chunk without room for anything would never end.
         let batch = Batch { bytes: batch.bytes.max(1), lines: batch.lines.max(1), ..batch };
         Self {
             batch,
-            memory,
-            waiting: VecDeque::new(),
+            bounds,
+            segments: VecDeque::new(),
+            begun: Cursor::default(),
             taken: 0,
+            lines: 0,
             data: 0,
-            bytes: 0,
+            kept: 0,
+            ahead: 0,
+            movable: 0,
+            stored: 0,
             end: None,
             ended: false,
             total: LogTotal { lines: 0, bytes: 0 },
         }
     }
 
-    /// Adds the next line, if it costs no more than `room`. Else the line is lost, and the log will say so.
+    /// Adds the next line, if that needs no more memory than `room`. Else the line is lost, and the log will say so,
+    /// and `why`.
     ///
     /// Once lines were lost, all that follow are lost too until there is some room again: one long hole can be
     /// understood, a hundred short ones can't. After [`Spool::end`] nothing is added.
     ///
     /// Returns whether the line was kept.
-    pub fn push(&mut self, line: LogLine, now: Instant, room: usize) -> bool {
+    pub fn push(&mut self, line: &LogLine, now: Instant, room: usize, why: Why) -> bool {
         if self.ended {
             return false;
         }
-        self.total = LogTotal { lines: line.number + 1, bytes: self.total.bytes + line.bytes.len() as u64 };
-        let cost = cost(&line.bytes);
-        match self.waiting.back_mut() {
-            Some(Waiting { entry: Entry::Lost(lost), .. }) if room < cost.max(self.bytes / 8) => {
-                lost.lines += 1;
-                lost.bytes += line.bytes.len() as u64;
-                false
+        let data = line.bytes.len() as u64;
+        self.total = LogTotal { lines: line.number + 1, bytes: self.total.bytes + data };
+        let loses = matches!(self.segments.back(), Some(Segment::Lost(lost)) if lost.grows());
+        let kept = (!loses || room >= self.kept / 8) && self.pack(line, now, room);
+        if kept {
+            self.lines += 1;
+            self.data += data;
+        } else if let Some(Segment::Lost(lost)) = self.segments.back_mut()
+            && loses
+        {
+            lost.add(data);
+        } else {
+            self.lines += 1;
+            self.kept += BLOCK_OVERHEAD;
+            self.segments.push_back(Segment::Lost(Lost::new(line, now, why)));
+        }
+        kept
+    }
+
+    /// Appends a line to the last block, or to a new one.
+    fn pack(&mut self, line: &LogLine, now: Instant, room: usize) -> bool {
+        let limit = self.bounds.block;
+        if let Some(Segment::Block(block)) = self.segments.back_mut()
+            && block.next_line() == line.number
+            && let Place::Open { buffer, end } = &mut block.place
+        {
+            let draft = Draft::new(*end, line.time, micros(now.saturating_duration_since(block.since)), &line.bytes);
+            let len = buffer.len() + draft.len();
+            if len <= limit {
+                let before = buffer.capacity();
+                if len > before {
+                    // As a vector grows by itself, but no further than the block does, or the room.
+                    let capacity = len.max((before * 2).min(limit)).min(before.saturating_add(room));
+                    if capacity < len {
+                        return false;
+                    }
+                    buffer.reserve_exact(capacity - buffer.len());
+                }
+                *end = draft.append(buffer);
+                self.kept = self.kept - before + buffer.capacity();
+                block.lines += 1;
+                block.data += line.bytes.len() as u64;
+                return true;
             }
-            _ if room < cost => {
-                let lost = Lost { number: line.number, time: line.time, lines: 1, bytes: line.bytes.len() as u64 };
-                self.bytes += LINE_OVERHEAD;
-                self.waiting.push_back(Waiting { since: now, entry: Entry::Lost(lost) });
-                false
-            }
-            _ => {
-                self.bytes += cost;
-                self.data += line.bytes.len();
-                self.waiting.push_back(Waiting { since: now, entry: Entry::Line(line) });
-                true
+        }
+        let draft = Draft::new(Cursor::default(), line.time, 0, &line.bytes);
+        if BLOCK_OVERHEAD + draft.len() > room {
+            return false;
+        }
+        self.seal();
+        let capacity = draft.len().max(FIRST_LINES.min(limit)).min(room - BLOCK_OVERHEAD);
+        let mut buffer = Vec::with_capacity(capacity);
+        let end = draft.append(&mut buffer);
+        self.kept += BLOCK_OVERHEAD + buffer.capacity();
+        let data = line.bytes.len() as u64;
+        let block = Block {
+            first_line: line.number,
+            lines: 1,
+            data,
+            since: now,
+            time: line.time,
+            place: Place::Open { buffer, end },
+        };
+        self.segments.push_back(Segment::Block(block));
+        true
+    }
+
+    /// Ends the last block: it gets no more lines.
+    fn seal(&mut self) {
+        let is_begun = self.is_begun(self.segments.len().saturating_sub(1));
+        if let Some(Segment::Block(Block { place, .. })) = self.segments.back_mut()
+            && let Place::Open { buffer, .. } = place
+        {
+            let capacity = buffer.capacity();
+            let bytes = Bytes::from(std::mem::take(buffer).into_boxed_slice());
+            self.kept = self.kept - capacity + bytes.len();
+            if is_begun || bytes.len() > self.bounds.largest {
+                *place = Place::Pinned(bytes);
+            } else {
+                self.movable += bytes.len();
+                *place = Place::Sealed(bytes);
             }
         }
     }
@@ -174,14 +266,14 @@ impl Spool {
         self.end(self.total, now);
     }
 
-    /// The memory that is used, in bytes.
-    pub fn bytes(&self) -> usize {
-        self.bytes
+    /// The memory of what was pushed and is neither on disk nor on the way to it, in bytes.
+    pub fn kept(&self) -> usize {
+        self.kept
     }
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.end.is_none()
+        self.segments.is_empty() && self.end.is_none()
     }
 
     /// Whether the log ended and all of it was taken.
@@ -190,10 +282,13 @@ impl Spool {
     }
 
     /// When the next chunk may leave: at once (a time in the past) if it is full or the log is over, a period after
-    /// its first line came otherwise. `None` if nothing waits.
+    /// its first line came otherwise. `None` if nothing waits, or if what leaves next has to come from the disk first.
     pub fn due(&self) -> Option<Instant> {
-        let first = self.waiting.front().map(|waiting| waiting.since);
-        let full = self.data >= self.batch.bytes || self.waiting.len() >= self.batch.lines;
+        let first = match self.segments.front() {
+            Some(segment) => Some(segment.since(self.begun)?),
+            None => None,
+        };
+        let full = self.data >= self.batch.bytes as u64 || self.lines >= self.batch.lines;
         match self.end {
             Some((ended, _)) => Some(first.unwrap_or(ended)),
             None => first.map(|since| if full { since } else { since + self.batch.period }),
@@ -205,95 +300,112 @@ impl Spool {
         if self.due()? > now {
             return None;
         }
-        let first_line = match (self.waiting.front(), self.end) {
-            (Some(waiting), _) => waiting.entry.number(),
+        let first_line = match (self.segments.front(), self.end) {
+            (Some(segment), _) => segment.first_line(),
             (None, Some((_, total))) => total.lines,
             (None, None) => return None,
         };
-        let mut lines = Vec::new();
+        // One buffer for all pieces: what is left of a block can be freed, whenever the server acknowledges.
+        let mut buffer = Vec::new();
+        let mut cuts = Vec::new();
         let mut number = first_line;
-        let mut room = self.batch.bytes;
-        while lines.len() < self.batch.lines {
+        while cuts.len() < self.batch.lines {
             self.announce();
+            let Some((segment, line)) =
+                self.segments.front().and_then(|segment| Some((segment, segment.read(self.begun)?)))
+            else {
+                break;
+            };
+            let rest = line.bytes.get(self.taken..).unwrap_or_default();
+            let room = self.batch.bytes - buffer.len();
             // After lost lines the numbers go on with a gap, which only a new chunk can express.
-            let Some(Waiting { entry: Entry::Line(line), .. }) = self.waiting.front() else { break };
-            let rest = line.bytes.slice(self.taken..);
-            if line.number != number || (rest.len() > room && !lines.is_empty()) {
+            if segment.first_line() != number || (rest.len() > room && !cuts.is_empty()) {
                 break;
             }
-            let time = line.time;
-            if rest.len() > room {
-                // It fits into no chunk: it fills one after the other.
+            // What fits into no chunk fills one after the other.
+            let continues = rest.len() > room;
+            let (part, next) = (&rest[..rest.len().min(room)], line.next);
+            buffer.extend_from_slice(part);
+            self.data -= part.len() as u64;
+            cuts.push((line.time, buffer.len(), continues));
+            self.pin_front();
+            if continues {
                 self.taken += room;
-                self.data -= room;
-                lines.push(Piece { time, bytes: rest.slice(..room), continues: true });
                 break;
             }
-            self.bytes -= cost(&line.bytes);
-            self.data -= rest.len();
             self.taken = 0;
-            self.waiting.pop_front();
-            room -= rest.len();
+            self.advance(next);
             number += 1;
-            lines.push(Piece { time, bytes: rest, continues: false });
         }
-        let end = if self.waiting.is_empty() { self.end.take().map(|(_, total)| total) } else { None };
-        Some(Chunk { first_line, lines, end })
+        let end = if self.segments.is_empty() { self.end.take().map(|(_, total)| total) } else { None };
+        let buffer = Bytes::from(buffer);
+        let mut begin = 0;
+        let lines = cuts.into_iter().map(|(time, until, continues)| {
+            let bytes = buffer.slice(begin..until);
+            begin = until;
+            Piece { time, bytes, continues }
+        });
+        Some(Chunk { first_line, lines: lines.collect(), end })
     }
 
     /// Puts lost lines at the front into words. Whatever is lost from now on is another loss.
     fn announce(&mut self) {
-        if let Some(Waiting { entry, .. }) = self.waiting.front_mut()
-            && let Entry::Lost(lost) = entry
+        if let Some(segment) = self.segments.front_mut()
+            && let Segment::Lost(lost) = segment
         {
-            let line = lost.announcement(self.memory);
-            self.bytes += line.bytes.len();
-            self.data += line.bytes.len();
-            *entry = Entry::Line(line);
+            let line = lost.announcement(&self.bounds);
+            self.kept += line.bytes.len();
+            self.data += line.bytes.len() as u64;
+            *segment = Segment::Announced { since: lost.since(), line };
         }
     }
-}
 
-impl Entry {
-    fn number(&self) -> u64 {
-        match self {
-            Self::Line(line) => line.number,
-            Self::Lost(lost) => lost.number,
+    /// The first line was taken to its end.
+    fn advance(&mut self, next: Cursor) {
+        self.lines -= 1;
+        match self.segments.front_mut() {
+            Some(Segment::Block(block)) if block.lines > 1 => {
+                block.taken(self.begun);
+                self.begun = next;
+            }
+            Some(_) => self.drop_front(),
+            None => {}
         }
     }
-}
 
-impl Lost {
-    /// The line that stands in the place of the lost ones.
-    fn announcement(&self, memory: usize) -> LogLine {
-        let (lines, were) = if self.lines == 1 { ("line", "was") } else { ("lines", "were") };
-        let text = format!(
-            "[piculet] {} {lines} ({}) of this log {were} lost here: the server took them too slowly and the memory for logs ({}) was full.",
-            self.lines,
-            Size(self.bytes),
-            Size(memory as u64),
-        );
-        LogLine { number: self.number, time: self.time, bytes: Bytes::from(text) }
-    }
-}
-
-/// A number of bytes, for people.
-struct Size(u64);
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const MIB: u64 = 1024 * 1024;
-        match self.0 {
-            1 => f.write_str("1 byte"),
-            bytes if bytes > 0 && bytes.is_multiple_of(MIB) => write!(f, "{} MiB", bytes / MIB),
-            bytes => write!(f, "{bytes} bytes"),
+    fn drop_front(&mut self) {
+        self.begun = Cursor::default();
+        match self.segments.pop_front() {
+            Some(Segment::Block(block)) => {
+                let (kept, ahead) = block.place.memory();
+                self.kept -= kept + BLOCK_OVERHEAD;
+                self.ahead -= ahead;
+                if let Place::Writing(_, bytes) = &block.place {
+                    self.stored -= bytes.len() as u64;
+                }
+            }
+            Some(Segment::Announced { line, .. }) => self.kept -= line.bytes.len() + BLOCK_OVERHEAD,
+            Some(Segment::Lost(_)) => self.kept -= BLOCK_OVERHEAD,
+            None => {}
         }
     }
+
+    /// Whether a part of this segment was taken already.
+    fn is_begun(&self, index: usize) -> bool {
+        index == 0 && (self.taken > 0 || !self.begun.is_at_begin())
+    }
 }
 
-/// The memory that a line costs.
-fn cost(bytes: &Bytes) -> usize {
-    bytes.len() + LINE_OVERHEAD
+/// The block, if the segment is one.
+fn block_of(segment: Option<&mut Segment>) -> Option<&mut Block> {
+    match segment {
+        Some(Segment::Block(block)) => Some(block),
+        _ => None,
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

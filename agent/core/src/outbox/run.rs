@@ -1,6 +1,5 @@
 //! What one workflow has to say.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
@@ -67,13 +66,33 @@ impl Run {
         self.reports.push_back(report);
     }
 
-    /// The spool of a step, and whether it is a new one. `None` if nothing is taken any more.
-    pub(super) fn spool(&mut self, step: &StepId, new: impl FnOnce() -> Spool) -> Option<(&mut Spool, bool)> {
-        match (self.logs.entry(step.clone()), &self.ending) {
-            (_, Ending::Over) => None,
-            (Entry::Occupied(known), _) => Some((known.into_mut(), false)),
-            (Entry::Vacant(unknown), _) => Some((unknown.insert(new()), true)),
+    /// Makes sure that a step has a spool, unless nothing is taken any more. Returns whether it is a new one.
+    pub(super) fn add_spool(&mut self, step: &StepId, new: impl FnOnce() -> Spool) -> bool {
+        let is_new = !matches!(self.ending, Ending::Over) && !self.logs.contains_key(step);
+        if is_new {
+            self.logs.insert(step.clone(), new());
         }
+        is_new
+    }
+
+    /// The spool of a step, if it has one and more may be handed in.
+    pub(super) fn open_spool(&mut self, step: &StepId) -> Option<&mut Spool> {
+        if matches!(self.ending, Ending::Over) { None } else { self.logs.get_mut(step) }
+    }
+
+    /// The spool of a step, if it has one.
+    pub(super) fn spool(&mut self, step: &StepId) -> Option<&mut Spool> {
+        self.logs.get_mut(step)
+    }
+
+    /// The same, to look at.
+    pub(super) fn log(&self, step: &StepId) -> Option<&Spool> {
+        self.logs.get(step)
+    }
+
+    /// The spools of all steps.
+    pub(super) fn spools(&self) -> impl Iterator<Item = &Spool> {
+        self.logs.values()
     }
 
     /// No log gets any more lines.
@@ -155,11 +174,6 @@ impl Run {
             && self.reports.is_empty()
             && !matches!(self.ending, Ending::Waiting(_))
             && self.logs.values().all(Spool::is_empty)
-    }
-
-    /// The memory of lines that were not sent, in bytes.
-    pub(super) fn spooled(&self) -> usize {
-        self.logs.values().map(Spool::bytes).sum()
     }
 
     /// The memory of log chunks that were not acknowledged, in bytes.

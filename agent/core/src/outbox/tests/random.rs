@@ -1,8 +1,10 @@
-//! The outbox against a server that only drops what it knows: random reports, logs, breaks and acknowledgements.
+//! The outbox against a server that only drops what it knows, and a disk that may fail: random reports, logs, breaks,
+//! acknowledgements, writes and reads.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::Union;
@@ -10,17 +12,22 @@ use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state
 
 use super::{LIMITS, begin, finished, line, state};
 use crate::id::{Epoch, RunKey, Sequence, StepId, WorkflowId};
-use crate::logs::spool::{Chunk, LINE_OVERHEAD};
-use crate::outbox::{Acknowledged, Body, Envelope, Outbox, Usage};
+use crate::logs::spool::{BLOCK_OVERHEAD, BlockId, Chunk};
+use crate::outbox::{Acknowledged, Body, Done, Envelope, Job, Limits, Outbox, Usage};
 use crate::outcome::StepState;
 use crate::report::{LogTotal, Report};
 
 const RUNS: usize = 3;
 const STEPS: usize = 2;
 
+/// Small enough that a few lines reach the bound, and large enough for some blocks.
+const MEMORY: Limits = Limits { spool_bytes: 9000, ..LIMITS };
+
 /// What was handed in, and so what has to arrive.
 #[derive(Debug, Clone, Default)]
 struct Handed {
+    /// The size of the disk.
+    disk: u64,
     connected: bool,
     runs: BTreeMap<usize, Said>,
 }
@@ -66,6 +73,10 @@ enum Event {
     /// The connection breaks. What is on its way is gone.
     Break,
     Connect,
+    /// Begin this many of the jobs for the disk.
+    Begin(usize),
+    /// One of the jobs is done, or fails.
+    Done(usize, bool),
 }
 
 impl ReferenceStateMachine for Handed {
@@ -73,7 +84,8 @@ impl ReferenceStateMachine for Handed {
     type Transition = Event;
 
     fn init_state() -> BoxedStrategy<Self> {
-        Just(Self { connected: true, runs: BTreeMap::new() }).boxed()
+        let disk = select(vec![0, 1500, 100_000]);
+        disk.prop_map(|disk| Self { disk, connected: true, runs: BTreeMap::new() }).boxed()
     }
 
     fn transitions(handed: &Self) -> BoxedStrategy<Event> {
@@ -91,6 +103,11 @@ impl ReferenceStateMachine for Handed {
 
         let mut events =
             vec![(3, (0u64..1500).prop_map(Event::Wait).boxed()), (10, (1usize..10).prop_map(Event::Arrive).boxed())];
+        if handed.disk > 0 {
+            events.push((10, (1usize..6).prop_map(Event::Begin).boxed()));
+            let done = (0usize..6, prop::bool::weighted(0.9));
+            events.push((15, done.prop_map(|(index, success)| Event::Done(index, success)).boxed()));
+        }
         if handed.connected {
             events.push((10, (1usize..10).prop_map(Event::Send).boxed()));
             events.push((2, Just(Event::Break).boxed()));
@@ -134,7 +151,7 @@ impl ReferenceStateMachine for Handed {
             Event::Abandon(run) | Event::Acknowledge(run, _) | Event::Nonsense(run) => said(run).is_some(),
             Event::Send(_) | Event::Break => handed.connected,
             Event::Connect => !handed.connected,
-            Event::Wait(_) | Event::Arrive(_) => true,
+            Event::Wait(_) | Event::Arrive(_) | Event::Begin(_) | Event::Done(..) => true,
         }
     }
 
@@ -163,7 +180,13 @@ impl ReferenceStateMachine for Handed {
             Event::Abandon(run) => handed.change(*run, |said| said.abandoned = true),
             Event::Break => handed.connected = false,
             Event::Connect => handed.connected = true,
-            Event::Wait(_) | Event::Send(_) | Event::Arrive(_) | Event::Acknowledge(..) | Event::Nonsense(_) => {}
+            Event::Wait(_)
+            | Event::Send(_)
+            | Event::Arrive(_)
+            | Event::Acknowledge(..)
+            | Event::Nonsense(_)
+            | Event::Begin(_)
+            | Event::Done(..) => {}
         }
         handed
     }
@@ -175,9 +198,11 @@ impl Handed {
     }
 }
 
-/// An outbox, the way to the server, and the server.
+/// An outbox, its disk, the way to the server, and the server.
 struct World {
     outbox: Outbox,
+    disk: BTreeMap<BlockId, Bytes>,
+    jobs: Vec<Job>,
     now: Instant,
     /// What `next` gave out, each number once.
     left: BTreeMap<RunKey, Vec<Body>>,
@@ -299,6 +324,36 @@ impl World {
         true
     }
 
+    fn begin_job(&mut self) {
+        let Some(job) = self.outbox.next_job(self.now) else { return };
+        match &job {
+            Job::Write { id, .. } => assert!(!self.disk.contains_key(id), "a name is used once"),
+            Job::Fetch { id, length } => assert_eq!(self.disk[id].len(), *length),
+            Job::Remove { id } => assert!(self.disk.contains_key(id)),
+        }
+        self.jobs.push(job);
+    }
+
+    fn end_job(&mut self, index: usize, success: bool) {
+        if self.jobs.is_empty() {
+            return;
+        }
+        let done = match self.jobs.remove(index % self.jobs.len()) {
+            Job::Write { id, bytes } => {
+                if success {
+                    self.disk.insert(id, bytes);
+                }
+                Done::Wrote { id, success }
+            }
+            Job::Fetch { id, .. } => Done::Fetched { id, bytes: self.disk.remove(&id).filter(|_| success) },
+            Job::Remove { id } => {
+                self.disk.remove(&id);
+                Done::Removed { id }
+            }
+        };
+        self.outbox.done(done, self.now);
+    }
+
     fn stored(&self, key: &RunKey) -> Sequence {
         Sequence(self.server.get(key).map_or(0, |stored| stored.envelopes.len() as u64))
     }
@@ -323,9 +378,13 @@ impl StateMachineTest for OutboxTest {
     type SystemUnderTest = World;
     type Reference = Handed;
 
-    fn init_test(_: &Handed) -> World {
+    fn init_test(handed: &Handed) -> World {
+        let mut outbox = Outbox::new(MEMORY);
+        outbox.set_disk(handed.disk);
         World {
-            outbox: Outbox::new(LIMITS),
+            outbox,
+            disk: BTreeMap::new(),
+            jobs: Vec::new(),
             now: begin(),
             left: BTreeMap::new(),
             on_the_way: VecDeque::new(),
@@ -386,17 +445,33 @@ impl StateMachineTest for OutboxTest {
                 assert_eq!((world.outbox.next(world.now), world.outbox.due()), (None, None));
             }
             Event::Connect => world.connect(),
+            Event::Begin(count) => (0..count).for_each(|_| world.begin_job()),
+            Event::Done(index, success) => world.end_job(index, success),
         }
         world
     }
 
     fn check_invariants(world: &World, handed: &Handed) {
         let usage = world.outbox.usage();
-        assert!(usage.unacknowledged <= LIMITS.unacknowledged_log_bytes, "{usage:?}");
+        assert!(usage.unacknowledged <= MEMORY.unacknowledged_log_bytes, "{usage:?}");
         // A hole costs an entry, and a line once it is announced.
-        assert!(usage.spooled <= LIMITS.spool_bytes + RUNS * STEPS * (LINE_OVERHEAD + 200), "{usage:?}");
+        assert!(usage.spooled <= MEMORY.spool_bytes + RUNS * STEPS * 2 * (BLOCK_OVERHEAD + 200), "{usage:?}");
+        assert!(usage.on_disk <= handed.disk, "{usage:?}");
+        let (mut on_the_way, mut to_the_disk) = (0, 0);
+        for job in &world.jobs {
+            match job {
+                Job::Write { bytes, .. } => {
+                    (on_the_way, to_the_disk) = (on_the_way + bytes.len(), to_the_disk + bytes.len())
+                }
+                Job::Fetch { length, .. } => on_the_way += length,
+                Job::Remove { .. } => {}
+            }
+        }
+        let on_disk = to_the_disk + world.disk.values().map(Bytes::len).sum::<usize>();
+        assert_eq!(usage.on_disk, on_disk as u64);
         let runs = world.outbox.runs.values();
-        assert_eq!(usage.spooled, runs.clone().map(|run| run.spooled()).sum::<usize>());
+        let waiting = runs.clone().flat_map(|run| run.spools()).map(|spool| spool.kept() + spool.ahead());
+        assert_eq!(usage.spooled, on_the_way + waiting.sum::<usize>());
         assert_eq!(usage.unacknowledged, runs.map(|run| run.unacknowledged()).sum::<usize>());
         for (run, said) in &handed.runs {
             let Some(stored) = world.server.get(&key(*run)) else { continue };
@@ -426,11 +501,18 @@ impl StateMachineTest for OutboxTest {
         }
         while !world.outbox.flushed() {
             while world.send(&complete) {}
+            let jobs = world.jobs.len();
+            world.begin_job();
             assert!(
                 !world.on_the_way.is_empty()
+                    || jobs < world.jobs.len()
+                    || jobs > 0
                     || world.outbox.held().any(|(key, acknowledged)| acknowledged < world.stored(key))
             );
             while world.arrive() {}
+            while !world.jobs.is_empty() {
+                world.end_job(0, true);
+            }
             let held: Vec<RunKey> = world.outbox.held().map(|(key, _)| key.clone()).collect();
             for key in held {
                 let stored = world.stored(&key);
@@ -439,6 +521,13 @@ impl StateMachineTest for OutboxTest {
             Self::check_invariants(&world, &complete);
         }
         assert_eq!(world.outbox.held().count(), 0);
+        // What was abandoned is still to be removed.
+        world.begin_job();
+        while !world.jobs.is_empty() {
+            world.end_job(0, true);
+            world.begin_job();
+        }
+        assert!(world.disk.is_empty(), "blocks are left on the disk");
         assert!(world.outbox.turns.is_empty());
         assert_eq!(world.outbox.usage(), Usage { lost_lines: world.outbox.usage().lost_lines, ..Usage::default() });
         for (run, said) in complete.runs.iter().filter(|(_, said)| !said.abandoned) {

@@ -1,0 +1,206 @@
+//! What goes to the disk, what comes back when, and what happens if it can't.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::{LIMITS, begin, key, line, step};
+use crate::id::{RunKey, Sequence};
+use crate::logs::spool::BlockId;
+use crate::outbox::{Body, Done, Envelope, Job, Limits, Outbox, Usage};
+use crate::report::{LogLine, LogTotal};
+
+/// Memory for some blocks, each of them for three lines.
+const MEMORY: Limits = Limits { spool_bytes: 100_000, chunk_bytes: 1000, unacknowledged_log_bytes: 5000, ..LIMITS };
+/// A disk that is large enough for everything.
+const LARGE: u64 = 1 << 20;
+
+/// A disk that does what it is told at once.
+#[derive(Default)]
+struct Disk(BTreeMap<BlockId, Bytes>);
+
+impl Disk {
+    fn work(&mut self, outbox: &mut Outbox, now: Instant) {
+        while let Some(job) = outbox.next_job(now) {
+            let done = match job {
+                Job::Write { id, bytes } => {
+                    assert_eq!(self.0.insert(id, bytes), None, "a name is used once");
+                    Done::Wrote { id, success: true }
+                }
+                Job::Fetch { id, length } => {
+                    let bytes = self.0.remove(&id);
+                    assert_eq!(bytes.as_ref().map(Bytes::len), Some(length));
+                    Done::Fetched { id, bytes }
+                }
+                Job::Remove { id } => {
+                    assert!(self.0.remove(&id).is_some());
+                    Done::Removed { id }
+                }
+            };
+            outbox.done(done, now);
+        }
+    }
+}
+
+fn outbox(disk: u64) -> (Outbox, RunKey, Instant) {
+    let mut outbox = Outbox::new(MEMORY);
+    outbox.set_disk(disk);
+    outbox.open(key("1"));
+    (outbox, key("1"), begin())
+}
+
+fn text(number: u64) -> LogLine {
+    line(number, format!("line {number:990}"))
+}
+
+/// What the server has after everything left, with a disk at hand.
+fn drain(outbox: &mut Outbox, disk: &mut Disk, now: Instant) -> Vec<(u64, Bytes)> {
+    let mut lines: BTreeMap<_, Vec<u8>> = BTreeMap::new();
+    while !outbox.flushed() {
+        disk.work(outbox, now);
+        let Some(Envelope { key, sequence, body }) = outbox.next(now) else { panic!("stuck: {:?}", outbox.usage()) };
+        outbox.acknowledge(&key, sequence);
+        let Body::Chunk { step, chunk } = body else { continue };
+        for (number, piece) in (chunk.first_line..).zip(chunk.lines) {
+            lines.entry((step.clone(), number)).or_default().extend_from_slice(&piece.bytes);
+        }
+    }
+    lines.into_iter().map(|((_, number), text)| (number, text.into())).collect()
+}
+
+#[test]
+fn while_the_disk_has_room_nothing_is_lost() {
+    let (mut outbox, key, now) = outbox(LARGE);
+    let mut disk = Disk::default();
+    for number in 0..200 {
+        outbox.log(&key, &step("flood"), vec![text(number)], now);
+        disk.work(&mut outbox, now);
+        let usage = outbox.usage();
+        assert!(usage.spooled <= MEMORY.spool_bytes, "{usage:?}");
+        assert_eq!(usage.on_disk, disk.0.values().map(|bytes| bytes.len() as u64).sum::<u64>());
+    }
+    assert!(outbox.usage().on_disk > 100_000, "{:?}", outbox.usage());
+    outbox.end_log(&key, &step("flood"), LogTotal { lines: 200, bytes: 0 }, now);
+    let lines = drain(&mut outbox, &mut disk, now);
+    assert!(lines.iter().zip(0..).all(|((number, line), i)| *number == i && *line == text(i).bytes));
+    assert_eq!((lines.len(), disk.0.len(), outbox.usage()), (200, 0, Usage::default()));
+}
+
+#[test]
+fn at_both_bounds_the_loss_begins_and_names_them() {
+    let (mut outbox, key, now) = outbox(20_000);
+    let mut disk = Disk::default();
+    for number in 0..200 {
+        outbox.log(&key, &step("flood"), vec![text(number)], now);
+        disk.work(&mut outbox, now);
+        assert!(outbox.usage().on_disk <= 20_000 && outbox.usage().spooled <= MEMORY.spool_bytes);
+    }
+    assert!(outbox.usage().on_disk > 12_000 && outbox.usage().lost_lines > 0);
+    outbox.log(&key, &step("quiet"), vec![text(0)], now);
+    outbox.end_logs(&key, now);
+    let lost = outbox.usage().lost_lines;
+    let lines = drain(&mut outbox, &mut disk, now);
+    let losses: Vec<_> = lines.iter().filter(|(_, text)| text.starts_with(b"[piculet]")).collect();
+    let why = "the server took them too slowly, and both the memory (100000 bytes) and the disk (20000 bytes) for logs were full.";
+    assert_eq!(losses.len(), 1);
+    let text = String::from_utf8_lossy(&losses[0].1).into_owned();
+    assert!(text.starts_with(&format!("[piculet] {lost} lines")) && text.ends_with(why), "{text}");
+    assert_eq!(lines.len() as u64 - 1 + lost, 201, "and the quiet step has its line");
+}
+
+#[test]
+fn a_disk_that_fails_is_left_alone_for_a_minute() {
+    let (mut outbox, key, mut now) = outbox(LARGE);
+    let (mut number, mut failures) = (0, 0);
+    for _ in 0..180 {
+        now += Duration::from_secs(1);
+        for _ in 0..5 {
+            outbox.log(&key, &step("flood"), vec![text(number)], now);
+            number += 1;
+            while let Some(job) = outbox.next_job(now) {
+                let Job::Write { id, .. } = job else { panic!("{job:?}") };
+                failures += 1;
+                outbox.done(Done::Wrote { id, success: false }, now);
+            }
+        }
+    }
+    assert_eq!((failures, outbox.usage().on_disk), (3, 0));
+    outbox.end_logs(&key, now);
+    let lost = outbox.usage().lost_lines;
+    let lines = drain(&mut outbox, &mut Disk::default(), now);
+    assert!(
+        lost > 0 && lines.last().is_some_and(|(_, text)| text.ends_with(b"the disk for logs could not be written."))
+    );
+    assert_eq!(lines.len() as u64 - 1 + lost, number);
+}
+
+#[test]
+fn a_closed_workflow_leaves_nothing_on_the_disk() {
+    let (mut outbox, key, now) = outbox(LARGE);
+    let mut disk = Disk::default();
+    let mut jobs = Vec::new();
+    for number in 0..200 {
+        outbox.log(&key, &step("flood"), vec![text(number)], now);
+        if number < 100 {
+            disk.work(&mut outbox, now);
+        } else {
+            // Some are on the way when it is closed.
+            jobs.extend(outbox.next_job(now));
+        }
+    }
+    assert!(!disk.0.is_empty() && jobs.len() == 2);
+    outbox.close(&key);
+    for job in jobs {
+        let Job::Write { id, bytes } = job else { panic!("{job:?}") };
+        disk.0.insert(id, bytes);
+        outbox.done(Done::Wrote { id, success: true }, now);
+    }
+    disk.work(&mut outbox, now);
+    let lost_lines = outbox.usage().lost_lines;
+    assert_eq!((disk.0.len(), outbox.usage()), (0, Usage { lost_lines, ..Usage::default() }));
+}
+
+#[test]
+fn a_write_is_waited_for_when_memory_runs_short_but_not_for_long() {
+    let (mut outbox, key, now) = outbox(LARGE);
+    let mut number = 0;
+    while outbox.usage().spooled < 50_000 {
+        outbox.log(&key, &step("flood"), vec![text(number)], now);
+        number += 1;
+    }
+    assert_eq!(outbox.busy_until(now), None, "nothing is on the way");
+    let job = outbox.next_job(now);
+    let Some(Job::Write { id, .. }) = job else { panic!("{job:?}") };
+    let until = outbox.busy_until(now).expect("it is on the way");
+    assert!(until > now && until < now + Duration::from_secs(1));
+    assert_eq!(outbox.busy_until(until), None);
+    outbox.done(Done::Wrote { id, success: true }, now);
+    assert_eq!(outbox.busy_until(now), None);
+}
+
+#[test]
+fn who_can_not_go_on_gets_its_block_first() {
+    let (mut outbox, key, now) = outbox(LARGE);
+    let mut disk = Disk::default();
+    for number in 0..60 {
+        for name in ["a", "b", "c"] {
+            outbox.log(&key, &step(name), vec![text(number)], now);
+            disk.work(&mut outbox, now);
+        }
+    }
+    outbox.end_logs(&key, now);
+    // Lines leave in turns, although only a few blocks have room at the same time.
+    let mut sent: BTreeMap<String, usize> = ["a", "b", "c"].map(|name| (name.to_owned(), 0)).into();
+    while !outbox.flushed() {
+        disk.work(&mut outbox, now);
+        let envelope = outbox.next(now).expect("not stuck");
+        outbox.acknowledge(&key, envelope.sequence);
+        let Body::Chunk { step, chunk } = envelope.body else { panic!("only logs") };
+        *sent.get_mut(step.as_str()).expect("known") += chunk.lines.len();
+        let (least, most) = (sent.values().min().expect("three"), sent.values().max().expect("three"));
+        assert!(most - least < 40, "{sent:?}");
+    }
+    assert_eq!(outbox.acknowledge(&key, Sequence(0)), []);
+    assert_eq!(outbox.usage(), Usage::default());
+}
