@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Heartbeat, Readiness};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::exit::Failure;
 use crate::runner::Shop;
 use crate::session::{Session, SessionEnd};
@@ -70,6 +70,10 @@ impl Agent {
     /// # Errors
     /// Everything but a clean drain.
     pub async fn run<L: Link>(self, link: L, shutdown: Shutdown) -> Result<(), Failure> {
+        let log_folder = config::log_folder(&self.config.logs).map_err(|error| {
+            let (key, source) = ("logs.directory".to_owned(), config::Source::Nowhere);
+            Failure::Config(vec![config::ConfigError { key, source, message: error.to_string() }])
+        })?;
         let (tell_readiness, readiness) = watch::channel(Readiness::default());
         if let Some(address) = self.config.admin.address {
             let heartbeat = Heartbeat::default();
@@ -95,7 +99,10 @@ impl Agent {
             seed: seed(&self.instance),
             stable_after: STABLE,
         };
-        let (supervisor, mut handles) = supervise(link, settings, demand);
+        let (mut supervisor, mut handles) = supervise(link, settings, demand);
+        if let Some(folder) = log_folder {
+            supervisor = supervisor.with_log_folder(folder, self.config.logs.disk);
+        }
         let supervisor = tokio::spawn(supervisor.run());
         let watch_pods = self.cluster.watch();
         let synced = tell_readiness.clone();
@@ -197,8 +204,9 @@ impl Agent {
 /// Shows what waits for the server.
 async fn publish(mut usage: watch::Receiver<outbox::Usage>, metrics: Metrics) {
     while usage.changed().await.is_ok() {
-        let outbox::Usage { spooled, unacknowledged, lost_lines } = *usage.borrow_and_update();
+        let outbox::Usage { spooled, on_disk, unacknowledged, lost_lines } = *usage.borrow_and_update();
         metrics.log_spooled.set(i64::try_from(spooled).unwrap_or(i64::MAX));
+        metrics.log_spooled_disk.set(i64::try_from(on_disk).unwrap_or(i64::MAX));
         metrics.log_unacknowledged.set(i64::try_from(unacknowledged).unwrap_or(i64::MAX));
         metrics.log_lines_lost.inc_by(lost_lines.saturating_sub(metrics.log_lines_lost.get()));
     }

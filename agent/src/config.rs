@@ -13,6 +13,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use files::log_folder;
 pub use files::unreadable;
 pub use layers::{ConfigError, Layers, Source};
 pub use resolve::{Host, pod_settings, resolve, settle};
@@ -96,8 +97,12 @@ pub struct Kubernetes {
 /// What is kept of logs before the server has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Logs {
-    /// Bytes of memory for lines that were read and not acknowledged, all steps together.
+    /// Bytes of memory for lines that were read and not sent, all steps together.
     pub memory: usize,
+    /// Bytes of disk for those that memory is too small for; 0 is none.
+    pub disk: u64,
+    /// The directory for them; absent: no disk.
+    pub directory: Option<PathBuf>,
     /// How long a line may wait for others to be sent with.
     pub batch_period: Duration,
     /// How many bytes may be on their way to the server; more waits, so that states don't.
@@ -153,7 +158,13 @@ impl Default for Config {
             kubernetes: Kubernetes::default(),
             pods: piculet_pods::Settings::default(),
             limits: Limits::default(),
-            logs: Logs { memory: 64 << 20, batch_period: Duration::from_millis(200), in_flight: 1 << 20 },
+            logs: Logs {
+                memory: 64 << 20,
+                disk: 1 << 30,
+                directory: None,
+                batch_period: Duration::from_millis(200),
+                in_flight: 1 << 20,
+            },
             admin: Admin { address: Some(SocketAddr::from(([0, 0, 0, 0], 3000))) },
             log: Log { level: "info".to_owned(), format: LogFormat::Human },
             shutdown: Shutdown { drain_timeout: Duration::from_secs(60 * 60) },

@@ -93,7 +93,7 @@ pub struct StepView {
     /// What it is.
     #[schema(schema_with = step_kind)]
     pub kind: StepKind,
-    /// The names of the steps that it waits for; `None`: all of the stage before, and so of all earlier ones.
+    /// The names of the steps that it waits for; `None`: all of the earlier stages.
     pub needs: Option<Vec<String>>,
     /// In Woodpecker's words.
     #[schema(schema_with = step_state)]

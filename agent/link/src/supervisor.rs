@@ -5,16 +5,21 @@
 //!                        │ Supervisor                 │               │ Link │ ◀──▶ server
 //!  session ◀─Directive── │  Exchange ─ Outbox         │ ◀──Incoming── └──────┘
 //!          ──demand────▶ └────────────────────────────┘
+//!                                   │ ▲
+//!                                   ▼ │ blocks of log lines
+//!                                  Disk
 //! ```
 //!
 //! One task does it all, so nothing here is shared and nothing is locked. It never waits for one neighbour only: what a
 //! full neighbour doesn't take stays in a bounded queue, and all others are served meanwhile. In particular, runners are
-//! always served: neither an outage nor a slow server slows the reading of logs.
+//! always served: neither an outage nor a slow server slows the reading of logs. Only where memory for logs runs short
+//! they wait a moment for a disk that is just making room.
 
 mod closer;
 mod complaints;
 mod desk;
 mod directive;
+mod disk;
 mod exchange;
 mod reporter;
 mod status;
@@ -35,9 +40,11 @@ pub use reporter::{Gone, Reporter};
 pub use status::Status;
 
 use crate::link::{Cause, Ended, Link};
+use crate::log_folder::LogFolder;
 use crate::message::{Hello, Identity, Incoming, Outgoing};
 use complaints::Complaints;
 use desk::Desk;
+use disk::Disk;
 use exchange::Exchange;
 
 /// Reports on their way from the runners. They are taken at memory speed, whatever the server does.
@@ -135,6 +142,7 @@ pub fn supervise<L: Link>(link: L, settings: Settings, demand: watch::Receiver<u
             wish,
             status: tell_status,
             usage: tell_usage,
+            disk: None,
             was_welcome: false,
         },
     };
@@ -142,6 +150,13 @@ pub fn supervise<L: Link>(link: L, settings: Settings, demand: watch::Receiver<u
 }
 
 impl<L: Link> Supervisor<L> {
+    /// Keeps log lines that memory is too small for in this folder, at most this many bytes of them.
+    pub fn with_log_folder(mut self, folder: LogFolder, bytes: u64) -> Self {
+        self.desk.exchange.set_disk(bytes);
+        self.desk.disk = Some(Disk::new(folder));
+        self
+    }
+
     /// Runs until [`Closer::close`], or until the server can't be worked with. Dropping the future ends the session at
     /// once.
     ///

@@ -1,17 +1,19 @@
-//! The files that a configuration names.
+//! The files and directories that a configuration names.
 
 use std::fs;
 use std::path::Path;
 
 use piculet_core::secret::is_token;
+use piculet_link::log_folder::{LogFolder, LogFolderError};
 use piculet_link::stream::{Mismatch, is_pair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::layers::{ConfigError, Source};
-use super::{Config, Server};
+use super::{Config, Logs, Server};
 
-/// Looks whether every file that is named can be read and holds what it is said to hold.
+/// Looks whether every file that is named can be read and holds what it is said to hold, and whether there can be logs
+/// in the directory for them.
 pub fn unreadable(config: &Config) -> Vec<ConfigError> {
     let (server, kubernetes) = (&config.server, &config.kubernetes);
     let files = [
@@ -26,8 +28,18 @@ pub fn unreadable(config: &Config) -> Vec<ConfigError> {
     if wrong.is_empty() {
         wrong.extend(no_pair(server).map(|message| ("server.key_file", message)));
     }
+    wrong.extend(log_folder(&config.logs).err().map(|error| ("logs.directory", error.to_string())));
     let wrong = wrong.into_iter();
     wrong.map(|(key, message)| ConfigError { key: key.to_owned(), source: Source::Nowhere, message }).collect()
+}
+
+/// The folder for log lines that memory is too small for, if the configuration wants one.
+///
+/// # Errors
+/// The directory can't be used.
+pub(crate) fn log_folder(logs: &Logs) -> Result<Option<LogFolder>, LogFolderError> {
+    let directory = logs.directory.as_deref().filter(|_| logs.disk > 0);
+    directory.map(LogFolder::open).transpose()
 }
 
 /// What keeps the client certificate and its key from being used together.

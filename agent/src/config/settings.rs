@@ -205,6 +205,24 @@ pub const SETTINGS: &[Setting] = &[
             if c.logs.memory < 4 << 20 { Err("it must be at least 4Mi".to_owned()) } else { Ok(()) }
         }
     ),
+    setting!(
+        "logs.disk",
+        "1Gi",
+        "Disk for log lines that `logs.memory` is too small for, all steps together, if `logs.directory` is set; `0`: none. Where both are full, lines are lost, and the log says so.",
+        |c, v| {
+            c.logs.disk = read_bytes(&v)? as u64;
+            Ok(())
+        }
+    ),
+    setting!(
+        "logs.directory",
+        "",
+        "A directory for them, for example on an `emptyDir`; made if it does not exist. Agents may share one. Without it memory alone keeps lines.",
+        |c, v| {
+            c.logs.directory = read(v)?;
+            Ok(())
+        }
+    ),
     setting!("logs.batch_period", "200ms", "How long a log line may wait for others to be sent with.", |c, v| {
         c.logs.batch_period = read_duration(&v)?;
         Ok(())

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{Config, Host, Layers, LogFormat, SETTINGS, resolve};
+use super::{Config, Host, Layers, LogFormat, SETTINGS, resolve, unreadable};
 
 const MINIMAL: &str = "server: {address: 'https://ci:9443', token_file: /token}\n";
 
@@ -125,6 +125,23 @@ fn a_token_may_come_from_the_environment_and_is_not_shown() {
     assert!(!format!("{config:?}").contains("hunter2"));
     let twice = errors(MINIMAL, &[("PICULET_SERVER_TOKEN", "hunter2")], &[]);
     assert_eq!(twice.len(), 1, "{twice:?}");
+}
+
+#[test]
+fn a_directory_for_logs_has_to_be_usable() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("file"), "").unwrap();
+    let wrong = |directory: &str, disk: &str| {
+        let config = good(MINIMAL, &[], &[("logs.directory", directory), ("logs.disk", disk)]);
+        let errors = unreadable(&config).into_iter().filter(|error| error.key == "logs.directory");
+        errors.map(|error| error.to_string()).collect::<Vec<_>>().join("; ")
+    };
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    assert_eq!(wrong(&path("new/one"), "1Gi"), "");
+    assert_eq!(std::fs::read_dir(path("new/one")).unwrap().count(), 0, "nothing is left of the attempt");
+    assert_eq!(wrong("logs", "0"), "", "without disk no directory");
+    assert!(wrong("logs", "1Mi").contains("'logs' is not absolute"), "{}", wrong("logs", "1Mi"));
+    assert!(wrong(&path("file/logs"), "1Mi").contains("file/logs' can't be used"), "{}", wrong(&path("file"), "1Mi"));
 }
 
 #[test]

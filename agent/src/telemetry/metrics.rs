@@ -57,6 +57,8 @@ pub struct Metrics {
     pub log_lines_lost: Counter,
     /// Memory of log lines that were not sent yet, in bytes.
     pub log_spooled: Gauge,
+    /// Disk of log lines that were not sent yet, in bytes.
+    pub log_spooled_disk: Gauge,
     /// Memory of log chunks that were sent and not acknowledged, in bytes.
     pub log_unacknowledged: Gauge,
 }
@@ -81,6 +83,11 @@ impl Metrics {
             self.log_lines_lost.clone(),
         );
         registry.register("log_spooled_bytes", "Memory of log lines that were not sent", self.log_spooled.clone());
+        registry.register(
+            "log_spooled_disk_bytes",
+            "Disk of log lines that were not sent",
+            self.log_spooled_disk.clone(),
+        );
         registry.register(
             "log_unacknowledged_bytes",
             "Memory of log chunks that were sent and not acknowledged",

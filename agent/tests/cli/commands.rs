@@ -64,6 +64,7 @@ fn files_that_hold_something_else_are_told_with_everything_else() {
         "--set=server.key_file=text",
         "--kubeconfig=.",
         "--set=agent.nonsense=1",
+        "--set=logs.directory=/dev/null/logs",
     ];
     let wrong = piculet(folder.path(), &settings);
     assert_eq!(wrong.code, 78);

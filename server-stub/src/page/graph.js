@@ -12,10 +12,10 @@ const MARGIN = 6;
 const LANE = 10;
 const NAME = 20;
 
-/** What a step waits for, by name. One that names nothing waits for the stage before, and so for all earlier ones. */
+/** What a step waits for, by name. One that names nothing waits for all earlier stages. */
 function waiting(steps) {
-  const stages = Map.groupBy(steps, (step) => step.stage);
-  return (step) => step.needs ?? (stages.get(step.stage - 1) ?? []).map((other) => other.name);
+  const earlier = (step) => steps.filter((other) => other.stage < step.stage).map((other) => other.name);
+  return (step) => step.needs ?? earlier(step);
 }
 
 /** Each step's column: one more than that of what it waits for. */

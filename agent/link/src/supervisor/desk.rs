@@ -11,6 +11,7 @@ use tracing::info;
 use super::Closed;
 use super::closer::Wish;
 use super::directive::Directive;
+use super::disk::Disk;
 use super::exchange::Exchange;
 use super::reporter::Delivery;
 use super::status::Status;
@@ -30,6 +31,7 @@ pub(super) struct Desk {
     pub(super) wish: watch::Receiver<Wish>,
     pub(super) status: watch::Sender<Status>,
     pub(super) usage: watch::Sender<Usage>,
+    pub(super) disk: Option<Disk>,
     /// A server has accepted a session before.
     pub(super) was_welcome: bool,
 }
@@ -37,9 +39,14 @@ pub(super) struct Desk {
 impl Desk {
     /// Takes from the agent and gives to it what can be taken and given now.
     pub(super) fn serve_agent(&mut self, now: Instant) {
+        self.serve_disk(now);
         for _ in 0..DELIVERIES_AT_ONCE {
+            if self.exchange.busy_until(now.into_std()).is_some() {
+                break;
+            }
             let Ok(delivery) = self.deliveries.try_recv() else { break };
             self.exchange.deliver(delivery, now.into_std());
+            self.serve_disk(now);
         }
         let usage = self.exchange.usage();
         self.usage.send_if_modified(|known| std::mem::replace(known, usage) != usage);
@@ -62,8 +69,28 @@ impl Desk {
         }
     }
 
+    /// Takes from the disk what it has done, and gives it what there is to do.
+    fn serve_disk(&mut self, now: Instant) {
+        let Some(disk) = &mut self.disk else { return };
+        while let Some(done) = disk.try_done() {
+            self.exchange.done(done, now.into_std());
+        }
+        while disk.has_room()
+            && let Some(job) = self.exchange.next_job(now.into_std())
+        {
+            disk.begin(job);
+        }
+    }
+
     /// Gives the link all that it takes now. True if there may be more.
     pub(super) fn serve_link(&mut self, outgoing: &mpsc::Sender<Outgoing>, now: Instant) -> bool {
+        let full = self.fill_link(outgoing, now);
+        // What has left makes room for what is on the disk.
+        self.serve_disk(now);
+        full
+    }
+
+    fn fill_link(&mut self, outgoing: &mpsc::Sender<Outgoing>, now: Instant) -> bool {
         loop {
             match outgoing.try_reserve() {
                 Ok(place) => match self.exchange.next(now.into_std()) {
@@ -115,7 +142,14 @@ impl Desk {
     /// Waits until the agent has something, or wants something that is there, or the time has come.
     pub(super) async fn something(&mut self, due: Option<Instant>) {
         let close_by = self.wish.borrow().close_by;
-        let due = [due, close_by].into_iter().flatten().min();
+        let busy_until = self.exchange.busy_until(Instant::now().into_std()).map(Instant::from_std);
+        let due = [due, close_by, busy_until].into_iter().flatten().min();
+        let disk = async {
+            match &mut self.disk {
+                Some(disk) => disk.done().await,
+                None => pending().await,
+            }
+        };
         let time = async {
             match due {
                 Some(due) => sleep_until(due).await,
@@ -124,7 +158,8 @@ impl Desk {
         };
         tokio::select! {
             biased;
-            Some(delivery) = self.deliveries.recv() => self.exchange.deliver(delivery, Instant::now().into_std()),
+            done = disk => self.exchange.done(done, Instant::now().into_std()),
+            Some(delivery) = self.deliveries.recv(), if busy_until.is_none() => self.exchange.deliver(delivery, Instant::now().into_std()),
             Ok(()) = self.demand.changed() => self.exchange.set_demand(*self.demand.borrow_and_update()),
             Ok(()) = self.wish.changed() => {}
             Ok(_) = self.directives.reserve(), if self.exchange.has_directive() => {}

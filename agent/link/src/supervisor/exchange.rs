@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use piculet_core::id::{RunKey, ServerId};
-use piculet_core::outbox::{Acknowledged, Limits, Outbox, Usage};
+use piculet_core::outbox::{Acknowledged, Done, Job, Limits, Outbox, Usage};
 use piculet_core::report::Report;
 use tracing::{debug, warn};
 
@@ -67,6 +67,26 @@ impl Exchange {
     /// What is kept for the server.
     pub(super) fn usage(&self) -> Usage {
         self.outbox.usage()
+    }
+
+    /// There is a disk for this many bytes of logs.
+    pub(super) fn set_disk(&mut self, bytes: u64) {
+        self.outbox.set_disk(bytes);
+    }
+
+    /// The next thing to do with it.
+    pub(super) fn next_job(&mut self, now: Instant) -> Option<Job> {
+        self.outbox.next_job(now)
+    }
+
+    /// It was done, or failed.
+    pub(super) fn done(&mut self, done: Done, now: Instant) {
+        self.outbox.done(done, now);
+    }
+
+    /// Until when runners should keep what they have: the disk is just making room for it.
+    pub(super) fn busy_until(&self, now: Instant) -> Option<Instant> {
+        self.outbox.busy_until(now)
     }
 
     /// Takes what a runner has to say.

@@ -1,6 +1,7 @@
 //! An agent without runners: the test reports in their place.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use piculet_core::outcome::{StepState, WorkflowState};
 use piculet_core::report::{LogLine, Report, StepReport, WorkflowReport};
 use piculet_core::retry::Growth;
 use piculet_core::secret::Secret;
+use piculet_link::log_folder::LogFolder;
 use piculet_link::message::{Cluster, Identity};
 use piculet_link::stream::{self, StreamLink, Token};
 use piculet_link::supervisor::{self, Assignment, Closed, Closer, Directive, GivenUp, Reporter, Status, supervise};
@@ -31,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) supervisor: supervisor::Settings,
     pub(crate) stream: stream::Settings,
     pub(crate) demand: u32,
+    /// A directory for logs, and how many bytes may be in it.
+    pub(crate) disk: Option<(PathBuf, u64)>,
 }
 
 impl Default for Plan {
@@ -47,6 +51,7 @@ impl Default for Plan {
             },
             stream,
             demand: 2,
+            disk: None,
         }
     }
 }
@@ -86,7 +91,10 @@ impl Agent {
         let network = network.clone();
         let link = StreamLink::with_connector(plan.stream, move |endpoint| network.clone().connect(endpoint));
         let (demand, wanted) = watch::channel(plan.demand);
-        let (supervisor, handles) = supervise(link, plan.supervisor, wanted);
+        let (mut supervisor, handles) = supervise(link, plan.supervisor, wanted);
+        if let Some((directory, bytes)) = plan.disk {
+            supervisor = supervisor.with_log_folder(LogFolder::open(&directory).unwrap(), bytes);
+        }
         Self {
             reporter: handles.reporter,
             directives: handles.directives,

@@ -10,4 +10,5 @@ mod refusals;
 mod reports;
 mod server;
 mod sessions;
+mod spooling;
 mod tls;

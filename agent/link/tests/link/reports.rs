@@ -16,7 +16,7 @@ use crate::agent::{Agent, Plan, finished, line, start, state, step};
 use crate::server::{Call, Server, Store, key, spec};
 
 /// A workflow that the agent has accepted, and its server.
-async fn accepted(plan: Plan) -> (Agent, Server, Call) {
+pub(crate) async fn accepted(plan: Plan) -> (Agent, Server, Call) {
     let (mut agent, _network, mut server) = start(plan);
     let mut call = server.session().await;
     agent.connected().await;

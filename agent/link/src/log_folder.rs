@@ -1,0 +1,304 @@
+//! A folder for the log lines that memory is too small for. Each block of lines is a file, so that its space is given
+//! back the moment it is read.
+//!
+//! ```text
+//! <logs.directory>/piculet-logs-0/lock        held by the agent that the folder belongs to
+//!                                /block-17    lines, masked
+//! ```
+//!
+//! Agents may share a directory: each has a folder of its own, which it holds by a lock on a file in it. A folder whose
+//! lock nobody holds was left by an agent that was killed; the next one that starts removes it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use piculet_core::logs::spool::BlockId;
+
+/// What the names of all folders begin with; a number follows.
+const FOLDER: &str = "piculet-logs-";
+/// What the names of all blocks begin with; a number follows.
+const BLOCK: &str = "block-";
+/// The file that is locked.
+const LOCK: &str = "lock";
+/// More agents than this don't share a directory.
+const MOST_FOLDERS: u32 = 10_000;
+
+/// A folder that belongs to this process. Dropping it removes it.
+#[derive(Debug)]
+pub struct LogFolder {
+    path: PathBuf,
+    /// Closing it gives the lock back.
+    _lock: File,
+}
+
+/// A directory can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LogFolderError {
+    /// Its name depends on where the process was started.
+    #[error("'{}' is not absolute; write the whole path, beginning with /", .0.display())]
+    Relative(PathBuf),
+    /// A file or a folder can't be made, or not be locked.
+    #[error("'{}' can't be used: {error}; the agent's user has to be allowed to make it, and to write in it", path.display())]
+    Unusable {
+        /// What could not be made.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// All names are taken.
+    #[error("'{}' has {MOST_FOLDERS} folders of other agents; give this one a directory of its own", .0.display())]
+    Crowded(PathBuf),
+}
+
+impl LogFolder {
+    /// Makes a folder in `directory`, which is made too if it does not exist, and removes those that killed agents left
+    /// there. Only the user of this process can read what is in it.
+    ///
+    /// # Errors
+    /// The directory can't be used.
+    pub fn open(directory: &Path) -> Result<Self, LogFolderError> {
+        if !directory.is_absolute() {
+            return Err(LogFolderError::Relative(directory.to_owned()));
+        }
+        let unusable = |path: &Path, error| LogFolderError::Unusable { path: path.to_owned(), error };
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(directory).map_err(|error| unusable(directory, error))?;
+        sweep(directory).map_err(|error| unusable(directory, error))?;
+        for number in 0..MOST_FOLDERS {
+            let path = directory.join(format!("{FOLDER}{number}"));
+            match Self::claim(&path) {
+                Ok(Some(folder)) => return Ok(folder),
+                Ok(None) => {}
+                Err(error) => return Err(unusable(&path, error)),
+            }
+        }
+        Err(LogFolderError::Crowded(directory.to_owned()))
+    }
+
+    /// Makes this folder; `None` if somebody else has it, or takes it for one that was left.
+    fn claim(path: &Path) -> io::Result<Option<Self>> {
+        match DirBuilder::new().mode(0o700).create(path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(None),
+            made => made?,
+        }
+        let name = path.join(LOCK);
+        let lock = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&name) {
+            // Somebody swept here before there was a lock.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Ok(()) => {}
+        }
+        // Or between the file and its lock.
+        let is_there = fs::metadata(&name).is_ok_and(|named| lock.metadata().is_ok_and(|own| own.ino() == named.ino()));
+        Ok(is_there.then(|| Self { path: path.to_owned(), _lock: lock }))
+    }
+
+    /// Where a block is.
+    pub(crate) fn block(&self, id: BlockId) -> PathBuf {
+        self.path.join(format!("{BLOCK}{id}"))
+    }
+
+    /// Keeps a block.
+    ///
+    /// # Errors
+    /// It can't be written; nothing is left of it then, if that is possible.
+    pub(crate) fn write(&self, id: BlockId, bytes: &[u8]) -> io::Result<()> {
+        let path = self.block(id);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(bytes).inspect_err(|_| _ = fs::remove_file(&path))
+    }
+
+    /// Gives a block back, and keeps it no longer.
+    ///
+    /// # Errors
+    /// It can't be read, or has not the length that was written. It is removed nevertheless, if that is possible.
+    pub(crate) fn fetch(&self, id: BlockId, length: usize) -> io::Result<Bytes> {
+        let path = self.block(id);
+        let read = || {
+            let mut file = File::open(&path)?;
+            let mut bytes = vec![0; length];
+            file.read_exact(&mut bytes)?;
+            Ok(bytes.into())
+        };
+        let bytes = read();
+        // What stays is removed with the folder.
+        fs::remove_file(&path).ok();
+        bytes
+    }
+
+    /// Keeps a block no longer.
+    ///
+    /// # Errors
+    /// It can't be removed.
+    pub(crate) fn remove(&self, id: BlockId) -> io::Result<()> {
+        fs::remove_file(self.block(id))
+    }
+}
+
+impl Drop for LogFolder {
+    fn drop(&mut self) {
+        if let Err(error) = clear(&self.path) {
+            tracing::debug!(path = %self.path.display(), %error, "the folder for logs was not removed");
+        }
+    }
+}
+
+/// Removes the folders that nobody holds.
+fn sweep(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if !is_folder || !is_numbered(&entry.file_name().to_string_lossy(), FOLDER) {
+            continue;
+        }
+        // Other users' folders can't be removed, and those that somebody holds must not be.
+        if let Err(error) = sweep_folder(&entry.path()) {
+            tracing::debug!(path = %entry.path().display(), %error, "a folder for logs was left alone");
+        }
+    }
+    Ok(())
+}
+
+fn sweep_folder(path: &Path) -> io::Result<()> {
+    let lock = match OpenOptions::new().write(true).open(path.join(LOCK)) {
+        Ok(lock) => lock,
+        // It was just made, or almost removed: only an empty folder goes.
+        Err(error) if error.kind() == ErrorKind::NotFound => return fs::remove_dir(path),
+        Err(error) => return Err(error),
+    };
+    lock.try_lock()?;
+    clear(path)?;
+    tracing::info!(path = %path.display(), "removed the log lines that an agent left which is gone");
+    Ok(())
+}
+
+/// Removes a folder whose lock is held, the lock last. What is not ours stays, and the folder with it.
+fn clear(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if is_numbered(&entry.file_name().to_string_lossy(), BLOCK) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    fs::remove_file(path.join(LOCK))?;
+    fs::remove_dir(path)
+}
+
+fn is_numbered(name: &str, prefix: &str) -> bool {
+    name.strip_prefix(prefix)
+        .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use piculet_core::logs::spool::BlockId;
+
+    use super::{LogFolder, LogFolderError};
+
+    #[test]
+    fn a_block_comes_back_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = LogFolder::open(&directory.path().join("new/one")).unwrap();
+        folder.write(BlockId(1), b"hello").unwrap();
+        let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&folder.path), mode(&folder.block(BlockId(1)))), (0o700, 0o600));
+        assert!(folder.write(BlockId(1), b"again").is_err());
+        assert_eq!(&folder.fetch(BlockId(1), 5).unwrap()[..], b"hello");
+        assert!(folder.fetch(BlockId(1), 5).is_err());
+        folder.write(BlockId(2), b"short").unwrap();
+        assert!(folder.fetch(BlockId(2), 6).is_err());
+        assert!(!folder.block(BlockId(2)).exists(), "what is no use goes too");
+    }
+
+    #[test]
+    fn nothing_is_left_at_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = LogFolder::open(directory.path()).unwrap();
+        folder.write(BlockId(1), b"hello").unwrap();
+        drop(folder);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn only_what_a_dead_agent_left_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let living = LogFolder::open(directory.path()).unwrap();
+        living.write(BlockId(1), b"hello").unwrap();
+        for name in ["piculet-logs-7", "piculet-logs-8", "piculet-logs-9", "piculet-logs-x", "other"] {
+            fs::create_dir(path(name)).unwrap();
+            fs::write(path(name).join("block-1"), "left").unwrap();
+            if name != "piculet-logs-9" {
+                fs::write(path(name).join("lock"), "").unwrap();
+            }
+        }
+        fs::write(path("piculet-logs-8/mine"), "not ours").unwrap();
+        fs::write(path("piculet-logs-5"), "a file").unwrap();
+        fs::create_dir(path("piculet-logs-6")).unwrap();
+        std::os::unix::fs::symlink(path("other"), path("piculet-logs-4")).unwrap();
+
+        let second = LogFolder::open(directory.path()).unwrap();
+        assert_eq!((&living.path, &second.path), (&path("piculet-logs-0"), &path("piculet-logs-1")));
+        assert_eq!(&living.fetch(BlockId(1), 5).unwrap()[..], b"hello");
+        for gone in ["piculet-logs-6", "piculet-logs-7", "piculet-logs-8/block-1"] {
+            assert!(!path(gone).exists(), "{gone}");
+        }
+        for kept in [
+            "piculet-logs-4/block-1",
+            "piculet-logs-5",
+            "piculet-logs-8/mine",
+            "piculet-logs-9/block-1",
+            "piculet-logs-x/block-1",
+            "other/block-1",
+        ] {
+            assert!(path(kept).exists(), "{kept}");
+        }
+    }
+
+    #[test]
+    fn agents_that_start_at_the_same_time_do_not_disturb_each_other() {
+        let directory = tempfile::tempdir().unwrap();
+        for _ in 0..20 {
+            std::thread::scope(|scope| {
+                let starts: Vec<_> = (0..8)
+                    .map(|number: u8| {
+                        let path = directory.path();
+                        scope.spawn(move || {
+                            let folder = LogFolder::open(path).unwrap();
+                            for id in 0..20 {
+                                folder.write(BlockId(id), &[number; 10]).unwrap();
+                            }
+                            for id in 0..20 {
+                                assert_eq!(&folder.fetch(BlockId(id), 10).unwrap()[..], [number; 10]);
+                            }
+                        })
+                    })
+                    .collect();
+                starts.into_iter().for_each(|start| start.join().unwrap());
+            });
+        }
+        let last = LogFolder::open(directory.path()).unwrap();
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "{last:?}");
+    }
+
+    #[test]
+    fn a_directory_that_can_not_be_used_says_why() {
+        let relative = LogFolder::open("logs".as_ref()).unwrap_err();
+        assert!(matches!(relative, LogFolderError::Relative(_)), "{relative}");
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = LogFolder::open(&file.join("logs")).unwrap_err().to_string();
+        assert!(error.contains("file/logs' can't be used: Not a directory"), "{error}");
+    }
+}

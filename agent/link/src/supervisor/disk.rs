@@ -1,0 +1,142 @@
+//! Does what the outbox asks of the disk, on threads that may block: the supervisor never waits for a disk.
+
+use std::future::pending;
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use piculet_core::outbox::{Done, Job};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use crate::log_folder::LogFolder;
+
+/// Jobs at the same time.
+const JOBS: usize = 4;
+/// How long a job may take. What is not there after that is given up.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The disk of an outbox.
+#[derive(Debug)]
+pub(super) struct Disk {
+    folder: Arc<LogFolder>,
+    /// A job that was given up keeps its thread as long as the disk keeps it, and no more threads are lost to it.
+    threads: Arc<Semaphore>,
+    running: JoinSet<(Done, Option<Failure>)>,
+    is_failing: bool,
+}
+
+/// What went wrong.
+#[derive(Debug)]
+struct Failure {
+    path: PathBuf,
+    error: io::Error,
+}
+
+impl Disk {
+    pub(super) fn new(folder: LogFolder) -> Self {
+        let threads = Arc::new(Semaphore::new(JOBS));
+        Self { folder: Arc::new(folder), threads, running: JoinSet::new(), is_failing: false }
+    }
+
+    /// Whether one more job may begin.
+    pub(super) fn has_room(&self) -> bool {
+        self.running.len() < JOBS
+    }
+
+    /// Begins a job.
+    pub(super) fn begin(&mut self, job: Job) {
+        let folder = Arc::clone(&self.folder);
+        let thread = Arc::clone(&self.threads).try_acquire_owned();
+        self.running.spawn(async move {
+            let (path, failed) = match &job {
+                Job::Write { id, .. } => (folder.block(*id), Done::Wrote { id: *id, success: false }),
+                Job::Fetch { id, .. } => (folder.block(*id), Done::Fetched { id: *id, bytes: None }),
+                Job::Remove { id } => (folder.block(*id), Done::Removed { id: *id }),
+            };
+            let hangs = || io::Error::new(ErrorKind::TimedOut, "the disk does not answer");
+            let done = match thread {
+                Ok(thread) => {
+                    let work = spawn_blocking(move || {
+                        let done = work(&folder, job);
+                        drop(thread);
+                        done
+                    });
+                    match timeout(PATIENCE, work).await {
+                        Ok(done) => done.unwrap_or_else(|panic| Err(io::Error::other(panic))),
+                        Err(_) => Err(hangs()),
+                    }
+                }
+                Err(_) => Err(hangs()),
+            };
+            match done {
+                Ok(done) => (done, None),
+                Err(error) => (failed, Some(Failure { path, error })),
+            }
+        });
+    }
+
+    /// What became of a job, if one is over.
+    pub(super) fn try_done(&mut self) -> Option<Done> {
+        let over = self.running.try_join_next()?.ok()?;
+        Some(self.over(over))
+    }
+
+    /// Waits for the end of a job.
+    pub(super) async fn done(&mut self) -> Done {
+        match self.running.join_next().await {
+            Some(Ok(over)) => self.over(over),
+            // Only a runtime that ends stops a job.
+            Some(Err(_)) | None => pending().await,
+        }
+    }
+
+    /// Tells people once when the disk begins to fail, and once when it works again.
+    fn over(&mut self, (done, failure): (Done, Option<Failure>)) -> Done {
+        match failure {
+            Some(Failure { path, error }) if !self.is_failing => {
+                self.is_failing = true;
+                warn!(
+                    path = %path.display(),
+                    %error,
+                    "log lines can't be kept on disk; memory alone keeps them now, and what it is too small for is lost, as the logs will say: {}",
+                    remedy(error.kind()),
+                );
+            }
+            None if self.is_failing && matches!(done, Done::Wrote { .. }) => {
+                self.is_failing = false;
+                info!("log lines are kept on disk again");
+            }
+            Some(_) | None => {}
+        }
+        done
+    }
+}
+
+fn work(folder: &LogFolder, job: Job) -> io::Result<Done> {
+    Ok(match job {
+        Job::Write { id, bytes } => {
+            folder.write(id, &bytes)?;
+            Done::Wrote { id, success: true }
+        }
+        Job::Fetch { id, length } => Done::Fetched { id, bytes: Some(folder.fetch(id, length)?) },
+        Job::Remove { id } => {
+            folder.remove(id)?;
+            Done::Removed { id }
+        }
+    })
+}
+
+/// What to do about it.
+fn remedy(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room on it, or lower logs.disk",
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "let the agent's user write there",
+        ErrorKind::NotFound => "somebody removed the folder; a restart of the agent makes a new one",
+        ErrorKind::TimedOut => "look whether the disk is alive, or set logs.directory to another one",
+        _ => "look whether the disk works, or set logs.directory to another one",
+    }
+}
