@@ -35,8 +35,8 @@ pub(crate) struct World {
 /// An agent of a world.
 pub(crate) struct Running {
     pub(crate) network: Network,
-    pub(crate) shutdown: Shutdown,
     pub(crate) metrics: Metrics,
+    pub(crate) shutdown: Shutdown,
     pub(crate) task: JoinHandle<Result<(), Failure>>,
 }
 
@@ -91,7 +91,7 @@ impl World {
         let agent = Agent::new(config, cluster, instance, "test-machine".to_owned()).following_tokios_clock();
         let metrics = agent.metrics().clone();
         let task = tokio::spawn(agent.run(link, shutdown.clone()));
-        Running { network, shutdown, metrics, task }
+        Running { network, metrics, shutdown, task }
     }
 
     /// Submits a workflow and waits for its end.

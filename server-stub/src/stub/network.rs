@@ -29,6 +29,8 @@ struct Weather {
     sky: Sky,
     /// How often connections were broken: a connection lives as long as this stays the same.
     cuts: u64,
+    /// Bytes that arrive in a second, in each direction; 0: as many as there are.
+    rate: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,7 +74,15 @@ impl Network {
 
     /// Breaks all connections; new ones can't be made. Both sides see it.
     pub fn cut(&self) {
-        self.weather.send_modify(|weather| *weather = Weather { sky: Sky::Cut, cuts: weather.cuts + 1 });
+        self.weather.send_modify(|weather| {
+            weather.sky = Sky::Cut;
+            weather.cuts += 1;
+        });
+    }
+
+    /// Lets no more bytes arrive in a second than this, in each direction; 0: as many as there are.
+    pub fn limit(&self, bytes_per_second: u32) {
+        self.weather.send_modify(|weather| weather.rate = bytes_per_second);
     }
 
     /// Stops all bytes. Neither side is told.
@@ -103,6 +113,10 @@ async fn carry(mut from: ReadHalf<DuplexStream>, mut to: WriteHalf<DuplexStream>
     let carried = async {
         let mut buffer = vec![0; BUFFER_BYTES];
         while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            let rate = until_fair.borrow().rate;
+            if rate > 0 {
+                tokio::time::sleep(Duration::from_secs(count as u64) / rate).await;
+            }
             // The sender is alive as long as this function runs, so the wait can't fail.
             if until_fair.wait_for(|weather| weather.sky == Sky::Fair).await.is_err()
                 || to.write_all(&buffer[..count]).await.is_err()
