@@ -1,0 +1,82 @@
+//! Which blocks of which step go to the disk and come back, and when.
+
+use std::time::Instant;
+
+use super::Outbox;
+use super::disk::{Arrived, Done, Job};
+use crate::logs::spool::Hunger;
+
+impl Outbox {
+    /// The next thing to do with the disk, if there is one. To be asked until there is none; then again after anything
+    /// was handed in, sent or [done](Outbox::done).
+    pub fn next_job(&mut self, now: Instant) -> Option<Job> {
+        self.next_fetch(now).or_else(|| self.disk.remove(now)).or_else(|| self.next_write(now))
+    }
+
+    /// A job was done, or failed.
+    pub fn done(&mut self, done: Done, now: Instant) {
+        let Some((id, length, owner, arrived)) = self.disk.done(done, now) else { return };
+        let spool = self.runs.get_mut(&owner.key).and_then(|run| run.spool(&owner.step));
+        match (arrived, spool) {
+            (Arrived::Written(success), Some(spool)) => {
+                let before = spool.kept();
+                let is_needed = spool.written(id, owner.last_line, success);
+                self.kept = self.kept - before + spool.kept();
+                if success && !is_needed {
+                    self.disk.forget(id, length);
+                }
+            }
+            (Arrived::Written(true), None) => self.disk.forget(id, length),
+            (Arrived::Fetched(bytes), Some(spool)) => {
+                let before = spool.ahead();
+                self.lost_lines += spool.fetched(id, owner.last_line, bytes, now);
+                self.ahead = self.ahead - before + spool.ahead();
+            }
+            (Arrived::Written(false) | Arrived::Fetched(_), None) => {}
+        }
+    }
+
+    /// Until when no more lines should be handed in: memory runs short, and the disk is just making room. Whoever
+    /// hands them in nevertheless may lose some. At most a moment, whatever the disk does.
+    pub fn busy_until(&self, now: Instant) -> Option<Instant> {
+        let used = self.kept + self.disk.writing();
+        if used <= self.division().pushed / 4 * 3 { None } else { self.disk.waited_for(now) }
+    }
+
+    /// A block that should come back from the disk. Who can't go on without one has it first.
+    fn next_fetch(&mut self, now: Instant) -> Option<Job> {
+        if !self.disk.has_any() {
+            return None;
+        }
+        let room = self.division().ahead.saturating_sub(self.ahead + self.disk.fetching());
+        let wishes = self.turns.iter().filter_map(|(key, step)| {
+            let (hunger, length) = self.runs.get(key)?.log(step)?.wants()?;
+            Some((hunger != Hunger::Starving, length, key, step))
+        });
+        // The first of those that are equal, so that they take turns.
+        let (_, length, key, step) = wishes.min_by_key(|(can_wait, ..)| *can_wait)?;
+        if length > room {
+            return None;
+        }
+        let (key, step) = (key.clone(), step.clone());
+        let block = self.runs.get_mut(&key)?.spool(&step)?.fetch()?;
+        Some(self.disk.fetch(key, step, &block, now))
+    }
+
+    /// A block that should go to the disk: one of the step that has the most to give.
+    fn next_write(&mut self, now: Instant) -> Option<Job> {
+        if self.kept <= self.division().pushed / 2 || !self.disk.takes(now) {
+            return None;
+        }
+        let logs = self.turns.iter().filter_map(|(key, step)| Some((key, step, self.runs.get(key)?.log(step)?)));
+        let fitting = logs.filter(|(.., spool)| self.disk.has_room(spool));
+        let (key, step, _) = fitting.max_by_key(|(.., spool)| spool.movable())?;
+        let (key, step) = (key.clone(), step.clone());
+        let id = self.disk.name();
+        let spool = self.runs.get_mut(&key)?.spool(&step)?;
+        let before = spool.kept();
+        let block = spool.store(id)?;
+        self.kept = self.kept - before + spool.kept();
+        Some(self.disk.write(key, step, block, now))
+    }
+}
