@@ -45,7 +45,8 @@ pub(super) async fn run() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     {
         let mut out = std::io::stdout().lock();
-        writeln!(out, "http://{}\n{kubeconfig}\n", listener.local_addr()?)?;
+        // An empty line ends it.
+        writeln!(out, "http://{}\n{}\n", listener.local_addr()?, kubeconfig.trim_end())?;
         out.flush()?;
     }
     let service = AgentServiceServer::new(Service(Arc::new(cluster)))
