@@ -13,4 +13,5 @@ pub mod retry;
 pub mod run;
 pub mod secret;
 pub mod slots;
+pub mod trace;
 pub mod workload;

@@ -30,5 +30,5 @@ pub use object::Object;
 pub use piculet_core::workload::Problem;
 pub use plan::{Context, Plan, PlanError, plan, step};
 pub use settings::Settings;
-pub use status::observe;
+pub use status::{observe, times};
 pub use step::StepObjects;

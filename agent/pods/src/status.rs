@@ -8,12 +8,14 @@ mod ended;
 mod request;
 #[cfg(test)]
 mod tests;
+mod times;
 mod waiting;
 
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodStatus};
 use piculet_core::id::PodUid;
 use piculet_core::observation::{Ended, Observation, Seen};
 use piculet_core::outcome::{NeverStarted, Outcome};
+use piculet_core::trace::PodTimes;
 
 use crate::quantity;
 
@@ -32,6 +34,11 @@ pub fn observe(pod: &Pod, container: &str) -> Observation {
         asked: pod.metadata.deletion_timestamp.is_some(),
         node: look.node().map(str::to_owned),
     }
+}
+
+/// When the pod came how far on its way to the start of this container, for the workflow's trace.
+pub fn times(pod: &Pod, container: &str) -> PodTimes {
+    Look::new(pod, container).times()
 }
 
 /// One pod, with its parts at hand.

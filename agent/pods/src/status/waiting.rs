@@ -73,7 +73,7 @@ impl Look<'_> {
         states.find(|waiting| waiting.reason.as_deref().is_some_and(is_error))
     }
 
-    fn condition(&self, kind: &str) -> Option<&PodCondition> {
+    pub(super) fn condition(&self, kind: &str) -> Option<&PodCondition> {
         self.status?.conditions.as_ref()?.iter().find(|condition| condition.type_ == kind)
     }
 }
