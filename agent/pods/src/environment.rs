@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use piculet_core::trace;
 use piculet_core::workload::{Step, StepKind};
 
 /// What is known when a step starts, and not before.
@@ -20,6 +21,8 @@ pub struct StepStart {
     pub platform: String,
     /// The node of the workflow's earlier steps, once one was seen on a node.
     pub node: Option<String>,
+    /// What the step's process is told of the trace that it runs in; `None`: there is none.
+    pub trace: Option<trace::Context>,
 }
 
 /// Whether something that counts has failed so far.
@@ -102,6 +105,16 @@ pub fn at_start(step: &Step, start: &StepStart) -> BTreeMap<String, String> {
     added
 }
 
+/// The trace's variables, as OpenTelemetry's tools read them. A step that has a trace of its own keeps it whole.
+pub fn of_trace(step: &Step, start: &StepStart) -> BTreeMap<String, String> {
+    const PARENT: &str = "TRACEPARENT";
+    let spec = &step.spec;
+    let has_own = spec.environment.contains_key(PARENT) || spec.secret_environment.contains_key(PARENT);
+    let Some(context) = start.trace.as_ref().filter(|_| !has_own) else { return BTreeMap::new() };
+    let state = (!context.state.is_empty()).then(|| ("TRACESTATE".to_owned(), context.state.clone()));
+    [(PARENT.to_owned(), context.parent())].into_iter().chain(state).collect()
+}
+
 fn kind(kind: StepKind) -> &'static str {
     match kind {
         StepKind::Clone => "clone",
@@ -117,25 +130,49 @@ mod tests {
 
     use jiff::Timestamp;
     use piculet_core::id::{StepIndex, WorkflowId};
+    use piculet_core::trace::Context;
     use piculet_core::workload::{StageSpec, StepKind, StepSpec, Workload, WorkloadSpec};
 
     use super::{PipelineStatus, StepStart, at_start};
 
-    fn added(kind: StepKind, environment: &[(&str, &str)]) -> BTreeMap<String, String> {
-        let environment = environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+    fn workload(kind: StepKind, environment: BTreeMap<String, String>) -> Workload {
         let (id, name, image) = ("01K3".to_owned(), "notify".to_owned(), "plugins/notify".to_owned());
         let step = StepSpec { id, name, image, kind, environment, ..StepSpec::default() };
         let spec = WorkloadSpec { stages: vec![StageSpec { steps: vec![step] }], ..WorkloadSpec::default() };
-        let workload = Workload::new(WorkflowId::new("1"), spec).unwrap();
-        let start = StepStart {
+        Workload::new(WorkflowId::new("1"), spec).unwrap()
+    }
+
+    fn start(trace: Option<Context>) -> StepStart {
+        StepStart {
             status: PipelineStatus::Failure,
             workflow_started: Timestamp::from_second(1_700_000_000).unwrap(),
             step_started: Timestamp::from_second(1_700_000_060).unwrap(),
             machine: "agent-0".to_owned(),
             platform: "linux/arm64".to_owned(),
             node: None,
+            trace,
+        }
+    }
+
+    fn added(kind: StepKind, environment: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let environment = environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        at_start(workload(kind, environment).step(StepIndex(0)), &start(None))
+    }
+
+    #[test]
+    fn a_step_goes_on_with_the_trace_unless_it_has_its_own() {
+        let context = |state| Context::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", state).unwrap();
+        let of_trace = |environment: &[(&str, &str)], trace| {
+            let environment = environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+            let (workload, start) = (workload(StepKind::Commands, environment), start(trace));
+            super::of_trace(workload.step(StepIndex(0)), &start)
         };
-        at_start(workload.step(StepIndex(0)), &start)
+        let set = of_trace(&[], Some(context("a=b")));
+        assert_eq!(set["TRACEPARENT"], "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+        assert_eq!(set["TRACESTATE"], "a=b");
+        assert_eq!(of_trace(&[], Some(context(""))).len(), 1, "an empty state is none");
+        assert!(of_trace(&[("TRACEPARENT", "own")], Some(context("a=b"))).is_empty(), "half of ours would be wrong");
+        assert!(of_trace(&[], None).is_empty());
     }
 
     #[test]

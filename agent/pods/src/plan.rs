@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use piculet_core::id::{Attempt, Epoch, InstanceId, ServerId, StepIndex};
+use piculet_core::trace::{self, Key, WorkflowTrace};
 use piculet_core::workload::{Problem, Workload};
 use std::fmt;
 use std::time::Duration;
@@ -96,6 +97,7 @@ pub fn plan(workload: &Workload, settings: &Settings, context: &Context) -> Resu
         machine: context.machine.clone(),
         platform: context.platform.clone(),
         node: Some("n".repeat(LONGEST_NODE_NAME)),
+        trace: Some(largest_trace(context, workload)),
     };
     let (mut problems, mut notes, mut has_workspace) = (Vec::new(), BTreeMap::new(), false);
     for (index, _) in workload.indexed() {
@@ -120,6 +122,13 @@ pub fn plan(workload: &Workload, settings: &Settings, context: &Context) -> Resu
         problems.extend(limits::object("the workflow's labels", object));
     }
     if problems.is_empty() { Ok(plan) } else { Err(PlanError { problems }) }
+}
+
+/// Nobody sees it: its length is all that counts.
+fn largest_trace(context: &Context, workload: &Workload) -> trace::Context {
+    let own = WorkflowTrace::new(context.server.clone(), workload.id.clone(), None);
+    let state = "=".repeat(trace::Context::LONGEST_STATE);
+    trace::Context { state, ..own.context(own.span(Key::new("plan")), true) }
 }
 
 /// Builds the objects of one attempt at a step.

@@ -103,6 +103,7 @@ fn objects(workload: &Workload, pods: &Settings) -> Result<Vec<Object>, Failure>
         machine: context.machine.clone(),
         platform: context.platform.clone(),
         node: None,
+        trace: None,
     };
     let plan = piculet_pods::plan(workload, pods, &context).map_err(refused)?;
     let mut objects = vec![Object::from(plan.anchor)];

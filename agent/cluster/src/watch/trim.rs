@@ -93,6 +93,7 @@ mod tests {
         .unwrap();
         for pod in [pod(), waiting] {
             assert_eq!(piculet_pods::observe(&trim(pod.clone()), "wp-1"), piculet_pods::observe(&pod, "wp-1"));
+            assert_eq!(piculet_pods::times(&trim(pod.clone()), "wp-1"), piculet_pods::times(&pod, "wp-1"));
         }
     }
 

@@ -59,6 +59,20 @@ pub struct PodTimes {
     pub initialized: Option<Timestamp>,
 }
 
+impl PodTimes {
+    /// What this look and a later one say. A pod that is over has no sandbox any more: what was reached stays reached.
+    fn and(self, later: Self) -> Self {
+        Self {
+            node: self.node.or(later.node),
+            created: self.created.or(later.created),
+            scheduled: self.scheduled.or(later.scheduled),
+            sandbox: self.sandbox.or(later.sandbox),
+            initialized: self.initialized.or(later.initialized),
+            ..later
+        }
+    }
+}
+
 /// The record of one run. It knows what the run machine is told and what it wants done, and when.
 #[derive(Debug)]
 pub struct Recorder {
@@ -122,7 +136,10 @@ impl Recorder {
         if let Some(attempt) = &mut self.steps[step.0].attempt
             && attempt.is_about(&times.uid)
         {
-            attempt.times = Some(times);
+            attempt.times = Some(match attempt.times.take() {
+                Some(known) => known.and(times),
+                None => times,
+            });
         }
     }
 

@@ -77,7 +77,8 @@ mod tests {
 
     #[test]
     fn what_does_not_hold_has_no_time() {
-        let conditions = json!([condition("PodScheduled", "False", 1), condition("PodReadyToStartContainers", "False", 2)]);
+        let conditions =
+            json!([condition("PodScheduled", "False", 1), condition("PodReadyToStartContainers", "False", 2)]);
         let times = times(&pod(&conditions, &Value::Null), "step");
         assert_eq!((times.scheduled, times.sandbox, times.initialized), (None, None, None));
     }

@@ -31,6 +31,7 @@ pub(crate) fn start() -> StepStart {
         machine: "agent-0".to_owned(),
         platform: "linux/amd64".to_owned(),
         node: None,
+        trace: None,
     }
 }
 

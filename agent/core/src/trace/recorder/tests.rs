@@ -162,6 +162,7 @@ fn a_step_is_timed_by_those_who_did_the_work() {
     drive.looked(0, 1, [Some(1), Some(3), None]);
     drive.seen(5_200, 0, 1, running(5));
     drive.looked(0, 1, [Some(1), Some(3), Some(4)]);
+    drive.looked(0, 1, [Some(1), None, Some(4)]);
     drive.seen(9_300, 0, 1, ended(Outcome::Exited { code: 0 }, 5, 9));
     drive.log_ended(9_900, 0, 1);
     drive.at(10_500, Event::TornDown);
