@@ -16,13 +16,20 @@ pub struct BadAddress {
     problem: &'static str,
 }
 
+impl BadAddress {
+    /// What is wrong, to be said of the address.
+    pub(crate) fn problem(&self) -> &'static str {
+        self.problem
+    }
+}
+
 impl Address {
     /// Whether the connection is encrypted.
     pub fn is_encrypted(&self) -> bool {
         self.0.scheme_str() == Some("https")
     }
 
-    pub(super) fn uri(&self) -> &Uri {
+    pub(crate) fn uri(&self) -> &Uri {
         &self.0
     }
 }

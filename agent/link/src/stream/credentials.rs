@@ -79,7 +79,7 @@ impl Token {
 }
 
 impl Tls {
-    pub(super) async fn client_config(&self) -> Result<ClientTlsConfig, Ended> {
+    pub(crate) async fn client_config(&self) -> Result<ClientTlsConfig, Ended> {
         let mut config = ClientTlsConfig::new();
         config = match &self.authorities {
             None => config.with_native_roots(),
