@@ -9,8 +9,10 @@ use piculet_core::id::InstanceId;
 use piculet_core::outbox;
 use piculet_core::retry::Growth;
 use piculet_core::slots::Slots;
+use piculet_core::trace::convention;
 use piculet_link::link::{Cause, Link};
 use piculet_link::message::{self, Identity};
+use piculet_link::otlp::{Open, Outlet, Traces};
 use piculet_link::supervisor::{self, Closed, GivenUp, Status, supervise};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -39,13 +41,21 @@ pub struct Agent {
     instance: InstanceId,
     machine: String,
     metrics: Metrics,
+    traces: Option<Traces>,
     clock: Clock,
 }
 
 impl Agent {
     /// Puts an agent together. `instance` names this process; `machine` its host.
     pub fn new(config: Config, cluster: Cluster, instance: InstanceId, machine: String) -> Self {
-        Self { config, cluster, instance, machine, metrics: Metrics::default(), clock: Clock::Machine }
+        let metrics = Metrics::default();
+        Self { config, cluster, instance, machine, metrics, traces: None, clock: Clock::Machine }
+    }
+
+    /// Hands its traces over there.
+    #[must_use]
+    pub fn tracing_to(self, traces: Traces) -> Self {
+        Self { traces: Some(traces), ..self }
     }
 
     /// Lets wall time follow tokio's clock, which tests may pause.
@@ -69,15 +79,22 @@ impl Agent {
     ///
     /// # Errors
     /// Everything but a clean drain.
-    pub async fn run<L: Link>(self, link: L, shutdown: Shutdown) -> Result<(), Failure> {
+    pub async fn run<L: Link>(mut self, link: L, shutdown: Shutdown) -> Result<(), Failure> {
         let log_folder = config::log_folder(&self.config.logs).map_err(|error| {
             let (key, source) = ("logs.directory".to_owned(), config::Source::Nowhere);
             Failure::Config(vec![config::ConfigError { key, source, message: error.to_string() }])
         })?;
+        let traces = self.traces.take();
+        let outlet = traces.as_ref().map(|traces| traces.outlet().clone());
         let (tell_readiness, readiness) = watch::channel(Readiness::default());
         if let Some(address) = self.config.admin.address {
             let heartbeat = Heartbeat::default();
-            let bound = admin::serve(address, readiness, self.metrics.registry(), heartbeat.clone())?;
+            let bound = admin::serve(
+                address,
+                readiness,
+                self.metrics.registry(outlet.as_ref().map(Outlet::tally)),
+                heartbeat.clone(),
+            )?;
             tracing::info!(address = %bound, "serving health and metrics");
             tokio::spawn(heartbeat.beat());
         }
@@ -89,6 +106,7 @@ impl Agent {
             () = shutdown.drain.cancelled() => return Ok(()),
         };
         tokio::spawn(say_what_is_missing(self.cluster.clone()));
+        let traces = traces.map(|traces| traces.open(resource(&identity)));
         let (slots, demand) = demanding(self.config.agent.max_workflows);
         self.metrics.slots.set(i64::from(slots.capacity()));
 
@@ -122,6 +140,7 @@ impl Agent {
             pods: Arc::new(self.config.pods),
             limits: self.config.limits,
             metrics: self.metrics,
+            traces: outlet,
             clock: self.clock,
             sweeps: sweeps.clone(),
         };
@@ -141,11 +160,12 @@ impl Agent {
                 () = drained_too_late => None,
             }
         };
-        match end {
+        let deadline = Instant::now() + FLUSH;
+        let result = match end {
             Some(SessionEnd::Drained) => {
                 // Nobody reads them any more, and a full queue would keep the supervisor from listening.
                 drop(handles.directives);
-                handles.closer.close(Instant::now() + FLUSH);
+                handles.closer.close(deadline);
                 sweeps.close();
                 let (flushed, swept) = (supervisor, tokio::time::timeout(FLUSH, sweeps.wait()));
                 tokio::select! {
@@ -160,14 +180,16 @@ impl Agent {
                 let running = session.running();
                 // Whoever still runs says nothing more; what was said before gets to the server.
                 drop((session, handles.directives));
-                handles.closer.close(Instant::now() + FLUSH);
+                handles.closer.close(deadline);
                 tokio::select! {
                     biased;
                     _ = supervisor => Err(Failure::Unfinished(running)),
                     () = shutdown.abort.cancelled() => Err(Failure::Aborted),
                 }
             }
-        }
+        };
+        flush(traces, deadline, &shutdown).await;
+        result
     }
 
     async fn identity(&self) -> Result<Identity, Failure> {
@@ -198,6 +220,31 @@ impl Agent {
             spool_bytes: self.config.logs.memory,
             ..outbox::Limits::default()
         }
+    }
+}
+
+/// Whose spans the agent's are.
+fn resource(identity: &Identity) -> impl Iterator<Item = (&'static str, String)> + use<> {
+    let known = [
+        ("service.name", "piculet".to_owned()),
+        ("service.version", identity.version.clone()),
+        ("service.instance.id", identity.instance.to_string()),
+        (convention::WORKER_ID, identity.instance.to_string()),
+        (convention::WORKER_NAME, identity.name.clone()),
+        (convention::CLUSTER_UID, identity.cluster.uid.clone()),
+        (convention::CLUSTER_NAME, identity.cluster.name.clone()),
+    ];
+    known.into_iter().filter(|(_, value)| !value.is_empty())
+}
+
+/// The last spans get what is left of the time for the last reports, and a moment in any case. Nobody who wants the agent
+/// to end at once waits for them.
+async fn flush(traces: Option<Open>, deadline: Instant, shutdown: &Shutdown) {
+    const MOMENT: Duration = Duration::from_secs(2);
+    let Some(traces) = traces else { return };
+    tokio::select! {
+        () = traces.close(deadline.max(Instant::now() + MOMENT)) => {}
+        () = shutdown.abort.cancelled() => {}
     }
 }
 

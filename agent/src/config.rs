@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use piculet_core::run::Limits;
 use piculet_core::secret::Secret;
+use piculet_link::otlp;
 use piculet_link::stream::Address;
 
 /// A configuration that can be used.
@@ -49,6 +50,8 @@ pub struct Config {
     pub log: Log,
     /// How the agent stops.
     pub shutdown: Shutdown,
+    /// Where traces go, by the standard `OTEL_*` variables; absent: nowhere.
+    pub traces: Option<otlp::Settings>,
 }
 
 /// The CI server.
@@ -168,6 +171,7 @@ impl Default for Config {
             admin: Admin { address: Some(SocketAddr::from(([0, 0, 0, 0], 3000))) },
             log: Log { level: "info".to_owned(), format: LogFormat::Human },
             shutdown: Shutdown { drain_timeout: Duration::from_secs(60 * 60) },
+            traces: None,
         }
     }
 }

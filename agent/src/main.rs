@@ -75,7 +75,7 @@ fn environment() -> Result<Vec<(String, String)>, Failure> {
     for (name, value) in std::env::vars_os() {
         match (name.into_string(), value.into_string()) {
             (Ok(name), Ok(value)) => variables.push((name, value)),
-            (Ok(name), Err(_)) if name.starts_with("PICULET_") => {
+            (Ok(name), Err(_)) if name.starts_with("PICULET_") || name.starts_with("OTEL_") => {
                 let message = "the value is no UTF-8".to_owned();
                 errors.push(ConfigError { key: String::new(), source: Source::Variable(name), message });
             }

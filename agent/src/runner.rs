@@ -1,5 +1,6 @@
 //! One workflow: a loop around the pure run machine. Events in, actions out; one runner per workflow.
 
+mod record;
 mod removal;
 mod step_log;
 mod work;
@@ -15,6 +16,8 @@ use piculet_core::outcome::{Outcome, StepState};
 use piculet_core::report::{Report, WorkflowReport};
 use piculet_core::run::{Action, Event, Limits, Run};
 use piculet_core::workload::Workload;
+use piculet_link::message::TraceContext;
+use piculet_link::otlp::Outlet;
 use piculet_link::supervisor::Reporter;
 use piculet_pods::names::WorkflowNames;
 use piculet_pods::{Context, Plan, Settings};
@@ -25,6 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::telemetry::{Metrics, OutcomeLabels, StateLabels};
+use record::Record;
 pub(crate) use removal::Removal;
 use step_log::{Destination, Order, StepLog};
 use work::Answer;
@@ -48,6 +52,8 @@ pub(crate) struct Shop {
     pub(crate) pods: Arc<Settings>,
     pub(crate) limits: Limits,
     pub(crate) metrics: Metrics,
+    /// Where spans go, if traces are on.
+    pub(crate) traces: Option<Outlet>,
     pub(crate) clock: Clock,
     /// What removes the rest of workflows that are over.
     pub(crate) sweeps: TaskTracker,
@@ -63,6 +69,7 @@ pub(crate) struct Runner {
     /// The value of [`piculet_pods::label::WORKFLOW`] on all objects of this workflow.
     label: String,
     run: Run,
+    record: Record,
     mask: Mask,
     anchor: Option<Anchor>,
     watch: PodWatch,
@@ -91,15 +98,25 @@ pub(crate) struct StepPod {
 }
 
 impl Runner {
-    /// A runner that waits for [`Message::Confirmed`]. `plan` is that of this workload in this context.
-    pub(crate) fn new(shop: Shop, key: RunKey, workload: Workload, context: Context, plan: Plan) -> Self {
+    /// A runner that waits for [`Message::Confirmed`]. `plan` is that of this workload in this context; `trace` what the
+    /// server said of the trace that the workflow belongs to.
+    pub(crate) fn new(
+        shop: Shop,
+        key: RunKey,
+        workload: Workload,
+        context: Context,
+        plan: Plan,
+        trace: Option<&TraceContext>,
+    ) -> Self {
         let workload = Arc::new(workload);
+        let record = Record::new(&shop, &key, &workload, &context, trace);
         let names = WorkflowNames::new(&context.server, &workload);
         let watch = shop.cluster.watch();
         // One answer for each task at most; a task that finds no room waits.
         let (answers, inbox) = mpsc::channel(64);
         Self {
             run: Run::new(Arc::clone(&workload), shop.limits.clone()),
+            record,
             mask: Mask::new(workload.masked_values()),
             anchor: None,
             news: watch.subscribe(&names.key),
@@ -166,7 +183,9 @@ impl Runner {
 
     /// Lets the machine take an event, and does what it wants done.
     async fn on(&mut self, event: Event) {
+        self.record.heard(&event);
         for action in self.run.on(event, Instant::now().into_std()) {
+            self.record.doing(&action);
             self.perform(action).await;
         }
     }
@@ -216,6 +235,7 @@ impl Runner {
         if pod.shares_node_volume && observation.node.is_some() {
             self.node.clone_from(&observation.node);
         }
+        self.record.looked(pod.step, piculet_pods::times(news.pod(), &pod.container));
         self.on(Event::Observed { step: pod.step, observation }).await;
         if let PodNews::Absent { witnessed, .. } = news {
             self.confirm_absence(pod, uid, witnessed);

@@ -155,7 +155,7 @@ impl Session {
         };
         tracing::info!(workflow = %key.workflow, epoch = key.epoch.0, name = workload.name, "workflow accepted");
         let (mailbox, messages) = mpsc::channel(16);
-        let runner = Runner::new(self.shop.clone(), key.clone(), workload, context, plan);
+        let runner = Runner::new(self.shop.clone(), key.clone(), workload, context, plan, assignment.trace.as_ref());
         let (label, reporter) = (runner.label().to_owned(), self.shop.reporter.clone());
         // An earlier run of the same workflow has objects of the same names: it has to make room first.
         let earlier = self.runs.iter().filter(|(other, _)| other.workflow == key.workflow);

@@ -5,8 +5,6 @@
 //! turns what the server says into [`Directive`](supervisor::Directive)s for the agent; log lines that memory is too small
 //! for it keeps in a [`log_folder`]. The messages of the wire stop here: [`wire`] turns them into values of the agent and
 //! back.
-//! turns what the server says into [`Directive`](supervisor::Directive)s for the agent. The messages of the wire stop
-//! here: [`wire`] turns them into values of the agent and back.
 //!
 //! [`otlp`] is the other way out: traces, to an OpenTelemetry collector.
 

@@ -2,9 +2,10 @@
 
 use piculet_cluster::{Cluster, KubeSource};
 use piculet_core::id::InstanceId;
+use piculet_link::otlp::{self, Traces};
 
 use crate::agent::Agent;
-use crate::config::{Config, Kubernetes};
+use crate::config::{Config, ConfigError, Kubernetes, Source};
 use crate::exit::Failure;
 use crate::shutdown::Shutdown;
 use crate::{link, telemetry};
@@ -14,7 +15,8 @@ use crate::{link, telemetry};
 /// # Errors
 /// Everything but a clean end.
 pub async fn run(config: Config, machine: String) -> Result<(), Failure> {
-    telemetry::start_log(&config.log).map_err(Failure::Internal)?;
+    let traces = traces(&config).await?;
+    telemetry::start_log(&config.log, traces.as_ref().map(Traces::outlet)).map_err(Failure::Internal)?;
     if !config.server.address.is_encrypted() {
         tracing::warn!(server = %config.server.address, "the token and all secrets go to the server unencrypted");
     }
@@ -30,9 +32,22 @@ pub async fn run(config: Config, machine: String) -> Result<(), Failure> {
         namespace = cluster.namespace(),
         "starting"
     );
-    let result = Agent::new(config, cluster, instance, machine).run(link, shutdown).await;
+    let mut agent = Agent::new(config, cluster, instance, machine);
+    if let Some(traces) = traces {
+        agent = agent.tracing_to(traces);
+    }
+    let result = agent.run(link, shutdown).await;
     signals.abort();
     result
+}
+
+/// The way of the traces, if the configuration has one.
+async fn traces(config: &Config) -> Result<Option<Traces>, Failure> {
+    let Some(settings) = &config.traces else { return Ok(None) };
+    let exporter = otlp::exporter(settings).await.map_err(|otlp::Problem { variable, message }| {
+        Failure::Config(vec![ConfigError { key: String::new(), source: Source::Variable(variable), message }])
+    })?;
+    Ok(Some(Traces::new(settings, exporter)))
 }
 
 /// The cluster of the configuration.

@@ -16,11 +16,17 @@ use super::{Config, Logs, Server};
 /// in the directory for them.
 pub fn unreadable(config: &Config) -> Vec<ConfigError> {
     let (server, kubernetes) = (&config.server, &config.kubernetes);
+    let traces = config.traces.as_ref().map(|traces| traces.tls.clone()).unwrap_or_default();
+    let pair = traces.certificate.map(|pair| (pair.certificate, pair.key));
+    let (collectors, collectors_key) = pair.unzip();
     let files = [
         ("server.token_file", &server.token_file, token as fn(&[u8]) -> Result<(), String>),
         ("server.ca_file", &server.ca_file, certificates),
         ("server.certificate_file", &server.certificate_file, certificates),
         ("server.key_file", &server.key_file, key),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", &traces.authorities, certificates),
+        ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", &collectors, certificates),
+        ("OTEL_EXPORTER_OTLP_CLIENT_KEY", &collectors_key, key),
         ("kubernetes.kubeconfig", &kubernetes.kubeconfig, |_| Ok(())),
     ];
     let named = files.into_iter().filter_map(|(key, path, look)| Some((key, path.as_ref()?, look)));

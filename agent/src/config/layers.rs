@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use piculet_link::otlp;
 use serde_json::Value;
 
 use super::pods;
@@ -58,6 +59,8 @@ impl fmt::Display for Source {
 #[derive(Debug, Default)]
 pub struct Layers {
     pub(super) values: BTreeMap<String, (Value, Source)>,
+    /// What the standard variables say of traces.
+    pub(super) traces: Option<otlp::Settings>,
     pub(super) errors: Vec<ConfigError>,
     /// The file can't be understood, so nobody knows what is missing in it.
     pub(super) is_broken: bool,
@@ -86,9 +89,18 @@ impl Layers {
         }
     }
 
-    /// Adds the environment. Variables that don't start with `PICULET_` are left alone, and so are those that
-    /// Kubernetes sets for a Service named `piculet`.
+    /// Adds the environment. Variables that start with neither `PICULET_` nor `OTEL_` are left alone, and so are those
+    /// that Kubernetes sets for a Service named `piculet`.
     pub fn environment<'a>(&mut self, variables: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        let variables: Vec<_> = variables.into_iter().collect();
+        match otlp::Settings::read(variables.iter().copied()) {
+            Ok(traces) => self.traces = traces,
+            Err(problems) => {
+                for problem in problems {
+                    self.error("", &Source::Variable(problem.variable), &problem.message);
+                }
+            }
+        }
         for (name, text) in variables {
             let Some(rest) = name.strip_prefix("PICULET_") else { continue };
             let source = Source::Variable(name.to_owned());

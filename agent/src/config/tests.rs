@@ -173,3 +173,22 @@ fn the_settings_page_is_made_from_the_registry() {
     }
     assert_eq!(std::fs::read_to_string(path).unwrap(), page);
 }
+
+#[test]
+fn traces_are_configured_by_the_standard_variables() {
+    assert_eq!(good(MINIMAL, &[], &[]).traces, None);
+    let environment = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4317"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=hunter2"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere/ca.pem"),
+    ];
+    let config = good(MINIMAL, &environment, &[]);
+    assert_eq!(config.traces.as_ref().unwrap().endpoint.to_string(), "https://collector:4317");
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let unreadable: Vec<_> = unreadable(&config).iter().map(ToString::to_string).collect();
+    assert!(unreadable.iter().any(|error| error.starts_with("OTEL_EXPORTER_OTLP_CERTIFICATE: ")), "{unreadable:?}");
+    let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", "collector"), ("OTEL_TRACES_SAMPLER", "often")];
+    let wrong = errors(MINIMAL, &environment, &[]).join("\n");
+    assert!(wrong.contains("from OTEL_EXPORTER_OTLP_ENDPOINT: the collector's address has no scheme"), "{wrong}");
+    assert!(wrong.contains("from OTEL_TRACES_SAMPLER: there is no such sampler"), "{wrong}");
+}

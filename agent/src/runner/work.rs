@@ -63,6 +63,7 @@ impl Runner {
             platform: self.context.platform.clone(),
             // The node may be what was wrong with the last attempt.
             node: self.node.clone().filter(|_| attempt == Attempt::FIRST),
+            trace: self.record.context(step, attempt),
         };
         let owner = self.anchor.as_ref().and_then(|anchor| anchor::owner(&anchor.object));
         let built =
