@@ -9,4 +9,5 @@ mod flows;
 mod handovers;
 mod logs;
 mod refusals;
+mod traces;
 mod world;

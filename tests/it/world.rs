@@ -15,6 +15,7 @@ use piculet_cluster::{Cluster, Limits};
 use piculet_core::id::InstanceId;
 use piculet_core::outcome::StepState;
 use piculet_core::workload::{StageSpec, StepSpec, WorkloadSpec};
+use piculet_link::otlp::Traces;
 use piculet_link::stream::{Settings, StreamLink};
 use server_stub::stub::{Network, Stub};
 use server_stub::view::WorkflowView;
@@ -48,9 +49,21 @@ impl World {
 
     /// A world with this server.
     pub(crate) fn with(stub: Stub) -> Self {
+        Self::with_both(stub, fake_cluster::Settings::default())
+    }
+
+    /// A world whose cluster's clock shows what the agent's does, and whose scheduler takes a moment.
+    #[expect(clippy::disallowed_methods, reason = "the agent's clock starts with the machine's time, too")]
+    pub(crate) fn of_today() -> Self {
+        let (epoch, scheduling) = (jiff::Timestamp::now(), Duration::from_millis(400));
+        let cluster = fake_cluster::Settings { epoch, scheduling, ..fake_cluster::Settings::default() };
+        Self::with_both(Stub::start(server_stub::server::Config::default()), cluster)
+    }
+
+    fn with_both(stub: Stub, cluster: fake_cluster::Settings) -> Self {
         let runtime = ScriptedRuntime::new();
         runtime.on_all(Script::new().exit(0));
-        let cluster = FakeCluster::scripted(&runtime);
+        let cluster = FakeCluster::start(cluster, runtime.clone());
         Self { stub, runtime, cluster, agents: 0 }
     }
 
@@ -66,6 +79,11 @@ impl World {
 
     /// Starts an agent whose configuration is changed first.
     pub(crate) fn agent_with(&mut self, change: impl FnOnce(&mut Config)) -> Running {
+        self.agent_tracing(change, None)
+    }
+
+    /// Starts an agent that hands its traces over there.
+    pub(crate) fn agent_tracing(&mut self, change: impl FnOnce(&mut Config), traces: Option<Traces>) -> Running {
         self.agents += 1;
         let mut config = Config::default();
         config.agent.name = format!("agent-{}", self.agents);
@@ -88,7 +106,10 @@ impl World {
         let cluster = Cluster::new(self.cluster.client(), NAMESPACE, Limits::default());
         let instance = InstanceId::new(format!("instance-{}", self.agents));
         let shutdown = Shutdown::default();
-        let agent = Agent::new(config, cluster, instance, "test-machine".to_owned()).following_tokios_clock();
+        let mut agent = Agent::new(config, cluster, instance, "test-machine".to_owned()).following_tokios_clock();
+        if let Some(traces) = traces {
+            agent = agent.tracing_to(traces);
+        }
         let metrics = agent.metrics().clone();
         let task = tokio::spawn(agent.run(link, shutdown.clone()));
         Running { network, metrics, shutdown, task }

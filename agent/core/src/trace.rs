@@ -7,9 +7,12 @@
 mod context;
 mod derive;
 mod recorder;
+mod server;
 mod span;
+mod words;
 
 pub use context::{Context, ContextError, SpanId, TraceId};
 pub use derive::{Key, WorkflowTrace};
 pub use recorder::{PodTimes, Recorder};
+pub use server::ServerTrace;
 pub use span::{Attribute, Kind, Part, Span, SpanEvent, Status, Value, convention};

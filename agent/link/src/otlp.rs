@@ -37,7 +37,7 @@ use tokio::time::Instant;
 pub struct Traces {
     outlet: Outlet,
     resource: Vec<(String, String)>,
-    work: Box<dyn FnOnce(Resource, oneshot::Receiver<Instant>) -> Work + Send>,
+    work: Box<dyn FnOnce(Resource, oneshot::Receiver<Instant>) -> Work + Send + Sync>,
 }
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -137,6 +137,7 @@ impl Metrics {
                         self.workflow_duration.get_or_create(&labels).observe(seconds(span.start, span.end));
                     }
                 }
+                Part::Workflow | Part::Queue | Part::Offer => {}
                 Part::Accept | Part::Prepare | Part::Step | Part::Attempt | Part::Teardown => {}
                 Part::Create
                 | Part::Schedule

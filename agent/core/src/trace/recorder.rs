@@ -21,7 +21,6 @@
 mod attempt;
 #[cfg(test)]
 mod tests;
-mod words;
 
 use std::sync::Arc;
 
@@ -31,6 +30,7 @@ use self::attempt::AttemptTrack;
 use super::context::{Context, SpanId};
 use super::derive::{Key, WorkflowTrace};
 use super::span::{Kind, Part, Span, SpanEvent, Status, convention};
+use super::words;
 use crate::id::{Attempt, Epoch, PodUid, StepIndex};
 use crate::outcome::{Deadline, NeverStarted, Outcome, StepState, WorkflowState};
 use crate::report::StepReport;

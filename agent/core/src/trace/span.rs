@@ -40,6 +40,12 @@ pub struct Span {
 /// The parts of a workflow that time goes into. Metrics have them as a label, ids are derived from them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
+    /// The workflow in the server's hands: from its submission to its end.
+    Workflow,
+    /// Until it was offered to an agent.
+    Queue,
+    /// Until that agent had accepted or refused it.
+    Offer,
     /// The workflow in an agent's hands: from its acceptance until it was reported as finished.
     Agent,
     /// Until the server acknowledged the acceptance.
@@ -72,7 +78,10 @@ pub enum Part {
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
+        Self::Workflow,
+        Self::Queue,
+        Self::Offer,
         Self::Agent,
         Self::Accept,
         Self::Prepare,
@@ -92,6 +101,9 @@ impl Part {
     /// The part's name. Ids are made from it: it never changes.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Workflow => "workflow",
+            Self::Queue => "queue",
+            Self::Offer => "offer",
             Self::Agent => "agent",
             Self::Accept => "accept",
             Self::Prepare => "prepare",

@@ -3,7 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::span::{Part, Span, SpanEvent, Status, convention};
-use super::{PodTimes, Recorder, words};
+use super::super::words;
+use super::{PodTimes, Recorder};
 use crate::id::{Attempt, PodUid, StepIndex};
 use crate::observation::{Observation, Seen};
 use crate::outcome::{Outcome, StepState};

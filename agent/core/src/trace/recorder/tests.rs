@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{PodTimes, Recorder, words};
+use super::{PodTimes, Recorder};
 use crate::id::{Attempt, Epoch, PodUid, ServerId, StepIndex, WorkflowId};
 use crate::observation::{Ended, Observation, Seen, WaitPhase, Waiting};
 use crate::outcome::{Deadline, NeverStarted, Outcome, StepState, WorkflowState};
 use crate::run::{Event, Limits, Run};
+use crate::trace::words;
 use crate::trace::{Context, Key, Part, Span, Status, Value, WorkflowTrace, convention};
 use crate::workload::{StageSpec, StepSpec, Workload, WorkloadSpec};
 

@@ -1,7 +1,7 @@
 //! The words of the conventions for what became of steps and workflows.
 
-use super::super::span::{Attribute, Status, Value, convention};
-use super::PodTimes;
+use super::recorder::PodTimes;
+use super::span::{Attribute, Status, Value, convention};
 use crate::id::{PodUid, StepId, WorkflowId};
 use crate::outcome::{Outcome, StepState, WorkflowState};
 
@@ -26,6 +26,11 @@ pub(super) fn number(number: u64) -> Value {
 /// The name of a run's span.
 pub(super) fn run_name(pipeline: &str) -> String {
     if pipeline.is_empty() { ACTION.to_owned() } else { format!("{ACTION} {pipeline}") }
+}
+
+/// The name of the server's span of a workflow.
+pub(super) fn workflow_name(name: &str) -> String {
+    if name.is_empty() { "workflow".to_owned() } else { format!("workflow {name}") }
 }
 
 /// What the conventions call a step's end.
