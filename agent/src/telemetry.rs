@@ -8,10 +8,12 @@ use std::io::IsTerminal;
 
 use opentelemetry::trace::TracerProvider as _;
 use piculet_link::otlp::Outlet;
+use tracing::Subscriber;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _};
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::{Log, LogFormat};
 
@@ -36,10 +38,17 @@ pub fn start_log(log: &Log, outlet: Option<&Outlet>) -> Result<(), String> {
             json.with_filter(filter).boxed()
         }
     };
-    let spans = outlet.map(|outlet| {
-        let spans = tracing_opentelemetry::layer().with_tracer(outlet.provider().tracer("piculet"));
-        let spans = spans.with_location(false).with_threads(false).with_tracked_inactivity(false).with_target(false);
-        spans.with_filter(filter_fn(|metadata| metadata.is_span() && metadata.target() == INNER))
-    });
+    let spans = outlet.map(inner_spans);
     tracing_subscriber::registry().with(lines).with(spans).try_init().map_err(|error| error.to_string())
+}
+
+/// What happens inside this process, as spans: connections, and requests to the API server. Those for a workflow lie
+/// below its own spans.
+pub fn inner_spans<S>(outlet: &Outlet) -> impl Layer<S> + use<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+{
+    let spans = tracing_opentelemetry::layer().with_tracer(outlet.provider().tracer("piculet"));
+    let spans = spans.with_location(false).with_threads(false).with_tracked_inactivity(false).with_target(false);
+    spans.with_filter(filter_fn(|metadata| metadata.is_span() && metadata.target() == INNER))
 }

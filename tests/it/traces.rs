@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fake_cluster::{Kind, Script};
+use piculet::telemetry::inner_spans;
 use piculet_core::id::{ServerId, WorkflowId};
 use piculet_core::secret::Secret;
 use piculet_core::trace::WorkflowTrace;
@@ -18,6 +19,7 @@ use server_stub::dispatch::{Condition, Submission};
 use server_stub::server::Config;
 use server_stub::stub::Stub;
 use tokio::time::Instant;
+use tracing_subscriber::layer::SubscriberExt as _;
 
 use self::tree::Tree;
 use crate::world::{World, step, workflow};
@@ -223,4 +225,27 @@ async fn a_collector_that_never_answers_holds_up_no_workflow() {
     agent.task.await.unwrap().unwrap();
     assert!(begun.elapsed() < Duration::from_secs(33), "no longer than the last reports may take");
     assert!(tally.dropped() > 100 && tally.failed() <= 6 && tally.exported() == 0, "{tally:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_lie_below_what_they_are_made_for() {
+    let (mut world, memory) = (World::of_today(), Memory::default());
+    let traces = memory.traces(&[]);
+    let subscriber = tracing_subscriber::registry().with(inner_spans(traces.outlet()));
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let agent = world.agent_tracing(|_| {}, Some(traces));
+    let id = submit(&world, workflow(vec![vec![step("unit")]]), "01");
+    world.stub.ended(&id).await;
+    world.until_clean().await;
+    agent.shutdown.drain.cancel();
+    agent.task.await.unwrap().unwrap();
+    let tree = memory.tree();
+    println!("{tree}");
+    let of = |part: &str| {
+        let requests = tree.below(tree.one(part)).rows.into_iter().filter(|row| row.name == "apply");
+        requests.map(|row| row.attribute("k8s.object.kind").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(of("prepare"), ["ConfigMap", "PersistentVolumeClaim", "Service"]);
+    assert_eq!(of("create"), ["Pod"]);
+    assert_ne!(tree.one("connect").trace, TRACE, "a connection belongs to no workflow");
 }

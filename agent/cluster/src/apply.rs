@@ -16,6 +16,7 @@ use piculet_pods::anchor::HOLDER_KEY;
 use piculet_pods::label::Identity;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tracing::Instrument as _;
 
 use crate::attempts::CallError;
 use crate::cluster::Cluster;
@@ -210,7 +211,10 @@ impl Cluster {
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
     {
         let mut unanswered = false;
-        match self.try_make(wanted, ownership, &mut unanswered).await {
+        let (kind, name) = (K::kind(&()), wanted.meta().name.as_deref());
+        let span =
+            tracing::info_span!(target: "piculet::trace", "apply", "k8s.object.kind" = %kind, "k8s.object.name" = name);
+        match self.try_make(wanted, ownership, &mut unanswered).instrument(span).await {
             // A refusal may even be the doing of the very object that was created: it fills the quota.
             Err(error @ (ApplyError::Refused { .. } | ApplyError::Unreachable { .. })) if unanswered => {
                 self.look_again(wanted, ownership, error).await

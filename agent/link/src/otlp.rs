@@ -28,10 +28,17 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
+use opentelemetry::trace::TraceContextExt as _;
 use opentelemetry_sdk::Resource;
+use piculet_core::trace::Context;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+
+/// What a span of the process itself may be put under.
+pub fn parent(context: &Context) -> opentelemetry::Context {
+    opentelemetry::Context::new().with_remote_span_context(convert::context(context))
+}
 
 /// The way out for traces, before it is opened.
 pub struct Traces {

@@ -21,7 +21,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
 use tonic::{Request, Streaming};
-use tracing::warn;
+use tracing::{Instrument as _, info_span, warn};
 
 pub use address::{Address, BadAddress};
 pub use classify::classify;
@@ -125,7 +125,8 @@ impl<C: Connect> Link for StreamLink<C> {
         outgoing: mpsc::Receiver<Outgoing>,
         incoming: mpsc::Sender<Incoming>,
     ) -> Ended {
-        match self.open(hello, outgoing, &incoming).await {
+        let span = info_span!(target: "piculet::trace", "connect", "server.address" = %self.settings.server);
+        match self.open(hello, outgoing, &incoming).instrument(span).await {
             Ok(messages) => listen(messages, incoming).await,
             Err(ended) => ended,
         }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use piculet_core::id::{Attempt, RunKey, StepIndex};
 use piculet_core::run::{Action, Event};
-use piculet_core::trace::{self, PodTimes, Recorder, Span, WorkflowTrace};
+use piculet_core::trace::{self, Part, PodTimes, Recorder, Span, WorkflowTrace};
 use piculet_core::workload::Workload;
 use piculet_link::message::TraceContext;
-use piculet_link::otlp::Outlet;
+use piculet_link::otlp::{self, Outlet};
 use piculet_pods::Context;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::Shop;
 use crate::clock::Clock;
@@ -62,13 +63,23 @@ impl Record {
         Self { recorder, clock: shop.clock, metrics: shop.metrics.clone(), voice }
     }
 
-    /// What the process of an attempt is told of its trace.
+    /// What the process of an attempt is told of its trace: what it does lies under the container's span.
     pub(super) fn context(&self, step: StepIndex, attempt: Attempt) -> Option<trace::Context> {
+        let own = |sampled| self.recorder.context(Part::Run, Some((step, attempt)), sampled);
         match &self.voice {
             Voice::Silent(given) => given.clone(),
-            Voice::Unsampled => Some(self.recorder.context(step, attempt, false)),
-            Voice::Traced(_) => Some(self.recorder.context(step, attempt, true)),
+            Voice::Unsampled => Some(own(false)),
+            Voice::Traced(_) => Some(own(true)),
         }
+    }
+
+    /// What this process does for a part of the run goes into this span: its requests lie below it.
+    pub(super) fn work(&self, part: Part, attempt: Option<(StepIndex, Attempt)>) -> tracing::Span {
+        let Voice::Traced(_) = &self.voice else { return tracing::Span::none() };
+        let span = tracing::info_span!(target: "piculet::trace", "requests");
+        // Without a layer for traces there is no span either.
+        let _nobody_listens = span.set_parent(otlp::parent(&self.recorder.context(part, attempt, true)));
+        span
     }
 
     /// See [`Recorder::heard`].

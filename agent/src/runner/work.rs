@@ -8,7 +8,9 @@ use piculet_cluster::{Anchor, ApplyError, Cluster, Presence};
 use piculet_core::id::{Attempt, PodUid, StepIndex};
 use piculet_core::outcome::NeverStarted;
 use piculet_core::run::Event;
+use piculet_core::trace::Part;
 use piculet_pods::{Object, PipelineStatus, StepStart, anchor, label};
+use tracing::Instrument as _;
 
 use super::removal::Removal;
 use super::step_log::Order;
@@ -41,8 +43,9 @@ impl Runner {
     /// Makes the anchor, then everything that it owns.
     pub(super) fn prepare(&mut self) {
         let (cluster, plan, answers) = (self.shop.cluster.clone(), self.plan.clone(), self.answers.clone());
+        let span = self.record.work(Part::Prepare, None);
         self.tasks.spawn(async move {
-            let answer = match make_shared(&cluster, plan).await {
+            let answer = match make_shared(&cluster, plan).instrument(span).await {
                 Ok(anchor) => Answer::Prepared(Box::new(anchor)),
                 Err(error) => {
                     tracing::warn!(%error, code = error.code(), "a workflow's own objects could not be made");
@@ -89,8 +92,9 @@ impl Runner {
         let shares_node_volume = labels.is_some_and(|labels| labels.contains_key(label::NODE_VOLUME));
         let pod = StepPod { step, name, container: objects.container.clone(), shares_node_volume };
         let (cluster, answers) = (self.shop.cluster.clone(), self.answers.clone());
+        let span = self.record.work(Part::Create, Some((step, attempt)));
         self.tasks.spawn(async move {
-            let answer = match make_all(&cluster, objects.into_objects()).await {
+            let answer = match make_all(&cluster, objects.into_objects()).instrument(span).await {
                 Ok(uid) => Answer::Created { attempt, uid, pod },
                 Err(error) => {
                     let (reason, message) = (error.reason(), error.message());

@@ -126,9 +126,11 @@ impl Recorder {
         }
     }
 
-    /// What the process of an attempt is told: what it does lies under the attempt's [`Part::Run`].
-    pub fn context(&self, step: StepIndex, attempt: Attempt, sampled: bool) -> Context {
-        self.trace.context(self.id(Part::Run, Some(step), Some(attempt)), sampled)
+    /// What somebody is told who works under this part of an attempt; under that part of the whole run, if there is no
+    /// attempt.
+    pub fn context(&self, part: Part, attempt: Option<(StepIndex, Attempt)>, sampled: bool) -> Context {
+        let (step, attempt) = attempt.unzip();
+        self.trace.context(self.id(part, step, attempt), sampled)
     }
 
     /// A look at a step's pod. One at another pod than the current attempt's changes nothing.

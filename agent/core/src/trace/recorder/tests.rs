@@ -355,7 +355,7 @@ fn another_instance_gives_the_same_ids_and_the_step_continues_them() {
     let agent = first.span(Part::Agent);
     assert_eq!((agent.parent, agent.is_parent_remote), (Some(parent.span), true));
     assert!(first.spans.iter().all(|span| span.trace == parent.trace && span.state == "a=b"));
-    let context = first.recorder.context(StepIndex(0), Attempt(1), true);
+    let context = first.recorder.context(Part::Run, Some((StepIndex(0), Attempt(1))), true);
     assert_eq!((context.trace, context.span), (parent.trace, first.span(Part::Run).id));
     let server = WorkflowTrace::new(ServerId::new("server"), WorkflowId::new("7"), Some(parent));
     assert_eq!(agent.id, server.span(Key::new("agent").epoch(Epoch(1))), "the server can name the agent's span");
