@@ -107,6 +107,10 @@ async fn a_workflow_is_one_trace_from_its_acceptance_to_its_last_object() {
     assert!(tree.rows.iter().all(|row| row.trace == TRACE), "one trace, and it is the submitter's");
     assert_eq!(tree.one("RUN test").parent, SUBMITTER);
     let attempt = "attempt(create schedule sandbox pull run drain)";
+    let page = include_str!("../../agent/docs/traces.md");
+    for name in tree.rows.iter().flat_map(|row| row.attributes.keys()) {
+        assert!(page.contains(&format!("`{name}`")), "{name} is not documented");
+    }
     let expected = format!("RUN test(accept prepare unit({attempt}) lint({attempt}) publish({attempt}) teardown)");
     assert_eq!(tree.shape(), expected);
     let [unit, lint, publish] = ["unit", "lint", "publish"].map(|name| tree.one(name));

@@ -36,7 +36,7 @@ pub async fn run(config: Config, machine: String) -> Result<(), Failure> {
     if let Some(traces) = traces {
         agent = agent.tracing_to(traces);
     }
-    let result = agent.run(link, shutdown).await;
+    let result = Box::pin(agent.run(link, shutdown)).await;
     signals.abort();
     result
 }

@@ -12,6 +12,8 @@ everything that is wrong at once.
 
 Durations are written `90s`, `10m` or `1h 30m`, sizes `512Ki` or `64Mi`.
 
+Traces are configured by OpenTelemetry's own variables: see [traces.md](traces.md).
+
 | key | variable | default | meaning |
 |---|---|---|---|
 ";

@@ -192,3 +192,19 @@ fn traces_are_configured_by_the_standard_variables() {
     assert!(wrong.contains("from OTEL_EXPORTER_OTLP_ENDPOINT: the collector's address has no scheme"), "{wrong}");
     assert!(wrong.contains("from OTEL_TRACES_SAMPLER: there is no such sampler"), "{wrong}");
 }
+
+#[test]
+fn the_page_of_traces_names_no_variable_that_is_not_read() {
+    let page = include_str!("../../docs/traces.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `OTEL_")).filter_map(|row| row.split_once('`'));
+    let names: Vec<_> = rows.map(|(name, _)| format!("OTEL_{name}")).collect();
+    assert!(names.len() > 10, "{names:?}");
+    let read = |given: &[(&str, &str)]| {
+        let base = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317"), ("OTEL_TRACES_SAMPLER", "traceidratio")];
+        piculet_link::otlp::Settings::read(base.iter().chain(given).copied())
+    };
+    for name in names {
+        // A word that is right for no two of them, and the default of none.
+        assert_ne!(read(&[(&name, "true")]), read(&[]), "{name} is not read");
+    }
+}

@@ -75,3 +75,11 @@ fn the_times_that_matter_are_there() {
         assert!(page.contains(expected), "{expected} is not in\n{page}");
     }
 }
+
+#[test]
+fn the_page_of_traces_has_every_part() {
+    let page = include_str!("../../../docs/traces.md");
+    for part in Part::ALL {
+        assert!(page.contains(&format!("\n| `{}`", part.as_str())), "{part:?}");
+    }
+}

@@ -61,7 +61,7 @@ impl AttemptTrack {
         match &observation.seen {
             Seen::Waiting(_) => {}
             Seen::Running { started } => {
-                self.started.get_or_insert(started.unwrap_or(now));
+                self.started.get_or_insert_with(|| started.unwrap_or(now));
             }
             Seen::Ended(ended) => {
                 let ran = ended.started.is_some() || ended.outcome.exit_code().is_some();
