@@ -5,6 +5,7 @@
 mod agent;
 mod closing;
 mod network;
+mod otlp;
 mod outages;
 mod refusals;
 mod reports;
