@@ -195,7 +195,8 @@ async fn no_secret_no_command_and_no_variable_is_in_a_trace() {
     world.step_does("leaky", Script::new().line(CANARY).exit(1));
     world.step_does("never", Script::new().cannot_be_created("CreateContainerConfigError", CANARY));
     let spec = workflow(vec![vec![leaky, step("never")]]);
-    world.run(WorkloadSpec { timeout_seconds: Some(60), secrets: vec![Secret::new(CANARY)], ..spec }).await;
+    let workflow = world.run(WorkloadSpec { secrets: vec![Secret::new(CANARY)], ..spec }).await;
+    assert!(workflow.steps[1].error.contains("CreateContainerConfigError"), "the cluster said it: {workflow:?}");
     agent.shutdown.drain.cancel();
     agent.task.await.unwrap().unwrap();
     let spans = memory.0.lock().unwrap();
