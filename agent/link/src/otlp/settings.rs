@@ -180,7 +180,7 @@ impl<'a> Reader<'a> {
                 Some(header) => headers.push(header),
                 None => {
                     let number = place + 1;
-                    self.problem(&variable, format!("header {number} is none; write name=value,name=value"));
+                    self.problem(&variable, format!("number {number} is no header; write name=value,name=value"));
                 }
             }
         }
