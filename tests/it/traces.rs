@@ -15,7 +15,7 @@ use piculet_core::trace::WorkflowTrace;
 use piculet_core::workload::{StepSpec, WorkloadSpec};
 use piculet_link::message::TraceContext;
 use piculet_link::otlp::{OTelSdkResult, Settings, SpanData, SpanExporter, Traces};
-use server_stub::dispatch::{Condition, Submission};
+use server_stub::dispatch::Submission;
 use server_stub::server::Config;
 use server_stub::stub::Stub;
 use tokio::time::Instant;
@@ -60,7 +60,7 @@ impl Memory {
 fn submit(world: &World, spec: WorkloadSpec, flags: &str) -> WorkflowId {
     let trace = TraceContext { parent: format!("00-{TRACE}-{SUBMITTER}-{flags}"), state: "vendor=1".to_owned() };
     let id = WorkflowId::new("traced");
-    let submission = Submission { id: id.clone(), spec, condition: Condition::default(), trace: Some(trace) };
+    let submission = Submission { trace: Some(trace), ..Submission::new(id.clone(), spec) };
     world.stub.server().submit(vec![submission]).unwrap();
     id
 }
@@ -132,7 +132,7 @@ async fn a_workflow_is_one_trace_from_its_acceptance_to_its_last_object() {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_submitters_trace_the_ids_are_derived() {
-    let config = Config { server_id: "the-server".to_owned(), ..Config::default() };
+    let config = Config { server_id: Some("the-server".to_owned()), ..Config::default() };
     let (mut world, memory) = (World::with(Stub::start(config)), Memory::default());
     let agent = world.agent_tracing(|_| {}, Some(memory.traces(&[])));
     world.run(parallel()).await;

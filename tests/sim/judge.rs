@@ -64,8 +64,8 @@ impl Judge {
         };
         for workflow in &plan.workflows {
             let Some(view) = self.ends.get(&workflow.name).cloned() else { continue };
-            let is_touched = workflow.cancelled.is_some()
-                || workflow.steps().any(|step| world.evicted.contains(&step.name));
+            let is_touched =
+                workflow.cancelled.is_some() || workflow.steps().any(|step| world.evicted.contains(&step.name));
             if !is_touched {
                 self.ended_as_planned(workflow, &view);
             }

@@ -169,7 +169,7 @@ impl World {
             let kubernetes = Cluster::new(client, NAMESPACE, Limits::default()).with_seed(seed);
             let agent =
                 Agent::new(config, kubernetes, InstanceId::new(name), "sim".to_owned()).starting_at(wall_time());
-            agent.run(wire::link(), Shutdown::default()).await?;
+            Box::pin(agent.run(wire::link(), Shutdown::default())).await?;
             Ok(())
         });
     }
