@@ -95,6 +95,8 @@ pub(crate) struct StepPod {
     container: String,
     /// It has to be where the others are that have the workflow's volume.
     shares_node_volume: bool,
+    /// The version of the pod that was seen last.
+    version: Option<String>,
 }
 
 impl Runner {
@@ -227,10 +229,12 @@ impl Runner {
     /// News of one pod of this workflow.
     async fn heard(&mut self, news: PodNews) {
         let uid = news.uid();
-        let Some(pod) = self.pods.get(&uid).cloned() else {
+        let Some(pod) = self.pods.get_mut(&uid) else {
             self.looks.insert(uid, news);
             return;
         };
+        pod.version.clone_from(&news.pod().metadata.resource_version);
+        let pod = pod.clone();
         let observation = piculet_pods::observe(news.pod(), &pod.container);
         if pod.shares_node_volume && observation.node.is_some() {
             self.node.clone_from(&observation.node);

@@ -126,11 +126,11 @@ impl Assignment {
         pending
     }
 
-    /// `Accepted` was stored.
-    pub fn accepted(&mut self) {
-        if let Place::Assigned(holder) = &self.place {
-            self.place = Place::Accepted(holder.clone());
-        }
+    /// `Accepted` was stored. False if that was known.
+    pub fn accepted(&mut self) -> bool {
+        let Place::Assigned(holder) = &self.place else { return false };
+        self.place = Place::Accepted(holder.clone());
+        true
     }
 
     /// The agent is being told that `Accepted` was stored.

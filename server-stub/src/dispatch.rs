@@ -15,6 +15,7 @@ mod saving;
 mod submit;
 mod timing;
 mod tokens;
+mod tracing;
 mod workflow;
 
 pub use agents::{Admission, Agent, Session, SessionId};
@@ -29,6 +30,7 @@ pub use workflow::{Condition, End, State, Throttle, Workflow};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use piculet_core::id::{InstanceId, WorkflowId};
+use piculet_core::trace::Span;
 
 use crate::record::TokenRecord;
 use saving::Unsaved;
@@ -115,6 +117,8 @@ pub struct Dispatcher {
     agents_seen: u64,
     touched: Touched,
     unsaved: Unsaved,
+    /// Of traces, and not handed over yet.
+    spans: Vec<Span>,
 }
 
 impl Dispatcher {
@@ -137,6 +141,7 @@ impl Dispatcher {
             agents_seen: 0,
             touched: Touched::default(),
             unsaved: Unsaved::default(),
+            spans: Vec::new(),
         }
     }
 

@@ -72,8 +72,13 @@ pub struct WorkflowRecord {
     pub condition: Condition,
     /// The trace that it belongs to.
     pub trace: Option<TraceContext>,
+    /// Whether its trace leaves the server; `None`: no traces did when it was submitted.
+    #[serde(default)]
+    pub is_sampled: Option<bool>,
     /// When it was submitted.
     pub created: Timestamp,
+    /// Since when it waits, or when it waited last.
+    pub queued: Timestamp,
     /// When an agent got it last.
     pub assigned: Option<Timestamp>,
     /// When its first step started.

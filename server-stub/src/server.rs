@@ -12,6 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use piculet_core::id::{InstanceId, WorkflowId};
 use piculet_core::secret::Secret;
+use piculet_link::otlp::Outlet;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -50,6 +51,8 @@ pub struct Config {
     pub timing: Timing,
     /// What is kept at most.
     pub limits: Limits,
+    /// Where traces go; `None`: nowhere.
+    pub traces: Option<Outlet>,
     /// The wall time at the start; `None`: the machine's. For simulations.
     pub wall_time: Option<Timestamp>,
 }
@@ -65,6 +68,7 @@ impl Default for Config {
             places: true,
             timing: Timing::default(),
             limits: Limits::default(),
+            traces: None,
             wall_time: None,
         }
     }
@@ -194,6 +198,12 @@ impl Server {
         &self.shared.store
     }
 
+    /// Whether all changes so far are stored.
+    pub fn is_settled(&self) -> bool {
+        let state = self.lock();
+        state.stored == state.version
+    }
+
     /// Waits until all changes so far are stored.
     pub async fn settled(&self) {
         if self.shared.killed.is_cancelled() {
@@ -230,8 +240,16 @@ impl Server {
     ///
     /// # Errors
     /// If there is no room for them, or one is too large to be sent.
-    pub fn submit(&self, submissions: Vec<Submission>) -> Result<(), SubmitError> {
-        self.change(|state, now| state.dispatcher.submit(submissions, now))
+    pub fn submit(&self, mut submissions: Vec<Submission>) -> Result<(), SubmitError> {
+        self.change(|state, now| {
+            if let Some(outlet) = &self.config().traces {
+                for submission in &mut submissions {
+                    let trace = state.dispatcher.trace_of(&submission.id, submission.trace.as_ref());
+                    submission.is_sampled = Some(outlet.takes(trace.id(), trace.parent()));
+                }
+            }
+            state.dispatcher.submit(submissions, now)
+        })
     }
 
     /// Stops a workflow.
@@ -332,6 +350,10 @@ impl Server {
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State, Now) -> T) -> T {
         let mut state = self.lock();
         let result = change(&mut state, self.now());
+        let spans = state.dispatcher.take_spans();
+        if let Some(outlet) = self.config().traces.as_ref().filter(|_| !spans.is_empty()) {
+            outlet.give(spans);
+        }
         let touched = state.dispatcher.touched();
         for id in &touched.sessions {
             if let Some(waker) = state.sessions.get(id) {

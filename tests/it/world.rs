@@ -15,6 +15,7 @@ use piculet_cluster::{Cluster, Limits};
 use piculet_core::id::InstanceId;
 use piculet_core::outcome::StepState;
 use piculet_core::workload::{StageSpec, StepSpec, WorkloadSpec};
+use piculet_link::link::Link;
 use piculet_link::otlp::Traces;
 use piculet_link::stream::{Settings, StreamLink};
 use server_stub::stub::{Network, Stub};
@@ -84,12 +85,6 @@ impl World {
 
     /// Starts an agent that hands its traces over there.
     pub(crate) fn agent_tracing(&mut self, change: impl FnOnce(&mut Config), traces: Option<Traces>) -> Running {
-        self.agents += 1;
-        let mut config = Config::default();
-        config.agent.name = format!("agent-{}", self.agents);
-        config.admin.address = None;
-        config.pods.namespace = NAMESPACE.to_owned();
-        change(&mut config);
         let network = self.stub.network();
         let dial = network.clone();
         let settings = Settings::new("http://stub:1".parse().unwrap());
@@ -103,6 +98,23 @@ impl World {
                 endpoint.connect_with_connector(pipe).await
             }
         });
+        let (shutdown, metrics, task) = self.start(link, change, traces);
+        Running { network, metrics, shutdown, task }
+    }
+
+    /// Starts an agent that reaches its server by this link.
+    pub(crate) fn start(
+        &mut self,
+        link: impl Link,
+        change: impl FnOnce(&mut Config),
+        traces: Option<Traces>,
+    ) -> (Shutdown, Metrics, JoinHandle<Result<(), Failure>>) {
+        self.agents += 1;
+        let mut config = Config::default();
+        config.agent.name = format!("agent-{}", self.agents);
+        config.admin.address = None;
+        config.pods.namespace = NAMESPACE.to_owned();
+        change(&mut config);
         let cluster = Cluster::new(self.cluster.client(), NAMESPACE, Limits::default());
         let instance = InstanceId::new(format!("instance-{}", self.agents));
         let shutdown = Shutdown::default();
@@ -112,7 +124,7 @@ impl World {
         }
         let metrics = agent.metrics().clone();
         let task = tokio::spawn(agent.run(link, shutdown.clone()));
-        Running { network, metrics, shutdown, task }
+        (shutdown, metrics, task)
     }
 
     /// Submits a workflow and waits for its end.

@@ -30,6 +30,10 @@ impl Judge {
     /// Looks. True if everything is over, or something is wrong.
     pub(crate) fn look(&mut self, world: &World, plan: &Plan) -> bool {
         let Some(server) = world.server.lock().unwrap().clone() else { return false };
+        // What isn't stored may come to nothing, if the server is killed now.
+        if !server.is_settled() {
+            return false;
+        }
         let accepted = world.accepted.lock().unwrap().clone();
         let mut all_over = accepted.len() == plan.workflows.len() || world.is_calm();
         for id in &accepted {
@@ -88,7 +92,8 @@ impl Judge {
                 let was_evicted = world.evicted.iter().filter(|evicted| **evicted == step.name).count();
                 self.told_the_truth(step, shown, &runs);
                 self.ran_once(step, &runs, was_evicted);
-                self.has_the_whole_log(step, shown, &runs, &log);
+                let was_ended = was_evicted > 0 || workflow.cancelled.is_some();
+                self.has_the_whole_log(step, shown, &runs, &log, was_ended);
             }
         }
         self.nobody_complained(world, plan);
@@ -129,9 +134,12 @@ impl Judge {
         let last = runs.last().and_then(|run| run.exit);
         let is_true = match shown.state {
             StepState::Success => last == Some(Exit::Code(0)),
-            StepState::Skipped => runs.is_empty(),
+            // One whose image was still being pulled did nothing.
+            StepState::Skipped | StepState::Canceled => {
+                runs.iter().all(|run| run.exit.is_none() && run.output.is_empty())
+            }
             StepState::Pending | StepState::Running => false,
-            StepState::Failure | StepState::Killed | StepState::Canceled => true,
+            StepState::Failure | StepState::Killed => true,
         };
         if !is_true {
             self.wrong(format!(
@@ -157,14 +165,25 @@ impl Judge {
     }
 
     /// What the containers printed, in the order in which they ran; and between that only what the agent adds.
-    fn has_the_whole_log(&mut self, step: &StepPlan, shown: &StepView, runs: &[Run], log: &[(u64, String)]) {
+    /// `was_ended`: somebody stopped or evicted it.
+    fn has_the_whole_log(
+        &mut self,
+        step: &StepPlan,
+        shown: &StepView,
+        runs: &[Run],
+        log: &[(u64, String)],
+        was_ended: bool,
+    ) {
         let is_own = |line: &str| line.starts_with("[piculet] ");
         let printed: Vec<String> = runs
             .iter()
             .flat_map(|run| String::from_utf8_lossy(&run.output).lines().map(ToOwned::to_owned).collect::<Vec<_>>())
             .collect();
         let stored: Vec<_> = log.iter().map(|(_, line)| line.clone()).filter(|line| !is_own(line)).collect();
-        if let Some(at) = (0..printed.len().max(stored.len())).find(|&at| printed.get(at) != stored.get(at)) {
+        // A node removes the logs of what was stopped or evicted. Who can't read them in time has to say so.
+        let may_lack = was_ended && log.iter().any(|(_, line)| is_own(line) && announces_a_loss(line));
+        let differs = (0..printed.len().max(stored.len())).find(|&at| printed.get(at) != stored.get(at));
+        if let Some(at) = differs.filter(|_| !may_lack || !is_part(&stored, &printed)) {
             let said: Vec<_> = log.iter().filter(|(_, line)| is_own(line)).collect();
             self.wrong(format!(
                 "the log of {} ({:?}) has {} of {} lines, and differs at {at}: printed {:?}, stored {:?}; piculet said {said:?}",
@@ -198,6 +217,17 @@ impl Judge {
             }
         }
     }
+}
+
+/// Whether the agent says with this line that some of the log is not there.
+fn announces_a_loss(line: &str) -> bool {
+    ["is lost", "could not be checked", "may be missing"].iter().any(|words| line.contains(words))
+}
+
+/// Whether these lines are among those, in the same order.
+fn is_part(some: &[String], all: &[String]) -> bool {
+    let mut all = all.iter();
+    some.iter().all(|line| all.any(|other| other == line))
 }
 
 fn ends(runs: &[Run]) -> Vec<Option<Exit>> {

@@ -94,11 +94,13 @@ fn workflow(rng: &mut Rng, number: usize) -> WorkflowPlan {
     let mut steps = 0;
     let mut step = |rng: &mut Rng| {
         steps += 1;
+        let is_long = rng.u8(0..4) == 0;
+        let pace = if is_long { 1..20 } else { 1..300 };
         StepPlan {
             name: format!("{name}s{steps}"),
             pull: milliseconds(rng, 0..10_000),
-            lines: if rng.u8(0..4) == 0 { rng.usize(500..3000) } else { rng.usize(0..200) },
-            pace: if rng.bool() { Duration::ZERO } else { milliseconds(rng, 1..400) },
+            lines: if is_long { rng.usize(500..3000) } else { rng.usize(0..200) },
+            pace: if rng.bool() { Duration::ZERO } else { milliseconds(rng, pace) },
             exit_code: if rng.u8(0..5) == 0 { rng.i32(1..256) } else { 0 },
             max_attempts: rng.u32(1..=3),
             failure: if rng.u8(0..6) == 0 { FailurePolicy::Ignore } else { FailurePolicy::Fail },

@@ -19,6 +19,9 @@ use super::{Runner, StepPod};
 /// How long to wait before asking again for a pod that the watch doesn't show and the API server does.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
+/// How long the stream of a log may take to open before its pod is asked to go.
+const OPENING: Duration = Duration::from_millis(500);
+
 /// What a task has to say.
 #[derive(Debug)]
 pub(super) enum Answer {
@@ -90,7 +93,7 @@ impl Runner {
         let name = objects.pod.metadata.name.clone().unwrap_or_default();
         let labels = objects.pod.metadata.labels.as_ref();
         let shares_node_volume = labels.is_some_and(|labels| labels.contains_key(label::NODE_VOLUME));
-        let pod = StepPod { step, name, container: objects.container.clone(), shares_node_volume };
+        let pod = StepPod { step, name, container: objects.container.clone(), shares_node_volume, version: None };
         let (cluster, answers) = (self.shop.cluster.clone(), self.answers.clone());
         let span = self.record.work(Part::Create, Some((step, attempt)));
         self.tasks.spawn(async move {
@@ -111,6 +114,14 @@ impl Runner {
         let Some(pod) = self.pods.get(&uid).cloned() else { return };
         let (cluster, answers) = (self.shop.cluster.clone(), self.answers.clone());
         self.tasks.spawn(async move {
+            // The watch may be behind, or dead without knowing it. What a step does before it is asked to go counts, and
+            // its log can be read only as long as it is there.
+            if let Ok(Presence::Present(found)) = cluster.confirm_absent(&pod.name, &uid).await
+                && found.metadata.resource_version != pod.version
+            {
+                Answer::Found(found).send(&answers).await;
+                tokio::time::sleep(OPENING).await;
+            }
             match cluster.stop(&pod.name, &uid, grace).await {
                 Ok(piculet_cluster::Stopped::Asked) => {}
                 Ok(piculet_cluster::Stopped::Gone) => {

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use piculet_core::secret::{Secret, is_token};
+use piculet_link::otlp::{self, Traces};
 use server_stub::dispatch::{Limits, Timing};
 use server_stub::serve::{Tls, TlsFile, TlsFiles, bind};
 use server_stub::server::{Config, Server};
 use server_stub::store::Store;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 use tracing_subscriber::EnvFilter;
 
 use super::exit::{Exit, Failure};
@@ -19,6 +21,8 @@ use super::output::Output;
 
 /// How long open connections may take to end.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long the last spans of traces may take to leave.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// Options of `serve`.
 #[derive(Debug, clap::Args)]
@@ -173,7 +177,7 @@ pub(super) async fn run(args: Args, output: &mut Output) -> Result<Exit, Failure
     let mut terminate = listen_for(SignalKind::terminate())?;
     let mut interrupt = listen_for(SignalKind::interrupt())?;
 
-    let (config, agents_tls, http_tls) = (args.config()?, args.agents_tls()?, args.http_tls()?);
+    let (mut config, agents_tls, http_tls) = (args.config()?, args.agents_tls()?, args.http_tls()?);
     for (tls, address, warning) in [
         (&agents_tls, args.listen, "agents connect without TLS: their token and the secrets of workflows"),
         (&http_tls, args.http, "the HTTP API is served without TLS: its token, and the secrets of what is submitted,"),
@@ -189,7 +193,10 @@ pub(super) async fn run(args: Args, output: &mut Output) -> Result<Exit, Failure
         format!("{scheme}://{}", listener.local_addr().unwrap_or(wanted))
     };
     let (agents_url, api_url) = (url(&agents, &agents_tls, args.listen), url(&api, &http_tls, args.http));
+    let traces = traces().await?;
+    config.traces = traces.as_ref().map(|traces| traces.outlet().clone());
     let server = Server::start(config, store)?;
+    let traces = traces.map(|traces| traces.open(resource(&server)));
     if server.lets_nobody_in() {
         tracing::warn!("no agent is let in yet: make a token with 'piculet-server tokens create --cluster NAME'");
     }
@@ -218,6 +225,9 @@ pub(super) async fn run(args: Args, output: &mut Output) -> Result<Exit, Failure
         server.shut_down(GRACE).await;
         // Connections that don't end by themselves are cut with the process.
         tokio::time::timeout(GRACE, async { tokio::join!(serving_agents, serving_api) }).await.ok();
+        if let Some(traces) = traces {
+            traces.close(Instant::now() + FLUSH).await;
+        }
     };
     tokio::select! {
         biased;
@@ -225,6 +235,29 @@ pub(super) async fn run(args: Args, output: &mut Output) -> Result<Exit, Failure
         _ = terminate.recv() => Ok(Exit::Aborted),
         _ = interrupt.recv() => Ok(Exit::Aborted),
     }
+}
+
+/// The way of the traces, if OpenTelemetry's variables give one.
+#[expect(clippy::disallowed_methods, reason = "the one place of the server that reads variables which are no options")]
+async fn traces() -> Result<Option<Traces>, Failure> {
+    let variables: Vec<_> = std::env::vars().filter(|(name, _)| name.starts_with("OTEL_")).collect();
+    let variables = variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let bad = |problems: Vec<otlp::Problem>| {
+        let words = problems.iter().map(|otlp::Problem { variable, message }| format!("{variable}: {message}"));
+        Failure::BadInput(words.collect::<Vec<_>>().join("\n"))
+    };
+    let Some(settings) = otlp::Settings::read(variables).map_err(bad)? else { return Ok(None) };
+    let exporter = otlp::exporter(&settings).await.map_err(|problem| bad(vec![problem]))?;
+    Ok(Some(Traces::new(&settings, exporter)))
+}
+
+/// Whose spans these are.
+fn resource(server: &Server) -> [(&'static str, String); 3] {
+    [
+        ("service.name", "piculet-server".to_owned()),
+        ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("service.instance.id", server.look(|dispatcher| dispatcher.policy().server_id.clone())),
+    ]
 }
 
 fn listen_for(kind: SignalKind) -> Result<Signal, Failure> {

@@ -251,6 +251,11 @@ impl Dispatcher {
             return;
         }
         self.touched.workflows.insert(run.workflow.clone());
+        let was_offered = matches!(workflow.assignment.place(), Place::Assigned(_));
+        if was_offered {
+            self.trace_offer(&run.workflow, false, now.time);
+        }
+        let Some(workflow) = self.workflows.get_mut(&run.workflow) else { return };
         if workflow.assignment.withdrawn() {
             self.requeue(&run.workflow, now);
         } else {

@@ -149,6 +149,7 @@ impl Dispatcher {
         session.mailbox.assign(run);
         self.touched.sessions.extend(agent.session);
         self.touched.workflows.insert(id.clone());
+        self.trace_queue(id, now.time);
         true
     }
 
@@ -159,6 +160,7 @@ impl Dispatcher {
         workflow.agent = None;
         workflow.cluster = None;
         workflow.assigned = None;
+        workflow.queued = now.time;
         let number = workflow.number;
         self.log_size -= workflow.ledger.size();
         self.unsaved.forgotten_logs.insert(number);

@@ -65,6 +65,6 @@ impl Dispatcher {
 
     fn assignment(&self, run: &RunKey) -> Option<pb::ServerMessage> {
         let workflow = self.workflows.get(&run.workflow).filter(|workflow| workflow.run() == *run)?;
-        Some(wire::assign(run, workflow.spec.as_deref()?, workflow.trace.clone()))
+        Some(wire::assign(run, workflow.spec.as_deref()?, self.context_of(workflow)))
     }
 }

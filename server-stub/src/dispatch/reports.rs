@@ -120,8 +120,10 @@ impl Dispatcher {
     fn follow(&mut self, instance: &InstanceId, run: &RunKey, consequence: Consequence, now: Now) {
         match consequence {
             Consequence::Taken => {
-                if let Some(workflow) = self.workflows.get_mut(&run.workflow) {
-                    workflow.assignment.accepted();
+                if let Some(workflow) = self.workflows.get_mut(&run.workflow)
+                    && workflow.assignment.accepted()
+                {
+                    self.trace_offer(&run.workflow, true, now.time);
                 }
                 return;
             }

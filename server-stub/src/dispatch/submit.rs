@@ -29,12 +29,22 @@ pub struct Submission {
     pub condition: Condition,
     /// The trace that it belongs to.
     pub trace: Option<TraceContext>,
+    /// Whether its trace leaves the server; `None`: no traces do.
+    pub is_sampled: Option<bool>,
 }
 
 impl Submission {
     /// One that belongs to nothing and waits for nothing.
     pub fn new(id: WorkflowId, spec: WorkloadSpec) -> Self {
-        Self { id, spec, repository: String::new(), priority: 0, condition: Condition::default(), trace: None }
+        Self {
+            id,
+            spec,
+            repository: String::new(),
+            priority: 0,
+            condition: Condition::default(),
+            trace: None,
+            is_sampled: None,
+        }
     }
 }
 
@@ -100,7 +110,7 @@ impl Dispatcher {
     }
 
     fn enqueue(&mut self, submission: Submission, now: Now) {
-        let Submission { id, spec, repository, priority, condition, trace } = submission;
+        let Submission { id, spec, repository, priority, condition, trace, is_sampled } = submission;
         self.submitted += 1;
         let workflow = Workflow {
             id: id.clone(),
@@ -110,6 +120,7 @@ impl Dispatcher {
             priority,
             labels: spec.labels.clone(),
             created: now.time,
+            queued: now.time,
             assigned: None,
             condition,
             assignment: Assignment::default(),
@@ -119,6 +130,7 @@ impl Dispatcher {
             agent: None,
             cluster: None,
             trace,
+            is_sampled,
             spec: Some(Arc::new(spec)),
             driver: None,
             refusals: BTreeMap::new(),
@@ -200,6 +212,7 @@ impl Dispatcher {
         self.queue.remove(&workflow.number);
         self.open.remove(id);
         self.over.push_back(id.clone());
+        self.trace_workflow(id);
         self.touched.workflows.insert(id.clone());
         self.forget_the_oldest(0);
     }

@@ -93,6 +93,8 @@ pub struct Workflow {
     pub labels: BTreeMap<String, String>,
     /// When it was submitted.
     pub created: Timestamp,
+    /// Since when it waits, or when it waited last.
+    pub(super) queued: Timestamp,
     /// When an agent got it last.
     pub assigned: Option<Timestamp>,
     /// What it waits for.
@@ -111,6 +113,8 @@ pub struct Workflow {
     pub cluster: Option<String>,
     /// The trace that it belongs to.
     pub(super) trace: Option<TraceContext>,
+    /// Whether its trace leaves the server; `None`: no traces do.
+    pub(super) is_sampled: Option<bool>,
     /// The payload; forgotten at the end, since it carries secrets.
     pub(super) spec: Option<Arc<WorkloadSpec>>,
     /// The only instance whose reports count.

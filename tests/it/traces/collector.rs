@@ -1,13 +1,19 @@
 //! A real OpenTelemetry Collector, built from its Go modules (`tests/collector`), as its file exporter shows it.
 
 use std::io::Write as _;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use fake_cluster::Script;
-use piculet_link::otlp::{self, Settings, Traces};
+use piculet_core::id::WorkflowId;
+use piculet_link::otlp::{self, Open, Settings, Traces};
+use piculet_link::stream::StreamLink;
+use server_stub::dispatch::Submission;
+use server_stub::server::Config;
+use server_stub::store::Store;
+use server_stub::stub::Stub;
 
 use super::tree::Tree;
 use super::{SUBMITTER, TRACE, parallel, submit};
@@ -159,4 +165,77 @@ async fn a_real_collector_gets_the_trace_of_a_parallel_stage_over_tls() {
     for known in ["\"service.name\"", "\"cicd.worker.id\"", "\"deployment.environment.name\"", "\"piculet\""] {
         assert!(text.contains(known), "{known} is not in {text}");
     }
+}
+
+/// The server of a test: on a real socket, with a way to the collector.
+async fn serve(address: SocketAddr, store: Store, traces: Traces) -> (Stub, Open) {
+    let config = Config { server_id: Some("the-server".to_owned()), ..Config::default() };
+    let stub = Stub::restart(Config { traces: Some(traces.outlet().clone()), ..config }, store);
+    let open = traces.open([("service.name", "piculet-server".to_owned())]);
+    let listener = loop {
+        // The one before may hold the address for a moment.
+        match tokio::net::TcpListener::bind(address).await {
+            Ok(listener) => break listener,
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    tokio::spawn(stub.server().serve_agents(listener, None));
+    (stub, open)
+}
+
+#[tokio::test]
+async fn a_server_that_is_killed_in_mid_run_goes_on_with_the_same_trace() {
+    let Some(program) = build() else { return };
+    let mut collector = Collector::start(&program);
+    collector.until_ready().await;
+    let authority = collector.folder.path().join("cert.pem");
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.address.as_str()),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", authority.to_str().unwrap()),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+    ];
+    let settings = Settings::read(variables).unwrap().unwrap();
+    let exporter = async || Traces::new(&settings, otlp::exporter(&settings).await.unwrap());
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+
+    let (first, sending) = serve(address, Store::in_memory().unwrap(), exporter().await).await;
+    let mut world = World::of_today();
+    let server: piculet_link::stream::Address = format!("http://{address}").parse().unwrap();
+    let link = StreamLink::new(piculet_link::stream::Settings::new(server));
+    let (shutdown, _, agent) = world.start(link, |_| {}, Some(exporter().await));
+    for step in ["unit", "lint", "publish"] {
+        world.step_does(step, Script::new().wait(Duration::from_millis(1_500)).line("done").exit(0));
+    }
+    let id = WorkflowId::new("restarted");
+    first.server().submit(vec![Submission::new(id.clone(), parallel())]).unwrap();
+    while world.cluster.objects(fake_cluster::Kind::Pod).len() < 2 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // What it had not sent yet is lost with its process; what had ended before has left.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let store = first.kill();
+    drop(sending);
+    let (second, sending) = serve(address, store, exporter().await).await;
+    second.ended(&id).await;
+    world.until_clean().await;
+    shutdown.drain.cancel();
+    agent.await.unwrap().unwrap();
+    sending.close(tokio::time::Instant::now() + Duration::from_secs(5)).await;
+    collector.until_written("teardown").await;
+    let tree = collector.until_written("workflow test").await;
+    println!("{tree}");
+
+    let root = tree.one("workflow test");
+    assert_eq!(root.parent, "", "nobody else began this trace");
+    assert!(tree.rows.iter().all(|row| row.trace == root.trace), "both servers and the agent give one trace");
+    assert_eq!(root.attribute("cicd.pipeline.result"), "success");
+    for name in ["queue", "offer", "RUN test"] {
+        assert_eq!(tree.one(name).parent, root.id, "{name}");
+    }
+    let run = tree.one("RUN test");
+    assert!(root.start <= tree.one("queue").start && run.start <= root.end);
+    assert_eq!(
+        (tree.one("unit").parent.as_str(), tree.one("publish").parent.as_str()),
+        (run.id.as_str(), run.id.as_str())
+    );
 }

@@ -25,8 +25,9 @@ use crate::cluster::Cluster;
 /// Pods in one answer.
 const PAGE: u32 = 500;
 
-/// How long one watch lasts; the API server ends it then. In seconds, and below the five minutes of many proxies.
-const WATCH: u32 = 290;
+/// How long one watch lasts; the API server ends it then. In seconds. One whose connection died without a word is noticed
+/// soon after, and until then nobody knows what becomes of the pods; a request a minute is little for that.
+const WATCH: u32 = 60;
 
 /// How much longer than [`WATCH`] a watch may be quiet before its connection counts as dead.
 const MARGIN: Duration = Duration::from_secs(10);
