@@ -243,6 +243,7 @@ async fn flush(traces: Option<Open>, deadline: Instant, shutdown: &Shutdown) {
     const MOMENT: Duration = Duration::from_secs(2);
     let Some(traces) = traces else { return };
     tokio::select! {
+        biased;
         () = traces.close(deadline.max(Instant::now() + MOMENT)) => {}
         () = shutdown.abort.cancelled() => {}
     }

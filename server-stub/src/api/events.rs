@@ -238,6 +238,7 @@ fn looks(server: Server, id: WorkflowId) -> impl Stream<Item = Source> {
 async fn wait(changes: &mut watch::Receiver<()>, place: PlaceView) -> Option<()> {
     let others_matter = matches!(place, PlaceView::Pending);
     tokio::select! {
+        biased;
         changed = changes.changed() => changed.ok()?,
         () = tokio::time::sleep(LOOK_AT_LEAST), if others_matter => return Some(()),
     }

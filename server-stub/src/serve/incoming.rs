@@ -124,6 +124,7 @@ async fn accept(
     tokio::pin!(follow);
     loop {
         tokio::select! {
+            biased;
             () = ready.closed() => return,
             () = &mut follow => {}
             Some(_) = under_way.join_next() => {}
