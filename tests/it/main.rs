@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic where it is set up, too")]
 
 mod cluster_light;
+mod clusters;
 mod credentials;
 mod faults;
 mod flows;
