@@ -43,14 +43,15 @@ export function open(main) {
   }
 
   async function update() {
-    const [{ agents }, queue, running, recent] = await Promise.all([
+    const [{ agents }, known, queue, running, recent] = await Promise.all([
       get("api/agents", signal),
+      get("api/clusters", signal),
       get(`api/workflows?state=pending&limit=${OPEN}`, signal),
       get(`api/workflows?state=running&limit=${OPEN}`, signal),
       pages(),
     ]);
     refresh(places.tiles, { agents, queue: count(queue), running: count(running) }, tiles);
-    refresh(places.clusters, agents, clusters);
+    refresh(places.clusters, { agents, known: known.clusters }, clusters);
     refresh(places.queue, queue, (list) => rows(list, waitingRow, "Nothing waits."));
     refresh(places.running, running, (list) => rows(list, runningRow, "Nothing runs."));
     refresh(places.recent, recent, (list) => [
@@ -81,23 +82,18 @@ function tiles({ agents, queue, running }) {
     tile(`${there.length} / ${agents.length}`, agents.length === 1 ? "agent connected" : "agents connected"));
 }
 
-function clusters(agents) {
-  if (agents.length === 0) return h("p", { class: "empty" }, "No agent has connected yet. Workflows wait until one does.");
-  const byCluster = Map.groupBy ? Map.groupBy(agents, (agent) => agent.cluster) : group(agents);
-  const names = [...byCluster.keys()].sort();
-  return h("div", { class: "cards" }, names.map((name) => cluster(name, byCluster.get(name))));
+function clusters({ agents, known }) {
+  if (known.length === 0) return h("p", { class: "empty" }, "No agent has connected yet. Workflows wait until one does.");
+  return h("div", { class: "cards" }, known.map((one) => cluster(one, agents.filter((agent) => agent.cluster === one.name))));
 }
 
-function group(agents) {
-  const groups = new Map();
-  for (const agent of agents) groups.set(agent.cluster, [...(groups.get(agent.cluster) ?? []), agent]);
-  return groups;
-}
-
-function cluster(name, agents) {
-  const versions = [...new Set(agents.map((agent) => agent.cluster_version).filter(Boolean))].join(", ");
+function cluster(known, agents) {
   return h("article", { class: "card cluster" },
-    h("div", { class: "head" }, h("h3", {}, name || "unnamed cluster"), h("span", { class: "muted" }, versions)),
+    h("div", { class: "head" },
+      h("h3", {}, known.name),
+      // That all is well is said of each agent.
+      known.state === "draining" || known.state === "lost" ? badge(known.state) : h("span", { class: "muted" }, known.version)),
+    agents.length === 0 && h("p", { class: "empty" }, "None of its agents was here lately."),
     h("ul", { class: "plain" }, agents.map(agentRow)));
 }
 

@@ -13,6 +13,7 @@ const GLYPHS = {
   connected: { dot: true },
   draining: { ring: true, path: "M8 4.4v5.4M5.6 7.6L8 10l2.4-2.4" },
   away: { ring: true, dashed: true },
+  lost: { ring: true, dashed: true, path: "M5.4 5.4l5.2 5.2M10.6 5.4l-5.2 5.2" },
 };
 
 /** The sign of a state. Decoration: the word stands beside it, or in a label. */

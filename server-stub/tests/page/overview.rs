@@ -57,6 +57,8 @@ async fn it_shows_clusters_queue_and_what_runs() {
     browser.until(&format!("{recent}.length === 3")).await;
     assert_eq!(browser.eval(recent).await, json!(["#3 lint", "#2 nightly", "#1 docs"]), "the newest first");
     browser.sees("#recent .error-line", "failed with exit code 1").await;
+    site.stub.server().set_cluster_intake("oslo", server_stub::mailbox::Intake::Closed).unwrap();
+    browser.sees(".cluster .badge", "draining").await;
     browser.picture("queue").await;
 
     // Only what somebody looks for.
