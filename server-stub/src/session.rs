@@ -263,6 +263,6 @@ impl Opened {
                 }
             }
         });
-
+        server.settled().await;
     }
 }
