@@ -52,6 +52,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// Where traces go, by the standard `OTEL_*` variables; absent: nowhere.
     pub traces: Option<otlp::Settings>,
+    /// What was given and does no harm, but not what was meant either.
+    pub warnings: Vec<ConfigError>,
 }
 
 /// The CI server.
@@ -172,6 +174,7 @@ impl Default for Config {
             log: Log { level: "info".to_owned(), format: LogFormat::Human },
             shutdown: Shutdown { drain_timeout: Duration::from_secs(60 * 60) },
             traces: None,
+            warnings: Vec::new(),
         }
     }
 }

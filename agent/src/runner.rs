@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use piculet_cluster::{Anchor, Cluster, PodNews, PodWatch, Subscription, TailTarget};
+use piculet_cluster::{Anchor, Cluster, Opening, PodNews, PodWatch, Subscription, TailTarget};
 use piculet_core::id::{PodUid, RunKey, StepIndex};
 use piculet_core::logs::mask::Mask;
 use piculet_core::outcome::{Outcome, StepState};
@@ -97,6 +97,8 @@ pub(crate) struct StepPod {
     shares_node_volume: bool,
     /// The version of the pod that was seen last.
     version: Option<String>,
+    /// Whether its log is being read.
+    opening: Opening,
 }
 
 impl Runner {
@@ -252,9 +254,9 @@ impl Runner {
             Action::Create { step, attempt, after_failure } => self.create(step, attempt, after_failure).await,
             Action::Tail { step, attempt, uid } => {
                 if let Some(pod) = self.pods.get(&uid) {
-                    let (name, container) = (pod.name.clone(), pod.container.clone());
+                    let (name, container, opening) = (pod.name.clone(), pod.container.clone(), pod.opening.clone());
                     tracing::debug!(workflow = %self.key.workflow, pod = name, attempt = attempt.0, "reading the log");
-                    self.log(step, Order::Follow(TailTarget { pod: name, uid, container })).await;
+                    self.log(step, Order::Follow(TailTarget { pod: name, uid, container }, opening)).await;
                 }
             }
             Action::Stop { uid, grace, .. } => self.stop(uid, grace),

@@ -10,5 +10,6 @@ mod flows;
 mod handovers;
 mod logs;
 mod refusals;
+mod stops;
 mod traces;
 mod world;

@@ -14,7 +14,7 @@ use piculet_core::secret::Secret;
 use piculet_core::trace::WorkflowTrace;
 use piculet_core::workload::{StepSpec, WorkloadSpec};
 use piculet_link::message::TraceContext;
-use piculet_link::otlp::{OTelSdkResult, Settings, SpanData, SpanExporter, Traces};
+use piculet_link::otlp::{OTelSdkResult, Settings, SpanData, SpanExporter, Traces, Wanted};
 use server_stub::dispatch::Submission;
 use server_stub::server::Config;
 use server_stub::stub::Stub;
@@ -47,7 +47,9 @@ impl SpanExporter for Memory {
 impl Memory {
     fn traces(&self, variables: &[(&str, &str)]) -> Traces {
         let endpoint = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://memory:4317")];
-        let settings = Settings::read(endpoint.iter().chain(variables).copied()).unwrap().unwrap();
+        let Ok(Wanted::On(settings)) = Settings::read(endpoint.iter().chain(variables).copied()) else {
+            panic!("a collector is named")
+        };
         Traces::new(&settings, self.clone())
     }
 
@@ -214,7 +216,7 @@ async fn a_collector_that_never_answers_holds_up_no_workflow() {
         }
     }
     let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://deaf:4317"), ("OTEL_BSP_MAX_QUEUE_SIZE", "3")];
-    let settings = Settings::read(variables).unwrap().unwrap();
+    let Ok(Wanted::On(settings)) = Settings::read(variables) else { panic!("a collector is named") };
     let traces = Traces::new(&settings, Deaf);
     let tally = traces.outlet().tally();
     let mut world = World::new();

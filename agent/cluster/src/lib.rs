@@ -34,6 +34,6 @@ pub use identity::ClusterIdentity;
 pub use preflight::{Access, Need, Preflight, Right};
 pub use presence::Presence;
 pub use stop::Stopped;
-pub use tail::{Gap, Piece, Tail, TailEnd, TailTarget, Tailed};
+pub use tail::{Gap, Opening, Piece, Tail, TailEnd, TailTarget, Tailed};
 pub use teardown::{Leftover, Teardown};
 pub use watch::{PodNews, PodWatch, Subscription};

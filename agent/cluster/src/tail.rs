@@ -11,6 +11,7 @@
 
 mod follow;
 mod lines;
+mod opening;
 mod resume;
 
 use std::fmt;
@@ -23,6 +24,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use self::follow::Follower;
+pub use self::opening::Opening;
 use crate::cluster::Cluster;
 use crate::watch::PodWatch;
 
@@ -100,11 +102,11 @@ impl Cluster {
     /// Begins to read a log, from its start to its end.
     ///
     /// It ends when the container ended, not when a connection did. A container that has not started yet is waited for.
-    /// `watch` tells when that is; no question is asked meanwhile.
-    pub fn tail(&self, target: TailTarget, watch: &PodWatch) -> Tail {
+    /// `watch` tells when that is; no question is asked meanwhile. `opening` hears of the stream.
+    pub fn tail(&self, target: TailTarget, watch: &PodWatch, opening: Opening) -> Tail {
         let (ready_in, ready) = mpsc::channel(READY);
         let span = tracing::debug_span!("tail", pod = target.pod, container = target.container);
-        let follower = Follower::new(self.clone(), target, watch, ready_in);
+        let follower = Follower::new(self.clone(), target, watch, ready_in, opening);
         Tail { ready, _reader: AbortOnDropHandle::new(tokio::spawn(follower.run().instrument(span))) }
     }
 }

@@ -20,6 +20,9 @@ pub struct Observation {
     pub going: Option<Outcome>,
     /// Somebody asked for the pod's deletion, before or after its container was over.
     pub asked: bool,
+    /// Why the container is over is known, or nobody will say more. False for one that was killed while its pod's
+    /// phase is not final: a kubelet that evicts shows the end first, and the reason only with the phase.
+    pub settled: bool,
     /// The node that it was bound to, if it was.
     pub node: Option<String>,
 }

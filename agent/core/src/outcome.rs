@@ -220,6 +220,12 @@ impl Outcome {
         }
     }
 
+    /// The process died of SIGKILL or SIGTERM, or said so by its exit code: somebody ended it, for a reason that this
+    /// doesn't tell.
+    pub fn is_of_a_kill(&self) -> bool {
+        matches!(self, Self::Exited { code: 137 | 143 } | Self::Signaled { signal: 9 | 15 })
+    }
+
     /// The state that a step with this outcome has.
     pub fn state(&self) -> StepState {
         match self {

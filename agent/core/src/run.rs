@@ -34,7 +34,7 @@
 //! | Running | Tick: its own time is up | Running | Stop |
 //! | Waiting, Running | stop | the same | Stop |
 //! | Waiting, Running | Tick: asked to go, and not over in time | Draining | |
-//! | Draining | LogEnded, or Tick: the log took too long | Pausing, if the step may be tried again; else Over | CloseLog, Report |
+//! | Draining | LogEnded, and why it was killed, if it was; or Tick: one of them took too long | Pausing, if the step may be tried again; else Over | CloseLog, Report |
 //!
 //! Skips are decided by what a step waits for: it runs `on_failure` if one of the steps before it, directly or through
 //! others, failed in a way that counts, and `on_success` if none did.
@@ -251,10 +251,11 @@ impl Run {
                     self.stop(index, Stop::Because(outcome), now, out);
                 }
                 Clock::Stop(index) => self.never_went(index, now, out),
+                Clock::LastWord(index) => self.settle(index, None, now, out),
                 Clock::Log(index) => {
                     let text =
                         "The end of this log could not be read in time; what is missing is not known.".to_owned();
-                    if let Phase::Draining { pod, ended } = &self.steps[index.0].phase {
+                    if let Phase::Draining { pod, ended, .. } = &self.steps[index.0].phase {
                         let (attempt, ended) = (pod.attempt, ended.clone());
                         out.push(Action::Say { step: index, text });
                         self.ended(index, attempt, attempt.next(), ended, now, out);

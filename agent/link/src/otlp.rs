@@ -19,7 +19,7 @@ mod worker;
 pub use collector::exporter;
 pub use outlet::{Outlet, Tally};
 pub use sampling::Sampling;
-pub use settings::{Batches, Problem, Settings};
+pub use settings::{Batches, Problem, Settings, Wanted};
 
 pub use opentelemetry_sdk::error::OTelSdkResult;
 pub use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};

@@ -47,8 +47,9 @@ use desk::Desk;
 use disk::Disk;
 use exchange::Exchange;
 
-/// Reports on their way from the runners. They are taken at memory speed, whatever the server does.
-const DELIVERIES: usize = 256;
+/// Reports on their way from the runners. They are taken at memory speed, whatever the server does. Few: a state waits
+/// behind the lines of others, and those are outside the bound of the outbox.
+const DELIVERIES: usize = 32;
 /// Directives that the agent has not looked at.
 const DIRECTIVES: usize = 64;
 /// Messages given to the link. Few: a state can't overtake them.

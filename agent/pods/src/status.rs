@@ -27,11 +27,14 @@ pub fn observe(pod: &Pod, container: &str) -> Observation {
         Seen::Ended(ended) => ended.finished,
         Seen::Waiting(_) | Seen::Running { .. } => None,
     };
+    let asked = pod.metadata.deletion_timestamp.is_some();
+    let was_killed = matches!(&seen, Seen::Ended(ended) if ended.outcome.is_of_a_kill());
     Observation {
         uid: PodUid::new(pod.metadata.uid.as_deref().unwrap_or_default()),
-        seen,
         going: look.request().filter(|request| request.came_before(finished)).map(|request| request.outcome),
-        asked: pod.metadata.deletion_timestamp.is_some(),
+        settled: !was_killed || asked || matches!(look.phase(), "Succeeded" | "Failed"),
+        seen,
+        asked,
         node: look.node().map(str::to_owned),
     }
 }

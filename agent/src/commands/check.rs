@@ -11,6 +11,9 @@ use crate::exit::Failure;
 /// If the cluster can't be asked, if a right is missing that piculet can't do without, or if nothing can be created
 /// in the namespace.
 pub async fn check(config: &Config, cluster: bool, out: &mut impl Write) -> Result<(), Failure> {
+    for warning in &config.warnings {
+        writeln!(out, "warning: {warning}").map_err(Failure::Output)?;
+    }
     writeln!(out, "The configuration is right.").map_err(Failure::Output)?;
     if !cluster {
         return Ok(());

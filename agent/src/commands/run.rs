@@ -17,6 +17,9 @@ use crate::{link, telemetry};
 pub async fn run(config: Config, machine: String) -> Result<(), Failure> {
     let traces = traces(&config).await?;
     telemetry::start_log(&config.log, traces.as_ref().map(Traces::outlet)).map_err(Failure::Internal)?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
     if !config.server.address.is_encrypted() {
         tracing::warn!(server = %config.server.address, "the token and all secrets go to the server unencrypted");
     }

@@ -61,6 +61,7 @@ pub struct Layers {
     pub(super) values: BTreeMap<String, (Value, Source)>,
     /// What the standard variables say of traces.
     pub(super) traces: Option<otlp::Settings>,
+    pub(super) warnings: Vec<ConfigError>,
     pub(super) errors: Vec<ConfigError>,
     /// The file can't be understood, so nobody knows what is missing in it.
     pub(super) is_broken: bool,
@@ -70,8 +71,15 @@ pub struct Layers {
 pub(super) const PODS: &str = "pods";
 
 /// Variables of `piculet-server`, which may run beside the agent in the same environment.
-const OF_THE_SERVER: [&str; 6] =
-    ["SERVER_LISTEN", "SERVER_HTTP", "SERVER_API", "SERVER_API_CA_FILE", "SERVER_API_TOKEN_FILE", "SERVER_LOG"];
+const OF_THE_SERVER: [&str; 7] = [
+    "SERVER_LISTEN",
+    "SERVER_HTTP",
+    "SERVER_DATABASE",
+    "SERVER_API",
+    "SERVER_API_CA_FILE",
+    "SERVER_API_TOKEN_FILE",
+    "SERVER_LOG",
+];
 
 impl Layers {
     /// Adds a configuration file.
@@ -94,7 +102,13 @@ impl Layers {
     pub fn environment<'a>(&mut self, variables: impl IntoIterator<Item = (&'a str, &'a str)>) {
         let variables: Vec<_> = variables.into_iter().collect();
         match otlp::Settings::read(variables.iter().copied()) {
-            Ok(traces) => self.traces = traces,
+            Ok(otlp::Wanted::On(settings)) => self.traces = Some(settings),
+            Ok(otlp::Wanted::Off) => {}
+            Ok(otlp::Wanted::Foreign(problem)) => {
+                let source = Source::Variable(problem.variable);
+                let message = format!("{}; traces stay off", problem.message);
+                self.warnings.push(ConfigError { key: String::new(), source, message });
+            }
             Err(problems) => {
                 for problem in problems {
                     self.error("", &Source::Variable(problem.variable), &problem.message);

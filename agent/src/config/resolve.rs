@@ -31,8 +31,8 @@ pub fn resolve(layers: Layers, host: &Host) -> Result<Config, Vec<ConfigError>> 
 
 /// Resolves the layers as far as they make sense, and tells what doesn't.
 pub fn settle(layers: Layers, host: &Host) -> (Config, Vec<ConfigError>) {
-    let Layers { mut values, traces, mut errors, is_broken } = layers;
-    let mut config = Config { traces, ..Config::default() };
+    let Layers { mut values, traces, warnings, mut errors, is_broken } = layers;
+    let mut config = Config { traces, warnings, ..Config::default() };
     let has_server = values.contains_key("server.address");
     for setting in SETTINGS {
         let Some((value, source)) = values.remove(setting.key) else { continue };

@@ -191,6 +191,11 @@ fn traces_are_configured_by_the_standard_variables() {
     let wrong = errors(MINIMAL, &environment, &[]).join("\n");
     assert!(wrong.contains("from OTEL_EXPORTER_OTLP_ENDPOINT: the collector's address has no scheme"), "{wrong}");
     assert!(wrong.contains("from OTEL_TRACES_SAMPLER: there is no such sampler"), "{wrong}");
+    let environment = [environment[0], ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")];
+    let config = good(MINIMAL, &environment, &[]);
+    let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(config.traces, None);
+    assert!(warnings[0].contains("OTEL_EXPORTER_OTLP_PROTOCOL: 'http/protobuf' is not spoken here"), "{warnings:?}");
 }
 
 #[test]

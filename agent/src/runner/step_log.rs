@@ -4,7 +4,7 @@
 //! waits, what went wrong). The owner ends when it was told to close, or when the runner is gone.
 
 use jiff::Timestamp;
-use piculet_cluster::{Cluster, Gap, PodWatch, TailEnd, TailTarget, Tailed};
+use piculet_cluster::{Cluster, Gap, Opening, PodWatch, TailEnd, TailTarget, Tailed};
 use piculet_core::id::{RunKey, StepId, StepIndex};
 use piculet_core::logs::lines::LineReader;
 use piculet_core::logs::mask::Mask;
@@ -21,7 +21,7 @@ use crate::telemetry::Metrics;
 #[derive(Debug)]
 pub(super) enum Order {
     /// Read a pod's log from its start to its end, then say [`Event::LogEnded`].
-    Follow(TailTarget),
+    Follow(TailTarget, Opening),
     /// Put a line of the agent's own into the log.
     Say(String),
     /// No more lines come. Answered when everything was handed to the reporter.
@@ -69,9 +69,9 @@ impl StepLog {
     pub(super) async fn keep(mut self, mut orders: mpsc::Receiver<Order>) {
         while let Some(order) = orders.recv().await {
             let closed = match order {
-                Order::Follow(mut target) => loop {
-                    match self.follow(target, &mut orders).await {
-                        Ok(next) => target = next,
+                Order::Follow(mut target, mut opening) => loop {
+                    match self.follow(target, opening, &mut orders).await {
+                        Ok(next) => (target, opening) = next,
                         Err(done) => break done,
                     }
                 },
@@ -92,18 +92,23 @@ impl StepLog {
 
     /// Reads one pod's log. An order to close ends it early and is given back, and so does one to read the pod of a
     /// further attempt: the machine has given this one up.
-    async fn follow(&mut self, target: TailTarget, orders: &mut mpsc::Receiver<Order>) -> Result<TailTarget, Closed> {
+    async fn follow(
+        &mut self,
+        target: TailTarget,
+        opening: Opening,
+        orders: &mut mpsc::Receiver<Order>,
+    ) -> Result<(TailTarget, Opening), Closed> {
         let uid = target.uid.clone();
-        let mut tail = self.cluster.tail(target, &self.watch);
+        let mut tail = self.cluster.tail(target, &self.watch, opening);
         let end = loop {
             tokio::select! {
                 biased;
                 order = orders.recv() => match order {
                     Some(Order::Say(text)) => self.say(&text).await,
                     Some(Order::Close(done)) => return Err(Some(done)),
-                    Some(Order::Follow(next)) => {
+                    Some(Order::Follow(target, opening)) => {
                         self.reader.flush(&mut self.lines);
-                        return Ok(next);
+                        return Ok((target, opening));
                     }
                     None => return Err(None),
                 },
@@ -140,7 +145,7 @@ impl StepLog {
                 order = orders.recv() => match order {
                     Some(Order::Say(text)) => self.say(&text).await,
                     Some(Order::Close(done)) => return Err(Some(done)),
-                    Some(Order::Follow(next)) => return Ok(next),
+                    Some(Order::Follow(target, opening)) => return Ok((target, opening)),
                     None => return Err(None),
                 },
             }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use piculet_cluster::{Anchor, ApplyError, Cluster, Presence};
+use piculet_cluster::{Anchor, ApplyError, Cluster, Opening, Presence};
 use piculet_core::id::{Attempt, PodUid, StepIndex};
+use piculet_core::observation::Seen;
 use piculet_core::outcome::NeverStarted;
 use piculet_core::run::Event;
 use piculet_core::trace::Part;
@@ -19,8 +20,11 @@ use super::{Runner, StepPod};
 /// How long to wait before asking again for a pod that the watch doesn't show and the API server does.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
+/// How long the API server may take to say how a pod is before it is asked to go.
+const LOOKING: Duration = Duration::from_secs(2);
+
 /// How long the stream of a log may take to open before its pod is asked to go.
-const OPENING: Duration = Duration::from_millis(500);
+const OPENING: Duration = Duration::from_secs(3);
 
 /// What a task has to say.
 #[derive(Debug)]
@@ -93,7 +97,8 @@ impl Runner {
         let name = objects.pod.metadata.name.clone().unwrap_or_default();
         let labels = objects.pod.metadata.labels.as_ref();
         let shares_node_volume = labels.is_some_and(|labels| labels.contains_key(label::NODE_VOLUME));
-        let pod = StepPod { step, name, container: objects.container.clone(), shares_node_volume, version: None };
+        let container = objects.container.clone();
+        let pod = StepPod { step, name, container, shares_node_volume, version: None, opening: Opening::default() };
         let (cluster, answers) = (self.shop.cluster.clone(), self.answers.clone());
         let span = self.record.work(Part::Create, Some((step, attempt)));
         self.tasks.spawn(async move {
@@ -116,11 +121,20 @@ impl Runner {
         self.tasks.spawn(async move {
             // The watch may be behind, or dead without knowing it. What a step does before it is asked to go counts, and
             // its log can be read only as long as it is there.
-            if let Ok(Presence::Present(found)) = cluster.confirm_absent(&pod.name, &uid).await
-                && found.metadata.resource_version != pod.version
-            {
-                Answer::Found(found).send(&answers).await;
-                tokio::time::sleep(OPENING).await;
+            let look = tokio::time::timeout(LOOKING, cluster.confirm_absent(&pod.name, &uid));
+            if let Ok(Ok(Presence::Present(found))) = look.await {
+                let seen = piculet_pods::observe(&found, &pod.container).seen;
+                if found.metadata.resource_version != pod.version {
+                    Answer::Found(found).send(&answers).await;
+                }
+                match seen {
+                    // Its log is being read, and its pod goes with the workflow.
+                    Seen::Ended(_) => return,
+                    Seen::Running { .. } => {
+                        let _not_in_time = tokio::time::timeout(OPENING, pod.opening.wait()).await;
+                    }
+                    Seen::Waiting(_) => {}
+                }
             }
             match cluster.stop(&pod.name, &uid, grace).await {
                 Ok(piculet_cluster::Stopped::Asked) => {}
@@ -217,5 +231,5 @@ async fn make_all(cluster: &Cluster, objects: impl Iterator<Item = Object>) -> R
 }
 
 fn ended(pod: &Pod, container: &str) -> bool {
-    matches!(piculet_pods::observe(pod, container).seen, piculet_core::observation::Seen::Ended(_))
+    matches!(piculet_pods::observe(pod, container).seen, Seen::Ended(_))
 }

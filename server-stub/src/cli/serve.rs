@@ -246,7 +246,14 @@ async fn traces() -> Result<Option<Traces>, Failure> {
         let words = problems.iter().map(|otlp::Problem { variable, message }| format!("{variable}: {message}"));
         Failure::BadInput(words.collect::<Vec<_>>().join("\n"))
     };
-    let Some(settings) = otlp::Settings::read(variables).map_err(bad)? else { return Ok(None) };
+    let settings = match otlp::Settings::read(variables).map_err(bad)? {
+        otlp::Wanted::On(settings) => settings,
+        otlp::Wanted::Off => return Ok(None),
+        otlp::Wanted::Foreign(problem) => {
+            tracing::warn!("{problem}; traces stay off");
+            return Ok(None);
+        }
+    };
     let exporter = otlp::exporter(&settings).await.map_err(|problem| bad(vec![problem]))?;
     Ok(Some(Traces::new(&settings, exporter)))
 }

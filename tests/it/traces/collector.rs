@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fake_cluster::Script;
 use piculet_core::id::WorkflowId;
-use piculet_link::otlp::{self, Open, Settings, Traces};
+use piculet_link::otlp::{self, Open, Settings, Traces, Wanted};
 use piculet_link::stream::StreamLink;
 use server_stub::dispatch::Submission;
 use server_stub::server::Config;
@@ -129,7 +129,7 @@ async fn a_real_collector_gets_the_trace_of_a_parallel_stage_over_tls() {
         ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test"),
         ("OTEL_BSP_SCHEDULE_DELAY", "200"),
     ];
-    let settings = Settings::read(variables).unwrap().unwrap();
+    let Ok(Wanted::On(settings)) = Settings::read(variables) else { panic!("a collector is named") };
     let traces = Traces::new(&settings, otlp::exporter(&settings).await.unwrap());
     let tally = traces.outlet().tally();
 
@@ -194,7 +194,7 @@ async fn a_server_that_is_killed_in_mid_run_goes_on_with_the_same_trace() {
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", authority.to_str().unwrap()),
         ("OTEL_BSP_SCHEDULE_DELAY", "100"),
     ];
-    let settings = Settings::read(variables).unwrap().unwrap();
+    let Ok(Wanted::On(settings)) = Settings::read(variables) else { panic!("a collector is named") };
     let exporter = async || Traces::new(&settings, otlp::exporter(&settings).await.unwrap());
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
 

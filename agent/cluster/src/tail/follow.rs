@@ -31,7 +31,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::resume::{Cursor, Next, Passed};
-use super::{TailEnd, TailTarget, Tailed};
+use super::{Opening, TailEnd, TailTarget, Tailed};
 use crate::attempts::describe;
 use crate::cluster::Cluster;
 use crate::presence::Presence;
@@ -63,6 +63,7 @@ pub(super) struct Follower {
     target: TailTarget,
     news: Subscription,
     out: mpsc::Sender<Tailed>,
+    opening: Opening,
     cursor: Cursor,
     /// How many streams were opened.
     streams: u64,
@@ -101,13 +102,20 @@ enum Read {
 struct Closed;
 
 impl Follower {
-    pub(super) fn new(cluster: Cluster, target: TailTarget, watch: &PodWatch, out: mpsc::Sender<Tailed>) -> Self {
+    pub(super) fn new(
+        cluster: Cluster,
+        target: TailTarget,
+        watch: &PodWatch,
+        out: mpsc::Sender<Tailed>,
+        opening: Opening,
+    ) -> Self {
         Self {
             news: watch.subscribe_pod(&target.uid),
             backoff: Backoff::new(GROWTH, cluster.next_seed()),
             cluster,
             target,
             out,
+            opening,
             cursor: Cursor::default(),
             streams: 0,
             hint: None,
@@ -117,6 +125,7 @@ impl Follower {
 
     pub(super) async fn run(mut self) {
         if let Ok(end) = self.read_to_the_end().await {
+            self.opening.opened();
             // If nobody reads any more, nobody wants to know.
             let _closed = self.out.send(Tailed::End(end)).await;
         }
@@ -138,6 +147,7 @@ impl Follower {
             }
             let mut brought = false;
             let read = self.read(stand, &mut brought).await?;
+            self.opening.closed();
             match &read {
                 Read::Broken(error) => tracing::debug!(error, brought, "a stream of the log broke"),
                 read => tracing::debug!(?read, brought, "a stream of the log ended"),
@@ -260,6 +270,7 @@ impl Follower {
         };
         // The kubelet may send no header before the first line.
         let client = self.cluster.client().clone();
+        self.opening.asked();
         let mut body = match self.patiently(follow, client.send(request)).await {
             None => return Ok(silent(follow)),
             Some(Err(error)) => return Ok(Read::Broken(describe(&error))),
@@ -267,6 +278,7 @@ impl Follower {
             Some(Ok(response)) => return Ok(self.excuse(response).await),
         };
         self.streams += 1;
+        self.opening.opened();
         let mut stream = self.cursor.stream();
         loop {
             let frame = match self.patiently(follow, body.frame()).await {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use fake_cluster::Script;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use piculet_cluster::{Applied, Gap, Tail, TailEnd, TailTarget, Tailed};
+use piculet_cluster::{Applied, Gap, Opening, Tail, TailEnd, TailTarget, Tailed};
 use tokio::time::timeout;
 
 use crate::setup::{NAMESPACE, STEP, Setup};
@@ -56,7 +56,7 @@ fn target(made: &Applied, name: &str) -> TailTarget {
 }
 
 fn tail(setup: &Setup, made: &Applied, name: &str) -> Tail {
-    setup.cluster.tail(target(made, name), &setup.cluster.watch())
+    setup.cluster.tail(target(made, name), &setup.cluster.watch(), Opening::default())
 }
 
 /// Reads to the end.

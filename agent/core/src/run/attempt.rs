@@ -1,6 +1,6 @@
 //! One attempt at a step: from its pod's creation to the end of its log.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -12,6 +12,10 @@ use crate::observation::{Ended, Observation, Seen, Waiting};
 use crate::outcome::{Deadline, Outcome, StepState, WorkflowState};
 use crate::report::StepReport;
 use crate::workload::FailurePolicy;
+
+/// How long after a container was killed its pod's final phase may come, which brings the reason. A kubelet says it
+/// within two seconds.
+const LAST_WORD: Duration = Duration::from_secs(5);
 
 impl Run {
     pub(super) fn created(
@@ -52,7 +56,16 @@ impl Run {
 
     pub(super) fn observed(&mut self, index: StepIndex, observation: Observation, now: Instant, out: &mut Vec<Action>) {
         let step = &mut self.steps[index.0];
-        let (Phase::Waiting { pod, .. } | Phase::Running { pod, .. }) = &step.phase else { return };
+        let pod = match &step.phase {
+            Phase::Waiting { pod, .. } | Phase::Running { pod, .. } => pod,
+            Phase::Draining { pod, settled: false, .. } => {
+                if pod.uid == observation.uid && observation.settled {
+                    self.last_word(index, observation, now, out);
+                }
+                return;
+            }
+            _ => return,
+        };
         if pod.uid != observation.uid {
             return;
         }
@@ -82,8 +95,34 @@ impl Run {
                         step.stop = None;
                     }
                 }
-                self.seen_ended(index, ended, now, out);
+                self.seen_ended(index, ended, observation.settled, now, out);
             }
+        }
+    }
+
+    /// What a later look says of a container that was killed.
+    fn last_word(&mut self, index: StepIndex, observation: Observation, now: Instant, out: &mut Vec<Action>) {
+        let Seen::Ended(Ended { outcome, .. }) = observation.seen else { return };
+        let why = match outcome {
+            Outcome::OomKilled { .. } => Some(outcome),
+            // An exit code doesn't change.
+            Outcome::Exited { .. } | Outcome::Signaled { .. } => observation.going,
+            other => Some(observation.going.unwrap_or(other)),
+        };
+        self.settle(index, why, now, out);
+    }
+
+    /// Why a container was killed is known, or never will be.
+    pub(super) fn settle(&mut self, index: StepIndex, why: Option<Outcome>, now: Instant, out: &mut Vec<Action>) {
+        let Phase::Draining { pod, ended, settled } = &mut self.steps[index.0].phase else { return };
+        *settled = true;
+        if let Some(why) = why {
+            ended.outcome = why;
+        }
+        self.deadlines.clear(Clock::LastWord(index));
+        if pod.log_ended {
+            let (attempt, ended) = (pod.attempt, ended.clone());
+            self.ended(index, attempt, attempt.next(), ended, now, out);
         }
     }
 
@@ -148,7 +187,7 @@ impl Run {
         step.phase = Phase::Running { pod, started };
     }
 
-    fn seen_ended(&mut self, index: StepIndex, ended: Ended, now: Instant, out: &mut Vec<Action>) {
+    fn seen_ended(&mut self, index: StepIndex, ended: Ended, settled: bool, now: Instant, out: &mut Vec<Action>) {
         if let Phase::Waiting { pod, .. } = &self.steps[index.0].phase {
             let pod = pod.clone();
             if ended.started.is_none() && ended.outcome.exit_code().is_none() {
@@ -168,7 +207,7 @@ impl Run {
             }
             self.started(index, pod, ended.started, now, out);
         }
-        self.drain(index, ended, now, out);
+        self.drain(index, ended, settled, now, out);
     }
 
     pub(super) fn gone(
@@ -194,38 +233,57 @@ impl Run {
             }
             Phase::Running { pod, started } if pod.uid == *uid => {
                 let ended = Ended { outcome: gone, started: *started, finished: None };
-                self.drain(index, ended, now, out);
+                self.drain(index, ended, true, now, out);
             }
+            Phase::Draining { pod, settled: false, .. } if pod.uid == *uid => self.settle(index, None, now, out),
             _ => {}
         }
     }
 
     /// The container is over: what remains is its log.
-    pub(super) fn drain(&mut self, index: StepIndex, mut ended: Ended, now: Instant, out: &mut Vec<Action>) {
+    pub(super) fn drain(
+        &mut self,
+        index: StepIndex,
+        mut ended: Ended,
+        mut settled: bool,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
         let step = &mut self.steps[index.0];
         let Phase::Running { pod, started } = &step.phase else { return };
         if let Some(going) = step.going.take()
             && !matches!(ended.outcome, Outcome::OomKilled { .. })
         {
             ended.outcome = going;
+            settled = true;
         }
         ended.started = ended.started.or(*started);
         let pod = pod.clone();
         let (attempt, log_ended) = (pod.attempt, pod.log_ended);
         self.deadlines.clear(Clock::Timeout(index));
         self.deadlines.clear(Clock::Stop(index));
-        if log_ended {
+        if log_ended && settled {
             self.ended(index, attempt, attempt.next(), ended, now, out);
-        } else {
-            self.deadlines.set(Clock::Log(index), now + self.limits.log);
-            self.steps[index.0].phase = Phase::Draining { pod, ended };
+            return;
         }
+        if !log_ended {
+            self.deadlines.set(Clock::Log(index), now + self.limits.log);
+        }
+        if !settled {
+            self.deadlines.set(Clock::LastWord(index), now + LAST_WORD);
+        }
+        self.steps[index.0].phase = Phase::Draining { pod, ended, settled };
     }
 
     pub(super) fn log_ended(&mut self, index: StepIndex, uid: &PodUid, now: Instant, out: &mut Vec<Action>) {
         match &mut self.steps[index.0].phase {
             Phase::Running { pod, .. } if pod.uid == *uid => pod.log_ended = true,
-            Phase::Draining { pod, ended } if pod.uid == *uid => {
+            Phase::Draining { pod, ended, settled } if pod.uid == *uid => {
+                pod.log_ended = true;
+                if !*settled {
+                    self.deadlines.clear(Clock::Log(index));
+                    return;
+                }
                 let (attempt, ended) = (pod.attempt, ended.clone());
                 self.ended(index, attempt, attempt.next(), ended, now, out);
             }

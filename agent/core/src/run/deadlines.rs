@@ -22,6 +22,8 @@ pub(super) enum Clock {
     Stop(StepIndex),
     /// The end of a log whose container is over.
     Log(StepIndex),
+    /// The cluster's last word on why a container was killed.
+    LastWord(StepIndex),
 }
 
 /// All clocks of a run.
@@ -46,6 +48,7 @@ impl Deadlines {
             Clock::Timeout(step),
             Clock::Stop(step),
             Clock::Log(step),
+            Clock::LastWord(step),
         ] {
             self.clear(clock);
         }

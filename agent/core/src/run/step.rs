@@ -61,6 +61,8 @@ pub(super) enum Phase {
     Draining {
         pod: Pod,
         ended: Ended,
+        /// Why it ended is known, or nobody will say more.
+        settled: bool,
     },
     Over {
         state: StepState,

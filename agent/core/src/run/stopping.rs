@@ -110,7 +110,7 @@ impl Run {
             }
             Phase::Running { started, .. } => {
                 let ended = Ended { outcome, started: *started, finished: None };
-                self.drain(index, ended, now, out);
+                self.drain(index, ended, true, now, out);
             }
             _ => {}
         }

@@ -34,16 +34,28 @@ pub(super) fn uid(step: usize, attempt: u32) -> PodUid {
 }
 
 pub(super) fn seen(step: usize, attempt: u32, seen: Seen) -> Event {
-    let observation =
-        Observation { uid: uid(step, attempt), seen, going: None, asked: false, node: Some("node-1".to_owned()) };
+    let observation = Observation {
+        uid: uid(step, attempt),
+        seen,
+        going: None,
+        asked: false,
+        settled: true,
+        node: Some("node-1".to_owned()),
+    };
     Event::Observed { step: StepIndex(step), observation }
 }
 
 /// What is seen of a pod that was asked to go.
 pub(super) fn stopped(step: usize, attempt: u32, seen: Seen) -> Event {
     let going = Some(Outcome::PodDeleted { by: None });
-    let observation =
-        Observation { uid: uid(step, attempt), seen, going, asked: true, node: Some("node-1".to_owned()) };
+    let observation = Observation {
+        uid: uid(step, attempt),
+        seen,
+        going,
+        asked: true,
+        settled: true,
+        node: Some("node-1".to_owned()),
+    };
     Event::Observed { step: StepIndex(step), observation }
 }
 

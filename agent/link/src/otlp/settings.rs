@@ -50,6 +50,18 @@ impl Default for Batches {
     }
 }
 
+/// What an environment wants of traces.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Wanted {
+    /// None: they are off unless an endpoint or the exporter `otlp` is named.
+    Off,
+    /// To send them in a way that is published and not spoken here: they are off, which is worth a warning. Such
+    /// variables are often set for all pods of a cluster alike.
+    Foreign(Problem),
+    /// To send them there.
+    On(Settings),
+}
+
 /// A variable that can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{variable}: {message}")]
@@ -78,12 +90,11 @@ impl Settings {
         }
     }
 
-    /// Reads an environment. `None`: traces are off, which they are unless an endpoint or the exporter `otlp` is named.
-    /// Variables for other signals are left alone.
+    /// Reads an environment. Variables for other signals are left alone.
     ///
     /// # Errors
     /// Everything that is wrong, at once.
-    pub fn read<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Option<Self>, Vec<Problem>> {
+    pub fn read<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Wanted, Vec<Problem>> {
         let otel = variables.into_iter().filter(|(name, value)| name.starts_with("OTEL_") && !value.trim().is_empty());
         Reader { variables: otel.map(|(name, value)| (name, value.trim())).collect(), problems: Vec::new() }.read()
     }
@@ -96,18 +107,27 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn read(mut self) -> Result<Option<Settings>, Vec<Problem>> {
+    fn read(mut self) -> Result<Wanted, Vec<Problem>> {
         if self.get("OTEL_SDK_DISABLED").is_some_and(|text| text.eq_ignore_ascii_case("true")) {
-            return Ok(None);
+            return Ok(Wanted::Off);
         }
         let endpoint = self.of_traces("ENDPOINT");
-        match (self.get("OTEL_TRACES_EXPORTER"), &endpoint) {
-            (Some("none"), _) | (None, None) => return Ok(None),
-            (Some("otlp") | None, _) => {}
-            (Some(other), _) => {
+        match self.get("OTEL_TRACES_EXPORTER") {
+            None if endpoint.is_none() => return Ok(Wanted::Off),
+            None => {}
+            // Published as a list.
+            Some(list) if list.split(',').any(|name| name.trim() == "otlp") => {}
+            Some("none") => return Ok(Wanted::Off),
+            Some(other) => {
                 let message = format!("there is no exporter '{other}' here; write otlp, or none");
-                self.problem("OTEL_TRACES_EXPORTER", message);
+                return Ok(Wanted::Foreign(Problem { variable: "OTEL_TRACES_EXPORTER".to_owned(), message }));
             }
+        }
+        if let Some((variable, protocol)) = self.of_traces("PROTOCOL")
+            && protocol != "grpc"
+        {
+            let message = format!("'{protocol}' is not spoken here; write grpc, and the collector's port for it");
+            return Ok(Wanted::Foreign(Problem { variable, message }));
         }
         let (variable, endpoint) =
             endpoint.unwrap_or_else(|| ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), DEFAULT_ENDPOINT));
@@ -115,11 +135,6 @@ impl<'a> Reader<'a> {
             let how = "write it as https://host:port, or as http://host:port without encryption";
             self.problem(&variable, format!("the collector's address {}; {how}", bad.problem()));
         });
-        if let Some((variable, protocol)) = self.of_traces("PROTOCOL")
-            && protocol != "grpc"
-        {
-            self.problem(&variable, format!("'{protocol}' is not spoken here; write grpc"));
-        }
         let gzip = self.gzip();
         let (headers, resource) = (self.headers(), self.resource());
         let timeout = self.timeout();
@@ -134,7 +149,7 @@ impl<'a> Reader<'a> {
         let (tls, batches) = (self.tls(), self.batches());
         match endpoint {
             Ok(endpoint) if self.problems.is_empty() => {
-                Ok(Some(Settings { endpoint, headers, timeout, gzip, tls, resource, sampling, batches }))
+                Ok(Wanted::On(Settings { endpoint, headers, timeout, gzip, tls, resource, sampling, batches }))
             }
             _ => Err(self.problems),
         }
@@ -256,12 +271,15 @@ fn pairs(text: &str) -> impl Iterator<Item = Option<(&str, String)>> {
 mod tests {
     use std::time::Duration;
 
-    use super::{Batches, Settings};
+    use super::{Batches, Settings, Wanted};
 
     const ENDPOINT: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4317");
 
-    fn read(variables: &[(&str, &str)]) -> Option<Settings> {
-        Settings::read(variables.iter().copied()).unwrap()
+    fn read(variables: &[(&str, &str)]) -> Settings {
+        match Settings::read(variables.iter().copied()).unwrap() {
+            Wanted::On(settings) => settings,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -275,10 +293,28 @@ mod tests {
             // What is off may be wrong.
             vec![("OTEL_EXPORTER_OTLP_ENDPOINT", "?"), ("OTEL_TRACES_EXPORTER", "none")],
         ] {
-            assert_eq!(read(&off), None, "{off:?}");
+            assert_eq!(Settings::read(off.iter().copied()), Ok(Wanted::Off), "{off:?}");
         }
-        assert_eq!(read(&[("OTEL_TRACES_EXPORTER", "otlp")]).unwrap().endpoint.to_string(), "http://localhost:4317");
-        assert_eq!(read(&[ENDPOINT]).unwrap().endpoint.to_string(), "https://collector:4317");
+        for on in ["otlp", "console, otlp"] {
+            let settings = read(&[("OTEL_TRACES_EXPORTER", on)]);
+            assert_eq!(settings.endpoint.to_string(), "http://localhost:4317");
+        }
+        assert_eq!(read(&[ENDPOINT]).endpoint.to_string(), "https://collector:4317");
+    }
+
+    #[test]
+    fn what_others_are_told_is_no_error() {
+        for (variable, value) in [
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+            ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json"),
+            ("OTEL_TRACES_EXPORTER", "console"),
+        ] {
+            // Whatever else is said with it is meant for others, too.
+            let read = Settings::read([ENDPOINT, (variable, value), ("OTEL_TRACES_SAMPLER", "jaeger_remote")]);
+            let Ok(Wanted::Foreign(problem)) = read else { panic!("{variable}: {read:?}") };
+            assert_eq!(problem.variable, variable);
+            assert!(problem.message.contains(value), "{problem}");
+        }
     }
 
     #[test]
@@ -294,8 +330,7 @@ mod tests {
             ("OTEL_SERVICE_NAME", "ci"),
             ("OTEL_BSP_MAX_QUEUE_SIZE", "100"),
             ("OTEL_METRICS_EXPORTER", "whatever"),
-        ])
-        .unwrap();
+        ]);
         assert_eq!(settings.endpoint.to_string(), "http://traces:4317");
         assert_eq!((settings.timeout, settings.gzip), (Duration::from_millis(2500), true));
         assert_eq!(settings.tls.authorities.as_deref(), Some(std::path::Path::new("/ca.pem")));
@@ -307,7 +342,6 @@ mod tests {
     #[test]
     fn headers_are_read_and_never_shown() {
         let settings = read(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Bearer%20hunter2, x-team = a")]);
-        let settings = settings.unwrap();
         let headers: Vec<_> = settings.headers.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
         assert_eq!(headers, [("authorization", "Bearer hunter2"), ("x-team", "a")]);
         assert!(!format!("{settings:?}").contains("hunter2"));
@@ -317,12 +351,10 @@ mod tests {
     fn everything_that_is_wrong_is_told_with_its_variable() {
         let wrong = [
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "collector:4317"),
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "good=1,hunter2,a b=hunter2,c=hunter2%0A"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
             ("OTEL_EXPORTER_OTLP_COMPRESSION", "zip"),
             ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/key.pem"),
-            ("OTEL_TRACES_EXPORTER", "console"),
             ("OTEL_TRACES_SAMPLER", "sometimes"),
             ("OTEL_RESOURCE_ATTRIBUTES", "team"),
             ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),

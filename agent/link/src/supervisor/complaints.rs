@@ -11,16 +11,20 @@ use crate::link::{Cause, Ended};
 /// How long the same trouble may go on before it is said again.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
 
-/// What was said last. News are said at once; what stays the same, once a minute, however often it is tried.
+/// How many troubles are told apart. Of further ones the oldest is forgotten, and would be news again.
+const TROUBLES: usize = 8;
+
+/// What was said, and when. News are said at once; what stays the same, or takes turns with others, once a minute,
+/// however often it is tried.
 #[derive(Debug, Default)]
 pub(super) struct Complaints {
-    last: Option<(Cause, Instant)>,
+    said: Vec<(Cause, Instant)>,
 }
 
 impl Complaints {
     /// The next session is as if it were the first.
     pub(super) fn forget(&mut self) {
-        self.last = None;
+        self.said.clear();
     }
 
     /// Tells that a session ended, or never began.
@@ -31,7 +35,11 @@ impl Complaints {
             debug!(code, again_in, "{cause}");
             return;
         }
-        self.last = Some((cause.clone(), now));
+        self.said.retain(|(said, _)| !is_same(said, ended));
+        if self.said.len() == TROUBLES {
+            self.said.remove(0);
+        }
+        self.said.push((cause.clone(), now));
         if matches!(verdict, Verdict::Retry { .. }) {
             warn!(code, again_in, "{cause} Running workflows go on; their reports wait.");
         } else {
@@ -39,16 +47,17 @@ impl Complaints {
         }
     }
 
-    fn is_due(&self, Ended { cause, verdict }: &Ended, now: Instant) -> bool {
-        match &self.last {
-            None => true,
-            Some((_, at)) if now.duration_since(*at) >= SAY_AGAIN => true,
-            // A network has many words for one outage; what has to be put right by people is said word for word.
-            Some((last, _)) => match verdict {
-                Verdict::Retry { .. } => last.code() != cause.code(),
-                Verdict::Reauthenticate | Verdict::Fatal => last != cause,
-            },
-        }
+    fn is_due(&self, ended: &Ended, now: Instant) -> bool {
+        let said = self.said.iter().find(|(said, _)| is_same(said, ended));
+        said.is_none_or(|(_, at)| now.duration_since(*at) >= SAY_AGAIN)
+    }
+}
+
+/// A network has many words for one outage; what has to be put right by people is said word for word.
+fn is_same(said: &Cause, Ended { cause, verdict }: &Ended) -> bool {
+    match verdict {
+        Verdict::Retry { .. } => said.code() == cause.code(),
+        Verdict::Reauthenticate | Verdict::Fatal => said == cause,
     }
 }
 
@@ -102,5 +111,21 @@ mod tests {
             complaints.tell(&ended, Duration::ZERO, now);
         }
         assert_eq!(said, [0, 2, 4, 64, 66, 126, 200, 201]);
+    }
+
+    #[test]
+    fn troubles_that_take_turns_are_not_news_each_time() {
+        let start = Instant::now();
+        let mut complaints = Complaints::default();
+        let mut said = Vec::new();
+        for second in 0..120 {
+            let now = start + Duration::from_secs(second);
+            let ended = if second % 2 == 0 { broken("a") } else { refused("the token is wrong") };
+            if complaints.is_due(&ended, now) {
+                said.push(second);
+            }
+            complaints.tell(&ended, Duration::ZERO, now);
+        }
+        assert_eq!(said, [0, 1, 60, 61]);
     }
 }

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use jiff::Timestamp;
 use piculet_core::id::{Epoch, ServerId, WorkflowId};
 use piculet_core::trace::{ServerTrace, WorkflowTrace};
-use piculet_link::otlp::{self, Settings, Traces};
+use piculet_link::otlp::{self, Settings, Traces, Wanted};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tonic::service::Routes;
@@ -37,7 +37,7 @@ async fn headers_go_with_every_batch_and_what_is_refused_is_counted() {
         ("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Bearer%20hunter2,x-team=a"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "5000"),
     ];
-    let settings = Settings::read(variables).unwrap().unwrap();
+    let Ok(Wanted::On(settings)) = Settings::read(variables) else { panic!("a collector is named") };
     let traces = Traces::new(&settings, otlp::exporter(&settings).await.unwrap());
     let outlet = traces.outlet().clone();
     let trace = WorkflowTrace::new(ServerId::new("s"), WorkflowId::new("7"), None);

@@ -71,6 +71,26 @@ fn never(reason: NeverStarted, message: &str) -> Outcome {
 }
 
 #[test]
+fn who_was_killed_before_the_phase_is_final_may_learn_more() {
+    for (code, phase, settled) in [
+        (137, "Running", false),
+        (143, "Running", false),
+        (137, "Failed", true),
+        (137, "Succeeded", true),
+        (1, "Running", true),
+        (0, "Running", true),
+    ] {
+        let look = look(json!({"phase": phase, "containerStatuses": beside(terminated(code, "Error"))}));
+        assert_eq!(look.settled, settled, "{code} in a pod that is {phase}");
+    }
+    let oom = look(json!({"phase": "Running", "containerStatuses": beside(terminated(137, "OOMKilled"))}));
+    assert!(oom.settled);
+    let status = json!({"phase": "Running", "containerStatuses": beside(terminated(137, "Error"))});
+    let deleted = json!({"deletionTimestamp": "2026-01-01T00:00:40Z", "deletionGracePeriodSeconds": 30});
+    assert!(observe(&pod(&deleted, &status), OURS).settled);
+}
+
+#[test]
 fn the_end_of_our_container_counts_and_of_no_other() {
     for (state, expected) in [
         (terminated(0, "Completed"), Outcome::Exited { code: 0 }),

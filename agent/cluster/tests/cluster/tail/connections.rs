@@ -6,7 +6,7 @@ use fake_cluster::{ADMIN, Fault, LogSettings, Script, Settings, Verb};
 use jiff::SignedDuration;
 use kube::Client;
 use kube::api::DeleteParams;
-use piculet_cluster::{Cluster, Limits, TailEnd, Tailed};
+use piculet_cluster::{Cluster, Limits, Opening, TailEnd, Tailed};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{all, is_log_of, log_of, pods, tail, target};
@@ -36,7 +36,7 @@ async fn over_cut_connections(after: usize, end: End, tick: Duration) {
     text.push_str("the end");
     let made = setup.run(&anchor, "wp-1", script.print("the end")).await;
 
-    let log = all(cluster.tail(target(&made, "wp-1"), &cluster.watch())).await;
+    let log = all(cluster.tail(target(&made, "wp-1"), &cluster.watch(), Opening::default())).await;
     assert!(
         is_log_of(&log.bytes, text.as_bytes()),
         "after {after} bytes, {tick:?}: {} of {}",
@@ -81,7 +81,7 @@ async fn a_stream_that_does_not_end_with_its_container_is_left() {
     let anchor = setup.anchor("1").await;
     let made = setup.run(&anchor, "wp-1", Script::new().line("one").wait(Duration::from_secs(60)).line("two")).await;
     let started = Instant::now();
-    let log = all(cluster.tail(target(&made, "wp-1"), &cluster.watch())).await;
+    let log = all(cluster.tail(target(&made, "wp-1"), &cluster.watch(), Opening::default())).await;
     assert_eq!(log.complete(), "one\ntwo\n");
     // The kubelet itself would end it five seconds later.
     assert!(started.elapsed() < Duration::from_secs(61), "{:?}", started.elapsed());
@@ -93,7 +93,7 @@ async fn a_stream_that_does_not_end_with_its_pod_is_left() {
     let cluster = lingering(&setup);
     let anchor = setup.anchor("1").await;
     let made = setup.run(&anchor, "wp-1", Script::new().line("one").forever()).await;
-    let log = tokio::spawn(all(cluster.tail(target(&made, "wp-1"), &cluster.watch())));
+    let log = tokio::spawn(all(cluster.tail(target(&made, "wp-1"), &cluster.watch(), Opening::default())));
     sleep(Duration::from_secs(5)).await;
     pods(&setup).delete("wp-1", &DeleteParams::default().grace_period(0)).await.unwrap();
     let log = timeout(Duration::from_secs(10), log).await.unwrap().unwrap();
@@ -172,7 +172,7 @@ async fn it_ends_without_the_watch_too() {
     let made = setup.run(&anchor, "wp-1", Script::new().line("one").wait(Duration::from_secs(30)).line("two")).await;
     let watch = setup.cluster.watch();
     watch.synced().await;
-    let log = tokio::spawn(all(setup.cluster.tail(target(&made, "wp-1"), &watch)));
+    let log = tokio::spawn(all(setup.cluster.tail(target(&made, "wp-1"), &watch, Opening::default())));
     sleep(Duration::from_secs(10)).await;
     setup.fake.faults().inject(Fault::drop_connection().on(Verb::Watch).always());
     setup.fake.faults().inject(Fault::drop_connection().on(Verb::List).always());

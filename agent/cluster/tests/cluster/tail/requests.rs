@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fake_cluster::{Script, Verb};
-use piculet_cluster::{Cluster, Limits, PodNews, TailEnd, TailTarget};
+use piculet_cluster::{Cluster, Limits, Opening, PodNews, TailEnd, TailTarget};
 use piculet_core::id::PodUid;
 use piculet_core::observation::Seen;
 use serde_json::json;
@@ -104,7 +104,7 @@ async fn shown(texts: &[&str]) -> (Log, Vec<String>) {
     let target = TailTarget { pod: "wp-1".to_owned(), uid: PodUid::new("wp-1"), container: STEP.to_owned() };
     let watch = cluster.watch();
     watch.synced().await;
-    let log = soon(all(cluster.tail(target, &watch))).await;
+    let log = soon(all(cluster.tail(target, &watch, Opening::default()))).await;
     let asked = asked.lock().unwrap().iter().filter(|uri| uri.contains("/log?")).cloned().collect();
     (log, asked)
 }

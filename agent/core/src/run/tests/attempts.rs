@@ -26,10 +26,67 @@ fn an_exit_code_of_0_after_an_eviction_is_no_success() {
     drive.running(0);
     let evicted = Outcome::Evicted { reason: "drained".to_owned() };
     let seen = ended(Outcome::Exited { code: 0 });
-    let observation = Observation { uid: uid(0, 1), seen, going: Some(evicted.clone()), asked: true, node: None };
+    let observation =
+        Observation { uid: uid(0, 1), seen, going: Some(evicted.clone()), asked: true, settled: true, node: None };
     drive.on(Event::Observed { step: StepIndex(0), observation });
     drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) });
     assert_eq!(drive.final_outcome(0), Some(evicted));
+}
+
+/// What is seen of a container that was killed before its pod's phase says why.
+fn killed(settled: bool, going: Option<Outcome>) -> Event {
+    let seen = ended(Outcome::Exited { code: 137 });
+    let observation = Observation { uid: uid(0, 1), seen, going, asked: false, settled, node: None };
+    Event::Observed { step: StepIndex(0), observation }
+}
+
+#[test]
+fn a_container_that_was_killed_waits_for_the_word_why() {
+    let evicted = Outcome::Evicted { reason: "low on memory".to_owned() };
+    let log_ended = || Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) };
+    let begin = || {
+        let mut drive = Drive::begin(&workload(vec![vec![StepSpec { max_attempts: 2, ..step("a") }]]));
+        drive.running(0);
+        drive.on(killed(false, None));
+        drive
+    };
+    // Before the end of its log, or after it.
+    for log_first in [false, true] {
+        let mut drive = begin();
+        let events = [log_ended(), killed(true, Some(evicted.clone()))];
+        for event in if log_first {
+            events
+        } else {
+            let [log, word] = events;
+            [word, log]
+        } {
+            drive.on(event);
+        }
+        drive.after(Duration::from_secs(60));
+        assert_eq!(drive.creations(), [(0, 1, false), (0, 2, false)], "the cluster ended it, so it runs again");
+    }
+    // The kill was the step's own affair.
+    let mut drive = begin();
+    drive.on(log_ended());
+    assert_eq!(drive.final_outcome(0), None);
+    drive.on(killed(true, None));
+    assert_eq!(drive.final_outcome(0), Some(Outcome::Exited { code: 137 }));
+    // Nobody says.
+    let mut drive = begin();
+    drive.on(log_ended());
+    assert_eq!(drive.run.due(), Some(drive.now + Duration::from_secs(5)));
+    drive.after(Duration::from_secs(5));
+    assert_eq!(drive.final_outcome(0), Some(Outcome::Exited { code: 137 }));
+    let mut drive = begin();
+    drive.on(log_ended());
+    drive.on(Event::Gone { step: StepIndex(0), uid: uid(0, 1), witnessed: false });
+    assert_eq!(drive.final_outcome(0), Some(Outcome::Exited { code: 137 }));
+    // The log is what takes long.
+    let mut drive = begin();
+    drive.after(Duration::from_secs(60));
+    assert_eq!(drive.final_outcome(0), None);
+    drive.on(log_ended());
+    assert_eq!(drive.final_outcome(0), Some(Outcome::Exited { code: 137 }));
 }
 
 #[test]
@@ -37,8 +94,14 @@ fn an_exit_code_from_before_a_deletion_counts() {
     let mut drive = Drive::begin(&workload(vec![vec![step("a")]]));
     drive.running(0);
     let going = Some(Outcome::PodDeleted { by: None });
-    let observation =
-        Observation { uid: uid(0, 1), seen: Seen::Running { started: None }, going, asked: true, node: None };
+    let observation = Observation {
+        uid: uid(0, 1),
+        seen: Seen::Running { started: None },
+        going,
+        asked: true,
+        settled: true,
+        node: None,
+    };
     drive.on(Event::Observed { step: StepIndex(0), observation });
     drive.on(seen(0, 1, ended(Outcome::Exited { code: 0 })));
     drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) });
@@ -88,7 +151,7 @@ fn what_was_told_to_go_before_it_began_is_called_by_that_and_may_run_again_where
         let unknown = Outcome::Unknown { message: "ContainerStatusUnknown".to_owned() };
         let seen = Seen::Ended(Ended { outcome: unknown, started: None, finished: None });
         let (going, node) = (Some(preempted.clone()), Some("node-1".to_owned()));
-        let observation = Observation { uid: uid(0, 1), seen, going, asked: true, node };
+        let observation = Observation { uid: uid(0, 1), seen, going, asked: true, settled: true, node };
         drive.on(Event::Observed { step: StepIndex(0), observation });
         drive.after(Duration::from_secs(60));
         assert_eq!(drive.creations().len(), creations);

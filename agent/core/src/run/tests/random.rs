@@ -85,7 +85,8 @@ fn random_look(dice: &mut Dice, index: usize, attempt: u32) -> Event {
     let going = dice.one_in(8).then_some(Outcome::PodDeleted { by: None });
     let asked = going.is_some() || dice.one_in(3);
     let node = dice.one_in(2).then(|| "node-1".to_owned());
-    let observation = Observation { uid: uid(index, attempt), seen: look, going, asked, node };
+    let settled = dice.one_in(2) || !matches!(look, Seen::Ended(_));
+    let observation = Observation { uid: uid(index, attempt), seen: look, going, asked, settled, node };
     Event::Observed { step: StepIndex(index), observation }
 }
 
@@ -135,7 +136,11 @@ fn row(event: &Event, before: &Phase, after: &Phase, state: Option<StepState>, s
             "Tick: asked to go, and not over in time"
         }
         (Waiting { .. } | Running { .. }, _, Waiting { .. } | Running { .. }) if stopped => "stop",
-        (Draining { .. }, Event::LogEnded { .. } | Event::Tick, _) => "LogEnded, or Tick: the log took too long",
+        (
+            Draining { .. },
+            Event::LogEnded { .. } | Event::Observed { .. } | Event::Gone { .. } | Event::Tick,
+            Draining { .. } | Over { .. } | Pausing { .. },
+        ) => "LogEnded, and why it was killed, if it was; or Tick: one of them took too long",
         _ => "?",
     }
 }

@@ -92,7 +92,7 @@ fn a_service_that_was_asked_to_go_is_not_judged_by_clocks_that_differ() {
     drive.running(0);
     drive.exits(1, 0);
     let seen = ended(Outcome::Exited { code: 143 });
-    let observation = Observation { uid: uid(0, 1), seen, going: None, asked: true, node: None };
+    let observation = Observation { uid: uid(0, 1), seen, going: None, asked: true, settled: true, node: None };
     drive.on(Event::Observed { step: StepIndex(0), observation });
     drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) });
     assert_eq!(drive.states(), [StepState::Success, StepState::Success]);
@@ -103,8 +103,14 @@ fn a_pod_that_ran_into_its_own_deadline_ends_the_workflow() {
     let mut drive = Drive::begin(&workload(vec![vec![step("a")], vec![step("b")]]));
     drive.running(0);
     let outcome = Outcome::DeadlineExceeded { which: Deadline::Workflow };
-    let observation =
-        Observation { uid: uid(0, 1), seen: ended(outcome.clone()), going: Some(outcome), asked: false, node: None };
+    let observation = Observation {
+        uid: uid(0, 1),
+        seen: ended(outcome.clone()),
+        going: Some(outcome),
+        asked: false,
+        settled: true,
+        node: None,
+    };
     drive.on(Event::Observed { step: StepIndex(0), observation });
     drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) });
     assert_eq!(drive.states(), [StepState::Killed, StepState::Canceled]);
@@ -120,8 +126,14 @@ fn a_service_whose_pod_runs_out_of_time_while_the_last_log_is_read_kills_nothing
     drive.running(1);
     drive.on(seen(1, 1, ended(Outcome::Exited { code: 0 })));
     let outcome = Outcome::DeadlineExceeded { which: Deadline::Workflow };
-    let observation =
-        Observation { uid: uid(0, 1), seen: ended(outcome.clone()), going: Some(outcome), asked: false, node: None };
+    let observation = Observation {
+        uid: uid(0, 1),
+        seen: ended(outcome.clone()),
+        going: Some(outcome),
+        asked: false,
+        settled: true,
+        node: None,
+    };
     drive.on(Event::Observed { step: StepIndex(0), observation });
     drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) });
     drive.on(Event::LogEnded { step: StepIndex(1), uid: uid(1, 1) });

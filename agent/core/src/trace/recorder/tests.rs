@@ -95,7 +95,7 @@ impl Drive {
 
     fn seen_going(&mut self, milliseconds: u32, index: usize, attempt: u32, seen: Seen, going: Option<Outcome>) {
         let (asked, node) = (going.is_some(), Some("node-1".to_owned()));
-        let observation = Observation { uid: uid(index, attempt), seen, going, asked, node };
+        let observation = Observation { uid: uid(index, attempt), seen, going, asked, settled: true, node };
         self.at(milliseconds, Event::Observed { step: StepIndex(index), observation });
     }
 
