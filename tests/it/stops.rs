@@ -26,7 +26,7 @@ fn cancel(world: &World, id: &WorkflowId) {
 async fn a_pod_whose_log_could_not_be_opened_yet_is_asked_to_go_when_it_is() {
     let mut world = World::new();
     world.agent();
-    world.cluster.faults().inject(Fault::fail(500).on(Verb::Get).of("pods/log").times(2));
+    world.cluster.faults().inject(Fault::fail(500).on(Verb::Get).of("pods/log").times(3));
     world.step_does("long", Script::new().line("begins").forever().on_sigterm(Duration::ZERO, "bye\n", 143));
     let id = world.stub.submit(workflow(vec![vec![step("long")]]));
     until_running(&world, &id).await;
