@@ -115,22 +115,15 @@ impl LogFolder {
         file.write_all(bytes).inspect_err(|_| _ = fs::remove_file(&path))
     }
 
-    /// Gives a block back, and keeps it no longer.
+    /// Gives a block back, which has this length; other bytes than were written if it was changed. It stays.
     ///
     /// # Errors
-    /// It can't be read, or has not the length that was written. It is removed nevertheless, if that is possible.
+    /// It can't be read.
     pub(crate) fn fetch(&self, id: BlockId, length: usize) -> io::Result<Bytes> {
-        let path = self.block(id);
-        let read = || {
-            let mut file = File::open(&path)?;
-            let mut bytes = vec![0; length];
-            file.read_exact(&mut bytes)?;
-            Ok(bytes.into())
-        };
-        let bytes = read();
-        // What stays is removed with the folder.
-        fs::remove_file(&path).ok();
-        bytes
+        let file = File::open(self.block(id))?;
+        let mut bytes = Vec::with_capacity(length);
+        file.take(length as u64).read_to_end(&mut bytes)?;
+        Ok(bytes.into())
     }
 
     /// Keeps a block no longer.
@@ -138,7 +131,10 @@ impl LogFolder {
     /// # Errors
     /// It can't be removed.
     pub(crate) fn remove(&self, id: BlockId) -> io::Result<()> {
-        fs::remove_file(self.block(id))
+        match fs::remove_file(self.block(id)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 }
 
@@ -199,6 +195,7 @@ fn is_numbered(name: &str, prefix: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::ErrorKind;
     use std::os::unix::fs::PermissionsExt;
 
     use piculet_core::logs::spool::BlockId;
@@ -206,7 +203,7 @@ mod tests {
     use super::{LogFolder, LogFolderError};
 
     #[test]
-    fn a_block_comes_back_once() {
+    fn a_block_comes_back_until_it_is_removed() {
         let directory = tempfile::tempdir().unwrap();
         let folder = LogFolder::open(&directory.path().join("new/one")).unwrap();
         folder.write(BlockId(1), b"hello").unwrap();
@@ -214,10 +211,11 @@ mod tests {
         assert_eq!((mode(&folder.path), mode(&folder.block(BlockId(1)))), (0o700, 0o600));
         assert!(folder.write(BlockId(1), b"again").is_err());
         assert_eq!(&folder.fetch(BlockId(1), 5).unwrap()[..], b"hello");
-        assert!(folder.fetch(BlockId(1), 5).is_err());
-        folder.write(BlockId(2), b"short").unwrap();
-        assert!(folder.fetch(BlockId(2), 6).is_err());
-        assert!(!folder.block(BlockId(2)).exists(), "what is no use goes too");
+        assert_eq!(&folder.fetch(BlockId(1), 5).unwrap()[..], b"hello");
+        assert_eq!(&folder.fetch(BlockId(1), 6).unwrap()[..], b"hello", "whoever asks looks at it");
+        folder.remove(BlockId(1)).unwrap();
+        assert_eq!(folder.fetch(BlockId(1), 5).unwrap_err().kind(), ErrorKind::NotFound);
+        folder.remove(BlockId(1)).unwrap();
     }
 
     #[test]

@@ -19,8 +19,16 @@ use crate::logs::spool::{BlockId, Spool, Stored, Why};
 const WRITES: usize = 2;
 /// How long a write is waited for when memory runs short. A disk that needs longer is too slow.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// How long a disk that failed is left alone.
+/// How long nothing is written after a write failed, and nothing is removed after a removal failed.
 const REST: Duration = Duration::from_secs(60);
+/// How long a block is left alone that could not be read. Longer than most bad moments: a lack of open files, say.
+const READ_REST: Duration = Duration::from_secs(20);
+/// So many reads of a block fail before it is lost. Fewer than a disk has threads: each may be lost to a block that hangs.
+const READ_TRIES: u32 = 3;
+/// A disk that gives nothing back for so long, although it is asked, has lost all that is on it: logs have to end.
+const READS_END: Duration = Duration::from_secs(600);
+/// Failures that are further apart than this say nothing about the time between them.
+const READS_GAP: Duration = Duration::from_secs(60);
 /// A block has at most this part of the memory, so that even the smallest holds some of each step.
 const BLOCKS: usize = 32;
 /// A block is no larger than this, in bytes. Larger ones would come back for the sake of a few lines.
@@ -36,7 +44,7 @@ pub enum Job {
         /// Its bytes.
         bytes: Bytes,
     },
-    /// Give a block back, and keep it no longer.
+    /// Give a block back. It stays where it is.
     Fetch {
         /// Its name.
         id: BlockId,
@@ -60,17 +68,26 @@ pub enum Done {
         /// Whether it was.
         success: bool,
     },
-    /// A block came back, or could not be read.
+    /// A block came back.
     Fetched {
         /// Its name.
         id: BlockId,
         /// Its bytes.
-        bytes: Option<Bytes>,
+        bytes: Bytes,
     },
-    /// A block is gone.
+    /// A block could not be read.
+    Unread {
+        /// Its name.
+        id: BlockId,
+        /// It is not there any more, so that nobody has to try again.
+        gone: bool,
+    },
+    /// A block was removed, or could not be.
     Removed {
         /// Its name.
         id: BlockId,
+        /// Whether it is gone.
+        success: bool,
     },
 }
 
@@ -98,8 +115,22 @@ pub(super) struct Disk {
     writing: usize,
     /// Memory of the blocks that are being read, in bytes.
     fetching: usize,
-    /// It failed, and is left alone until then.
-    rests_until: Option<Instant>,
+    /// A write failed, and there is no other one until then.
+    writes_rest_until: Option<Instant>,
+    /// A removal failed, and there is no other one until then.
+    removals_rest_until: Option<Instant>,
+    /// Blocks that could not be read so far.
+    unread: BTreeMap<BlockId, Unread>,
+    /// Since when all reads fail, and when the last one did.
+    reads_fail: Option<(Instant, Instant)>,
+}
+
+/// A block that could not be read so far.
+#[derive(Debug)]
+struct Unread {
+    tries: u32,
+    /// When it is tried again.
+    again: Instant,
 }
 
 /// A job that was given out.
@@ -125,8 +156,21 @@ pub(super) struct Owner {
 pub(super) enum Arrived {
     /// It was written, or not.
     Written(bool),
-    /// It came back, or not.
-    Fetched(Option<Bytes>),
+    /// It came back.
+    Fetched(Bytes),
+    /// It could not be read.
+    Unread(Verdict),
+}
+
+/// What follows from a read that failed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is tried again.
+    Again,
+    /// The block is lost; `true` if it is still on the disk.
+    Lost(bool),
+    /// The block is lost, and with it all others.
+    AllLost,
 }
 
 impl Division {
@@ -155,7 +199,10 @@ impl Disk {
             used: 0,
             writing: 0,
             fetching: 0,
-            rests_until: None,
+            writes_rest_until: None,
+            removals_rest_until: None,
+            unread: BTreeMap::new(),
+            reads_fail: None,
         }
     }
 
@@ -181,12 +228,26 @@ impl Disk {
 
     /// Whether a block may be written now.
     pub(super) fn takes(&self, now: Instant) -> bool {
-        self.bytes > 0 && !self.rests(now) && self.jobs.values().filter(|job| job.is_write).count() < WRITES
+        self.bytes > 0
+            && !is_before(now, self.writes_rest_until)
+            && self.jobs.values().filter(|job| job.is_write).count() < WRITES
     }
 
     /// Whether there may be something to bring back.
     pub(super) fn has_any(&self) -> bool {
         self.used > 0
+    }
+
+    /// Whether a block may be read now.
+    pub(super) fn gives(&self, id: BlockId, now: Instant) -> bool {
+        self.unread.get(&id).is_none_or(|unread| unread.again <= now)
+    }
+
+    /// When something is tried again that failed, if that is later than now.
+    pub(super) fn due(&self, now: Instant) -> Option<Instant> {
+        let reads = self.unread.values().map(|unread| unread.again);
+        let removals = self.removals_rest_until.filter(|_| !self.unneeded.is_empty());
+        reads.chain(removals).filter(|again| *again > now).min()
     }
 
     /// Whether a spool's next block has room.
@@ -200,7 +261,7 @@ impl Disk {
         let room = share(self.bytes.saturating_sub(self.used), spool.stored());
         if self.bytes == 0 {
             Why::Memory
-        } else if self.rests(now) {
+        } else if is_before(now, self.writes_rest_until) {
             Why::DiskFails
         } else if room < block as u64 {
             Why::MemoryAndDisk
@@ -242,6 +303,9 @@ impl Disk {
 
     /// The next block that nobody needs.
     pub(super) fn remove(&mut self, now: Instant) -> Option<Job> {
+        if is_before(now, self.removals_rest_until) {
+            return None;
+        }
         let (id, length) = self.unneeded.pop_front()?;
         self.jobs.insert(id, Given { length, since: now, owner: None, is_write: false });
         Some(Job::Remove { id })
@@ -249,37 +313,72 @@ impl Disk {
 
     /// Nobody needs this block any more.
     pub(super) fn forget(&mut self, id: BlockId, length: usize) {
+        self.unread.remove(&id);
         self.unneeded.push_back((id, length));
     }
 
     /// A job is done. Returns what came of it, for whom, and how many bytes it was about.
     pub(super) fn done(&mut self, done: Done, now: Instant) -> Option<(BlockId, usize, Owner, Arrived)> {
-        let (id, arrived) = match done {
-            Done::Wrote { id, success } => (id, Arrived::Written(success)),
-            Done::Fetched { id, bytes } => (id, Arrived::Fetched(bytes)),
-            Done::Removed { id } => (id, Arrived::Fetched(None)),
-        };
-        let Given { length, owner, is_write, .. } = self.jobs.remove(&id)?;
-        match &arrived {
-            Arrived::Written(success) => {
+        let (Done::Wrote { id, .. } | Done::Fetched { id, .. } | Done::Unread { id, .. } | Done::Removed { id, .. }) =
+            done;
+        let Given { length, owner, .. } = self.jobs.remove(&id)?;
+        let arrived = match done {
+            Done::Wrote { success, .. } => {
                 self.writing -= length;
-                self.rests_until = if *success { None } else { Some(now + REST) };
+                self.writes_rest_until = (!success).then(|| now + REST);
+                if !success {
+                    self.used -= length as u64;
+                }
+                Arrived::Written(success)
             }
-            Arrived::Fetched(bytes) if owner.is_some() => {
+            Done::Fetched { bytes, .. } => {
                 self.fetching -= length;
-                if bytes.is_none() {
-                    self.rests_until = Some(now + REST);
+                self.unread.remove(&id);
+                self.reads_fail = None;
+                Arrived::Fetched(bytes)
+            }
+            Done::Unread { gone, .. } => {
+                self.fetching -= length;
+                if gone {
+                    self.unread.remove(&id);
+                    self.used -= length as u64;
+                    Arrived::Unread(Verdict::Lost(false))
+                } else {
+                    Arrived::Unread(self.unread(id, now))
                 }
             }
-            Arrived::Fetched(_) => {}
-        }
-        if !is_write || matches!(arrived, Arrived::Written(false)) {
-            self.used -= length as u64;
-        }
+            Done::Removed { success, .. } => {
+                self.removals_rest_until = (!success).then(|| now + REST);
+                if success {
+                    self.used -= length as u64;
+                } else {
+                    self.unneeded.push_back((id, length));
+                }
+                return None;
+            }
+        };
         owner.map(|owner| (id, length, owner, arrived))
     }
 
-    fn rests(&self, now: Instant) -> bool {
-        self.rests_until.is_some_and(|until| now < until)
+    /// A block could not be read, and may be there nevertheless.
+    fn unread(&mut self, id: BlockId, now: Instant) -> Verdict {
+        let since = match self.reads_fail {
+            Some((since, last)) if now.saturating_duration_since(last) <= READS_GAP => since,
+            _ => now,
+        };
+        if now.saturating_duration_since(since) >= READS_END {
+            self.unread.clear();
+            self.reads_fail = None;
+            return Verdict::AllLost;
+        }
+        self.reads_fail = Some((since, now));
+        let unread = self.unread.entry(id).or_insert(Unread { tries: 0, again: now });
+        unread.tries += 1;
+        unread.again = now + READ_REST;
+        if unread.tries < READ_TRIES { Verdict::Again } else { Verdict::Lost(true) }
     }
+}
+
+fn is_before(now: Instant, until: Option<Instant>) -> bool {
+    until.is_some_and(|until| now < until)
 }

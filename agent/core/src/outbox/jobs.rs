@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use super::Outbox;
-use super::disk::{Arrived, Done, Job};
+use super::disk::{Arrived, Done, Job, Verdict};
+use super::run::Run;
 use crate::logs::spool::Hunger;
 
 impl Outbox {
@@ -11,6 +12,11 @@ impl Outbox {
     /// was handed in, sent or [done](Outbox::done).
     pub fn next_job(&mut self, now: Instant) -> Option<Job> {
         self.next_fetch(now).or_else(|| self.disk.remove(now)).or_else(|| self.next_write(now))
+    }
+
+    /// When [`Outbox::next_job`] has something that it doesn't have now because it failed before.
+    pub fn next_job_due(&self, now: Instant) -> Option<Instant> {
+        self.disk.due(now)
     }
 
     /// A job was done, or failed.
@@ -29,10 +35,40 @@ impl Outbox {
             (Arrived::Written(true), None) => self.disk.forget(id, length),
             (Arrived::Fetched(bytes), Some(spool)) => {
                 let before = spool.ahead();
-                self.lost_lines += spool.fetched(id, owner.last_line, bytes, now);
+                self.lost_lines += spool.fetched(id, owner.last_line, Some(bytes), now);
                 self.ahead = self.ahead - before + spool.ahead();
+                self.disk.forget(id, length);
             }
-            (Arrived::Written(false) | Arrived::Fetched(_), None) => {}
+            (Arrived::Unread(verdict), Some(spool)) => match verdict {
+                Verdict::Again => spool.unread(id, owner.last_line),
+                Verdict::Lost(is_there) => {
+                    self.lost_lines += spool.fetched(id, owner.last_line, None, now);
+                    if is_there {
+                        self.disk.forget(id, length);
+                    }
+                }
+                Verdict::AllLost => {
+                    spool.unread(id, owner.last_line);
+                    self.lose_stored(now);
+                }
+            },
+            (Arrived::Fetched(_) | Arrived::Unread(Verdict::Again | Verdict::Lost(true)), None) => {
+                self.disk.forget(id, length);
+            }
+            (Arrived::Unread(Verdict::AllLost), None) => {
+                self.disk.forget(id, length);
+                self.lose_stored(now);
+            }
+            (Arrived::Written(false) | Arrived::Unread(Verdict::Lost(false)), None) => {}
+        }
+    }
+
+    /// The disk gives nothing back any more.
+    fn lose_stored(&mut self, now: Instant) {
+        for spool in self.runs.values_mut().flat_map(Run::spools_mut) {
+            let blocks: Vec<_> = spool.on_disk().collect();
+            self.lost_lines += spool.lose_stored(now);
+            blocks.into_iter().for_each(|(id, length)| self.disk.forget(id, length));
         }
     }
 
@@ -50,8 +86,8 @@ impl Outbox {
         }
         let room = self.division().ahead.saturating_sub(self.ahead + self.disk.fetching());
         let wishes = self.turns.iter().filter_map(|(key, step)| {
-            let (hunger, length) = self.runs.get(key)?.log(step)?.wants()?;
-            Some((hunger != Hunger::Starving, length, key, step))
+            let (hunger, id, length) = self.runs.get(key)?.log(step)?.wants()?;
+            self.disk.gives(id, now).then_some((hunger != Hunger::Starving, length, key, step))
         });
         // The first of those that are equal, so that they take turns.
         let (_, length, key, step) = wishes.min_by_key(|(can_wait, ..)| *can_wait)?;

@@ -95,6 +95,11 @@ impl Run {
         self.logs.values()
     }
 
+    /// The same, to change.
+    pub(super) fn spools_mut(&mut self) -> impl Iterator<Item = &mut Spool> {
+        self.logs.values_mut()
+    }
+
     /// No log gets any more lines.
     pub(super) fn abandon_logs(&mut self, now: Instant) {
         self.logs.values_mut().for_each(|spool| spool.abandon(now));

@@ -142,8 +142,10 @@ impl Desk {
     /// Waits until the agent has something, or wants something that is there, or the time has come.
     pub(super) async fn something(&mut self, due: Option<Instant>) {
         let close_by = self.wish.borrow().close_by;
-        let busy_until = self.exchange.busy_until(Instant::now().into_std()).map(Instant::from_std);
-        let due = [due, close_by, busy_until].into_iter().flatten().min();
+        let now = Instant::now().into_std();
+        let busy_until = self.exchange.busy_until(now).map(Instant::from_std);
+        let job = self.exchange.next_job_due(now).map(Instant::from_std);
+        let due = [due, close_by, busy_until, job].into_iter().flatten().min();
         let disk = async {
             match &mut self.disk {
                 Some(disk) => disk.done().await,

@@ -4,6 +4,7 @@ use std::future::pending;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use piculet_core::outbox::{Done, Job};
@@ -50,31 +51,22 @@ impl Disk {
     /// Begins a job.
     pub(super) fn begin(&mut self, job: Job) {
         let folder = Arc::clone(&self.folder);
-        let thread = Arc::clone(&self.threads).try_acquire_owned();
+        let threads = Arc::clone(&self.threads);
         self.running.spawn(async move {
             let (path, failed) = match &job {
                 Job::Write { id, .. } => (folder.block(*id), Done::Wrote { id: *id, success: false }),
-                Job::Fetch { id, .. } => (folder.block(*id), Done::Fetched { id: *id, bytes: None }),
-                Job::Remove { id } => (folder.block(*id), Done::Removed { id: *id }),
+                Job::Fetch { id, .. } => (folder.block(*id), Done::Unread { id: *id, gone: false }),
+                Job::Remove { id } => (folder.block(*id), Done::Removed { id: *id, success: false }),
             };
-            let hangs = || io::Error::new(ErrorKind::TimedOut, "the disk does not answer");
-            let done = match thread {
-                Ok(thread) => {
-                    let work = spawn_blocking(move || {
-                        let done = work(&folder, job);
-                        drop(thread);
-                        done
-                    });
-                    match timeout(PATIENCE, work).await {
-                        Ok(done) => done.unwrap_or_else(|panic| Err(io::Error::other(panic))),
-                        Err(_) => Err(hangs()),
-                    }
-                }
-                Err(_) => Err(hangs()),
-            };
-            match done {
+            match perform(threads, folder, job).await {
                 Ok(done) => (done, None),
-                Err(error) => (failed, Some(Failure { path, error })),
+                Err(error) => {
+                    let failed = match failed {
+                        Done::Unread { id, .. } => Done::Unread { id, gone: error.kind() == ErrorKind::NotFound },
+                        failed => failed,
+                    };
+                    (failed, Some(Failure { path, error }))
+                }
             }
         });
     }
@@ -99,21 +91,57 @@ impl Disk {
         match failure {
             Some(Failure { path, error }) if !self.is_failing => {
                 self.is_failing = true;
-                warn!(
-                    path = %path.display(),
-                    %error,
-                    "log lines can't be kept on disk; memory alone keeps them now, and what it is too small for is lost, as the logs will say: {}",
-                    remedy(error.kind()),
-                );
+                let trouble = match done {
+                    Done::Wrote { .. } => {
+                        "log lines can't be kept on disk; memory alone keeps them now, and what it is too small for is lost, as the logs will say"
+                    }
+                    Done::Unread { gone: true, .. } => "log lines on disk are gone, as the logs will say",
+                    Done::Fetched { .. } | Done::Unread { .. } => {
+                        "log lines on disk can't be read; that is tried again, and what can't be read then is lost, as the logs will say"
+                    }
+                    Done::Removed { .. } => {
+                        "log lines that nobody needs can't be removed from the disk; that is tried again"
+                    }
+                };
+                warn!(path = %path.display(), %error, "{trouble}: {}", remedy(error.kind()));
             }
-            None if self.is_failing && matches!(done, Done::Wrote { .. }) => {
+            None if self.is_failing && matches!(done, Done::Wrote { .. } | Done::Fetched { .. }) => {
                 self.is_failing = false;
-                info!("log lines are kept on disk again");
+                info!("the disk for log lines works again");
             }
             Some(_) | None => {}
         }
         done
     }
+}
+
+/// Does a job on a thread of its own, as soon as there is one.
+async fn perform(threads: Arc<Semaphore>, folder: Arc<LogFolder>, job: Job) -> io::Result<Done> {
+    let hangs = || io::Error::new(ErrorKind::TimedOut, "the disk does not answer");
+    let Ok(Ok(thread)) = timeout(PATIENCE, threads.acquire_owned()).await else { return Err(hangs()) };
+    let settled = Arc::new(AtomicBool::new(false));
+    let mut work = spawn_blocking({
+        let settled = Arc::clone(&settled);
+        move || {
+            let done = work(&folder, job);
+            let is_abandoned = settled.swap(true, Ordering::AcqRel);
+            if let Ok(Done::Wrote { id, .. }) = done
+                && is_abandoned
+                && let Err(error) = folder.remove(id)
+            {
+                warn!(path = %folder.block(id).display(), %error, "log lines that nobody needs stay until the agent ends");
+            }
+            drop(thread);
+            done
+        }
+    });
+    let done = match timeout(PATIENCE, &mut work).await {
+        // Whoever is second here knows of the other.
+        Err(_) if !settled.swap(true, Ordering::AcqRel) => return Err(hangs()),
+        Err(_) => work.await,
+        Ok(done) => done,
+    };
+    done.unwrap_or_else(|panic| Err(io::Error::other(panic)))
 }
 
 fn work(folder: &LogFolder, job: Job) -> io::Result<Done> {
@@ -122,10 +150,10 @@ fn work(folder: &LogFolder, job: Job) -> io::Result<Done> {
             folder.write(id, &bytes)?;
             Done::Wrote { id, success: true }
         }
-        Job::Fetch { id, length } => Done::Fetched { id, bytes: Some(folder.fetch(id, length)?) },
+        Job::Fetch { id, length } => Done::Fetched { id, bytes: folder.fetch(id, length)? },
         Job::Remove { id } => {
             folder.remove(id)?;
-            Done::Removed { id }
+            Done::Removed { id, success: true }
         }
     })
 }

@@ -79,6 +79,11 @@ impl Exchange {
         self.outbox.next_job(now)
     }
 
+    /// When there is one that failed before, if nothing else happens until then.
+    pub(super) fn next_job_due(&self, now: Instant) -> Option<Instant> {
+        self.outbox.next_job_due(now)
+    }
+
     /// It was done, or failed.
     pub(super) fn done(&mut self, done: Done, now: Instant) {
         self.outbox.done(done, now);

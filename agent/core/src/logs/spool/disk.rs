@@ -106,19 +106,19 @@ impl Spool {
         false
     }
 
-    /// How much the next block on the disk is needed, and how many bytes it has.
-    pub fn wants(&self) -> Option<(Hunger, usize)> {
+    /// How much the next block on the disk is needed, its name, and how many bytes it has.
+    pub fn wants(&self) -> Option<(Hunger, BlockId, usize)> {
         let index = self.wanted_block()?;
         match self.segments.get(index) {
-            Some(Segment::Block(Block { place: Place::Stored(_, length), .. })) => {
-                Some((if index == 0 { Hunger::Starving } else { Hunger::Soon }, *length))
+            Some(Segment::Block(Block { place: Place::Stored(id, length), .. })) => {
+                Some((if index == 0 { Hunger::Starving } else { Hunger::Soon }, *id, *length))
             }
             _ => None,
         }
     }
 
     /// Gives out the next block that should come back. The memory for it is accounted for by the caller, until
-    /// [`Spool::fetched`].
+    /// [`Spool::fetched`] or [`Spool::unread`].
     pub fn fetch(&mut self) -> Option<Stored> {
         let index = self.wanted_block()?;
         let block = block_of(self.segments.get_mut(index))?;
@@ -127,10 +127,21 @@ impl Spool {
         Some(Stored { last_line: block.next_line() - 1, bytes: Bytes::new(), length, id })
     }
 
-    /// A block came back, or not; it is on the disk no more. Returns how many lines are lost.
+    /// A block could not be read, and is still on the disk.
+    pub fn unread(&mut self, id: BlockId, last_line: u64) {
+        if let Some(index) = self.find(last_line)
+            && let Some(block) = block_of(self.segments.get_mut(index))
+            && let Place::Fetching(fetching, length) = block.place
+            && fetching == id
+        {
+            block.place = Place::Stored(id, length);
+        }
+    }
+
+    /// A block came back, or never will; it is needed on the disk no more. Returns how many lines are lost.
     pub fn fetched(&mut self, id: BlockId, last_line: u64, bytes: Option<Bytes>, now: Instant) -> u64 {
-        let Some(segment) = self.find(last_line).and_then(|index| self.segments.get_mut(index)) else { return 0 };
-        let Segment::Block(block) = segment else { return 0 };
+        let Some(index) = self.find(last_line) else { return 0 };
+        let Some(block) = block_of(self.segments.get_mut(index)) else { return 0 };
         let length = match block.place {
             Place::Fetching(fetching, length) if fetching == id => length,
             _ => return 0,
@@ -142,6 +153,25 @@ impl Spool {
             block.place = Place::Ahead(bytes);
             return 0;
         }
+        self.lose(index, now)
+    }
+
+    /// The disk gives nothing back any more, apart from what is on the way. Returns how many lines are lost.
+    pub fn lose_stored(&mut self, now: Instant) -> u64 {
+        let mut lost = 0;
+        for index in 0..self.segments.len() {
+            if let Some(Segment::Block(Block { place: Place::Stored(_, length), .. })) = self.segments.get(index) {
+                self.stored -= *length as u64;
+                lost += self.lose(index, now);
+            }
+        }
+        lost
+    }
+
+    /// The lines of a block are lost, which was on the disk. Returns how many they are.
+    fn lose(&mut self, index: usize, now: Instant) -> u64 {
+        let Some(segment) = self.segments.get_mut(index) else { return 0 };
+        let Segment::Block(block) = segment else { return 0 };
         let (lines, data) = (block.lines, block.data);
         *segment = Segment::Lost(Lost::run(block.first_line, block.time, now, lines, data, Why::Unreadable));
         self.data -= data;

@@ -235,7 +235,7 @@ fn the_middle_goes_to_the_disk_and_comes_back_in_time() {
     assert_eq!((spool.kept(), spool.stored()), (before - bytes, bytes as u64));
     assert!(stored.iter().all(|block| spool.written(block.id, block.last_line, true)));
 
-    assert_eq!(spool.wants().map(|(hunger, _)| hunger), Some(Hunger::Soon), "there is one more before it");
+    assert_eq!(spool.wants().map(|(hunger, ..)| hunger), Some(Hunger::Soon), "there is one more before it");
     let next = spool.fetch().expect("the next one");
     assert_eq!((next.id, spool.wants()), (BlockId(3), None));
     assert_eq!(leaving(&mut spool, begin), ["0:line 0|line 1|"]);
@@ -243,7 +243,7 @@ fn the_middle_goes_to_the_disk_and_comes_back_in_time() {
     assert_eq!(spool.fetched(next.id, next.last_line, Some(stored[2].bytes.clone()), begin), 0);
     assert_eq!((spool.ahead(), spool.due()), (next.length, Some(begin)));
     assert_eq!(leaving(&mut spool, begin), ["2:line 2|line 3|"]);
-    assert_eq!(spool.wants().map(|(hunger, _)| hunger), Some(Hunger::Starving));
+    assert_eq!(spool.wants().map(|(hunger, ..)| hunger), Some(Hunger::Starving));
     for bytes in [&stored[1].bytes, &stored[0].bytes] {
         let next = spool.fetch().expect("the next one");
         spool.fetched(next.id, next.last_line, Some(bytes.clone()), begin);
@@ -367,7 +367,7 @@ proptest! {
                     jobs.extend(block.map(|block| (true, block)));
                 }
                 Event::Fetch => {
-                    let length = spool.wants().map(|(_, length)| length);
+                    let length = spool.wants().map(|(.., length)| length);
                     let block = spool.fetch();
                     prop_assert_eq!(block.as_ref().map(|block| block.length), length);
                     jobs.extend(block.map(|block| (false, block)));

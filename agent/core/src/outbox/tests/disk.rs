@@ -23,22 +23,25 @@ struct Disk(BTreeMap<BlockId, Bytes>);
 impl Disk {
     fn work(&mut self, outbox: &mut Outbox, now: Instant) {
         while let Some(job) = outbox.next_job(now) {
-            let done = match job {
-                Job::Write { id, bytes } => {
-                    assert_eq!(self.0.insert(id, bytes), None, "a name is used once");
-                    Done::Wrote { id, success: true }
-                }
-                Job::Fetch { id, length } => {
-                    let bytes = self.0.remove(&id);
-                    assert_eq!(bytes.as_ref().map(Bytes::len), Some(length));
-                    Done::Fetched { id, bytes }
-                }
-                Job::Remove { id } => {
-                    assert!(self.0.remove(&id).is_some());
-                    Done::Removed { id }
-                }
-            };
-            outbox.done(done, now);
+            outbox.done(self.done(job), now);
+        }
+    }
+
+    fn done(&mut self, job: Job) -> Done {
+        match job {
+            Job::Write { id, bytes } => {
+                assert_eq!(self.0.insert(id, bytes), None, "a name is used once");
+                Done::Wrote { id, success: true }
+            }
+            Job::Fetch { id, length } => {
+                let bytes = self.0[&id].clone();
+                assert_eq!(bytes.len(), length);
+                Done::Fetched { id, bytes }
+            }
+            Job::Remove { id } => {
+                assert!(self.0.remove(&id).is_some());
+                Done::Removed { id, success: true }
+            }
         }
     }
 }
@@ -66,6 +69,7 @@ fn drain(outbox: &mut Outbox, disk: &mut Disk, now: Instant) -> Vec<(u64, Bytes)
             lines.entry((step.clone(), number)).or_default().extend_from_slice(&piece.bytes);
         }
     }
+    disk.work(outbox, now);
     lines.into_iter().map(|((_, number), text)| (number, text.into())).collect()
 }
 
@@ -201,6 +205,104 @@ fn who_can_not_go_on_gets_its_block_first() {
         let (least, most) = (sent.values().min().expect("three"), sent.values().max().expect("three"));
         assert!(most - least < 40, "{sent:?}");
     }
+    disk.work(&mut outbox, now);
     assert_eq!(outbox.acknowledge(&key, Sequence(0)), []);
     assert_eq!(outbox.usage(), Usage::default());
+}
+
+/// An outbox whose ended log of 200 lines is mostly on the disk, and the disk.
+fn backlog() -> (Outbox, Disk, Instant) {
+    let (mut outbox, key, now) = outbox(LARGE);
+    let mut disk = Disk::default();
+    for number in 0..200 {
+        outbox.log(&key, &step("flood"), vec![text(number)], now);
+        disk.work(&mut outbox, now);
+    }
+    outbox.end_logs(&key, now);
+    (outbox, disk, now)
+}
+
+/// Lets every read fail until nothing happens any more without time going by.
+fn fail(outbox: &mut Outbox, now: Instant) {
+    loop {
+        while let Some(job) = outbox.next_job(now) {
+            let done = match job {
+                Job::Fetch { id, .. } => Done::Unread { id, gone: false },
+                Job::Remove { id } => Done::Removed { id, success: true },
+                Job::Write { .. } => panic!("{job:?}"),
+            };
+            outbox.done(done, now);
+        }
+        let Some(envelope) = outbox.next(now) else { return };
+        outbox.acknowledge(&envelope.key, envelope.sequence);
+    }
+}
+
+#[test]
+fn a_bad_moment_of_the_disk_costs_no_line() {
+    let (mut outbox, mut disk, now) = backlog();
+    fail(&mut outbox, now);
+    assert!(!outbox.flushed() && outbox.next_job(now).is_none());
+    let later = outbox.next_job_due(now).expect("it is tried again");
+    assert!(later > now && later <= now + Duration::from_secs(60));
+    fail(&mut outbox, later);
+    let later = outbox.next_job_due(later).expect("and again");
+    drain(&mut outbox, &mut disk, later);
+    assert_eq!((outbox.usage(), disk.0.len()), (Usage::default(), 0));
+}
+
+#[test]
+fn a_block_that_can_not_be_read_is_lost_alone() {
+    let (mut outbox, mut disk, mut now) = backlog();
+    let (mut bad, mut tries) = (None, 0);
+    while !outbox.flushed() {
+        while let Some(job) = outbox.next_job(now) {
+            if let Job::Fetch { id, .. } = job
+                && *bad.get_or_insert(id) == id
+            {
+                tries += 1;
+                outbox.done(Done::Unread { id, gone: false }, now);
+            } else {
+                outbox.done(disk.done(job), now);
+            }
+        }
+        match outbox.next(now) {
+            Some(envelope) => _ = outbox.acknowledge(&envelope.key, envelope.sequence),
+            None => now = outbox.next_job_due(now).expect("not stuck"),
+        }
+    }
+    disk.work(&mut outbox, now);
+    assert_eq!((tries, outbox.usage().on_disk, disk.0.len()), (3, 0, 0));
+    assert!((1..=4).contains(&outbox.usage().lost_lines), "{:?}", outbox.usage());
+}
+
+#[test]
+fn a_log_on_a_dead_disk_ends_and_says_what_is_lost() {
+    let (mut outbox, _, begin) = backlog();
+    let mut now = begin;
+    let before = outbox.usage().lost_lines;
+    loop {
+        fail(&mut outbox, now);
+        if outbox.flushed() {
+            break;
+        }
+        now = outbox.next_job_due(now).expect("not stuck");
+    }
+    let took = now - begin;
+    assert!(took >= Duration::from_secs(60) && took <= Duration::from_secs(900), "{took:?}");
+    assert!(outbox.usage().lost_lines > before + 100);
+    assert_eq!((outbox.usage().on_disk, outbox.usage().spooled), (0, 0));
+}
+
+#[test]
+fn a_block_that_was_not_removed_counts_until_it_is() {
+    let (mut outbox, mut disk, now) = backlog();
+    outbox.close(&key("1"));
+    let used = outbox.usage().on_disk;
+    let Some(Job::Remove { id }) = outbox.next_job(now) else { panic!("nobody needs them") };
+    outbox.done(Done::Removed { id, success: false }, now);
+    assert_eq!((outbox.usage().on_disk, outbox.next_job(now)), (used, None));
+    let later = outbox.next_job_due(now).expect("it is tried again");
+    disk.work(&mut outbox, later);
+    assert_eq!((outbox.usage().on_disk, disk.0.len()), (0, 0));
 }
