@@ -9,13 +9,14 @@
 //! Agents may share a directory: each has a folder of its own, which it holds by a lock on a file in it. A folder whose
 //! lock nobody holds was left by an agent that was killed; the next one that starts removes it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use piculet_core::logs::spool::BlockId;
+use rustix::fs::OFlags;
 
 /// What the names of all folders begin with; a number follows.
 const FOLDER: &str = "piculet-logs-";
@@ -96,8 +97,7 @@ impl LogFolder {
             Ok(()) => {}
         }
         // Or between the file and its lock.
-        let is_there = fs::metadata(&name).is_ok_and(|named| lock.metadata().is_ok_and(|own| own.ino() == named.ino()));
-        Ok(is_there.then(|| Self { path: path.to_owned(), _lock: lock }))
+        Ok(is_at(&lock, &name).then(|| Self { path: path.to_owned(), _lock: lock }))
     }
 
     /// Where a block is.
@@ -155,21 +155,30 @@ fn sweep(directory: &Path) -> io::Result<()> {
             continue;
         }
         // Other users' folders can't be removed, and those that somebody holds must not be.
-        if let Err(error) = sweep_folder(&entry.path()) {
+        if let Err(error) = sweep_folder(&entry.path(), || {}) {
             tracing::debug!(path = %entry.path().display(), %error, "a folder for logs was left alone");
         }
     }
     Ok(())
 }
 
-fn sweep_folder(path: &Path) -> io::Result<()> {
-    let lock = match OpenOptions::new().write(true).open(path.join(LOCK)) {
+/// Removes a folder if nobody holds it. `opened` is called before its lock is taken.
+fn sweep_folder(path: &Path, opened: impl FnOnce()) -> io::Result<()> {
+    let name = path.join(LOCK);
+    // A pipe would have us wait for a reader, and a link would lock something else.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let lock = match OpenOptions::new().write(true).custom_flags(flags).open(&name) {
         Ok(lock) => lock,
         // It was just made, or almost removed: only an empty folder goes.
         Err(error) if error.kind() == ErrorKind::NotFound => return fs::remove_dir(path),
         Err(error) => return Err(error),
     };
+    opened();
     lock.try_lock()?;
+    // Somebody else may have swept here since, and a third one have made the folder anew.
+    if !is_at(&lock, &name) || !lock.metadata()?.is_file() {
+        return Err(io::Error::other("it belongs to somebody else"));
+    }
     clear(path)?;
     tracing::info!(path = %path.display(), "removed the log lines that an agent left which is gone");
     Ok(())
@@ -185,6 +194,15 @@ fn clear(path: &Path) -> io::Result<()> {
     }
     fs::remove_file(path.join(LOCK))?;
     fs::remove_dir(path)
+}
+
+/// Whether an open file is the one with this name.
+fn is_at(file: &File, name: &Path) -> bool {
+    let identity = |meta: Metadata| (meta.dev(), meta.ino());
+    match (file.metadata(), fs::symlink_metadata(name)) {
+        (Ok(own), Ok(named)) => identity(own) == identity(named),
+        _ => false,
+    }
 }
 
 fn is_numbered(name: &str, prefix: &str) -> bool {
@@ -259,6 +277,45 @@ mod tests {
             "piculet-logs-x/block-1",
             "other/block-1",
         ] {
+            assert!(path(kept).exists(), "{kept}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_was_swept_and_made_anew_meanwhile_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("piculet-logs-0");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("lock"), "").unwrap();
+        let mut second = None;
+        let swept = super::sweep_folder(&path, || {
+            let folder = LogFolder::open(directory.path()).unwrap();
+            folder.write(BlockId(1), b"hello").unwrap();
+            second = Some(folder);
+        });
+        let second = second.unwrap();
+        assert_eq!(second.path, path);
+        assert!(swept.is_err());
+        assert_eq!(&second.fetch(BlockId(1), 5).unwrap()[..], b"hello");
+    }
+
+    #[test]
+    fn what_is_no_file_is_no_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        for name in ["piculet-logs-0", "piculet-logs-1"] {
+            fs::create_dir(path(name)).unwrap();
+            fs::write(path(name).join("block-1"), "left").unwrap();
+        }
+        let pipe = path("piculet-logs-0/lock");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        // With a reader, it can be opened.
+        let _reader = fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+        fs::write(path("elsewhere"), "").unwrap();
+        std::os::unix::fs::symlink(path("elsewhere"), path("piculet-logs-1/lock")).unwrap();
+        let folder = LogFolder::open(directory.path()).unwrap();
+        assert_eq!(folder.path, path("piculet-logs-2"));
+        for kept in ["piculet-logs-0/block-1", "piculet-logs-1/block-1"] {
             assert!(path(kept).exists(), "{kept}");
         }
     }
