@@ -263,7 +263,7 @@ impl Disk {
             Why::Memory
         } else if is_before(now, self.writes_rest_until) {
             Why::DiskFails
-        } else if room < block as u64 {
+        } else if room < spool.next_store().unwrap_or(block) as u64 {
             Why::MemoryAndDisk
         } else {
             Why::DiskIsSlow

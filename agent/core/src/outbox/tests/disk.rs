@@ -306,3 +306,44 @@ fn a_block_that_was_not_removed_counts_until_it_is() {
     disk.work(&mut outbox, later);
     assert_eq!((outbox.usage().on_disk, disk.0.len()), (0, 0));
 }
+
+#[test]
+fn a_disk_that_has_no_room_for_the_next_block_is_full_and_not_slow() {
+    let (mut outbox, key, now) = outbox(8000);
+    let mut disk = Disk::default();
+    for number in 0..20 {
+        outbox.log(&key, &step("long"), vec![line(number, "x".repeat(10_000))], now);
+        disk.work(&mut outbox, now);
+    }
+    outbox.end_logs(&key, now);
+    let lines = drain(&mut outbox, &mut disk, now);
+    let text = String::from_utf8_lossy(&lines.last().expect("a loss").1).into_owned();
+    assert!(text.contains("both the memory (100000 bytes) and the disk (8000 bytes) for logs were full"), "{text}");
+}
+
+#[test]
+fn a_read_that_failed_keeps_nothing_from_being_written() {
+    let (mut outbox, key, now) = outbox(LARGE);
+    let mut disk = Disk::default();
+    let mut unread = 0;
+    for number in 0..200 {
+        outbox.log(&key, &step("flood"), vec![text(number)], now);
+        while let Some(job) = outbox.next_job(now) {
+            let done = match job {
+                Job::Fetch { id, .. } => {
+                    unread += 1;
+                    Done::Unread { id, gone: false }
+                }
+                job => disk.done(job),
+            };
+            outbox.done(done, now);
+        }
+        if number > 100
+            && let Some(envelope) = outbox.next(now)
+        {
+            outbox.acknowledge(&envelope.key, envelope.sequence);
+        }
+    }
+    assert!(unread > 0 && outbox.usage().on_disk > 100_000, "{unread}: {:?}", outbox.usage());
+    assert_eq!(outbox.usage().lost_lines, 0);
+}
