@@ -49,10 +49,18 @@ pub(crate) struct StepPlan {
 pub(crate) enum Fault {
     /// Nothing gets from the agent to the server or back; connections are dead without a word.
     ServerUnreachable { agent: usize, lasts: Duration },
+    /// What the agent says doesn't get to the server; what the server says does.
+    ServerDeaf { agent: usize, lasts: Duration },
+    /// What the server says doesn't get to the agent; what the agent says does.
+    ServerMute { agent: usize, lasts: Duration },
     /// What is under way between the agent and the server arrives later.
     ServerSlow { agent: usize, lasts: Duration },
     /// The server's process is killed, and started again after a while.
     ServerKilled { back_after: Duration },
+    /// The agent's process is killed, and nobody starts it again.
+    AgentKilled { agent: usize },
+    /// An operator lets no more work go to the cluster for a while.
+    Drain { cluster: usize, lasts: Duration },
     /// Nothing gets from the agent to its cluster's API server or back.
     ClusterUnreachable { agent: usize, lasts: Duration },
     /// Streams of watches and logs break.
@@ -71,6 +79,25 @@ pub(crate) enum Fault {
     Eviction { cluster: usize, which: usize },
 }
 
+/// The names of all faults.
+pub(crate) const KINDS: &[&str] = &[
+    "ServerUnreachable",
+    "ServerDeaf",
+    "ServerMute",
+    "ServerSlow",
+    "ServerKilled",
+    "AgentKilled",
+    "Drain",
+    "ClusterUnreachable",
+    "StreamsCut",
+    "HistoryExpired",
+    "RequestsFail",
+    "TooManyRequests",
+    "RequestsBreak",
+    "AnswersLost",
+    "Eviction",
+];
+
 /// Draws a simulation.
 pub(crate) fn draw(seed: u64) -> Plan {
     let mut rng = Rng::with_seed(seed);
@@ -81,6 +108,10 @@ pub(crate) fn draw(seed: u64) -> Plan {
     let count = if rng.u8(0..8) == 0 { 0 } else { rng.usize(1..=8) };
     let mut faults: Vec<_> =
         (0..count).map(|_| (milliseconds(&mut rng, 0..150_000), fault(&mut rng, agents, clusters.len()))).collect();
+    // The last agent stays: somebody has to do the work.
+    if count > 0 && agents > 1 && rng.u8(0..8) == 0 {
+        faults.push((milliseconds(&mut rng, 0..150_000), Fault::AgentKilled { agent: rng.usize(0..agents) }));
+    }
     faults.sort_by_key(|(at, _)| *at);
     Plan { slots: rng.u32(1..=4), disk: milliseconds(&mut rng, 1..300), clusters, workflows, faults }
 }
@@ -115,11 +146,13 @@ fn workflow(rng: &mut Rng, number: usize) -> WorkflowPlan {
 fn fault(rng: &mut Rng, agents: usize, clusters: usize) -> Fault {
     let (agent, cluster) = (rng.usize(0..agents), rng.usize(0..clusters));
     let times = rng.u32(1..=6);
-    match rng.u8(0..12) {
-        0 | 1 => Fault::ServerUnreachable { agent, lasts: milliseconds(rng, 100..90_000) },
+    match rng.u8(0..14) {
+        0 => Fault::ServerUnreachable { agent, lasts: milliseconds(rng, 100..90_000) },
+        1 if rng.bool() => Fault::ServerDeaf { agent, lasts: milliseconds(rng, 100..90_000) },
+        1 => Fault::ServerMute { agent, lasts: milliseconds(rng, 100..90_000) },
         2 => Fault::ServerSlow { agent, lasts: milliseconds(rng, 100..20_000) },
-        3 | 4 => Fault::ServerKilled { back_after: milliseconds(rng, 0..30_000) },
-        5 => Fault::ClusterUnreachable { agent, lasts: milliseconds(rng, 100..30_000) },
+        3 | 4 => Fault::ServerKilled { back_after: outage(rng, 240_000) },
+        5 => Fault::ClusterUnreachable { agent, lasts: outage(rng, 90_000) },
         6 => Fault::StreamsCut { cluster },
         7 => Fault::HistoryExpired { cluster },
         8 => Fault::RequestsFail { cluster, code: rng.choice([500, 503, 504]).unwrap_or(500), times },
@@ -131,7 +164,29 @@ fn fault(rng: &mut Rng, agents: usize, clusters: usize) -> Fault {
                 Fault::AnswersLost { cluster, times }
             }
         }
+        11 => Fault::Drain { cluster, lasts: milliseconds(rng, 100..120_000) },
         _ => Fault::Eviction { cluster, which: rng.usize(0..100) },
+    }
+}
+
+/// Most outages are short.
+fn outage(rng: &mut Rng, longest: u64) -> Duration {
+    let longest = if rng.u8(0..4) == 0 { longest } else { 30_000 };
+    milliseconds(rng, 0..longest)
+}
+
+impl Fault {
+    /// Its name, without what it is about.
+    pub(crate) fn kind(&self) -> String {
+        let text = format!("{self:?}");
+        text.split_whitespace().next().unwrap_or_default().to_owned()
+    }
+}
+
+impl Plan {
+    /// Whether a fault of one of these kinds happens.
+    pub(crate) fn has(&self, kinds: &[&str]) -> bool {
+        self.faults.iter().any(|(_, fault)| kinds.contains(&fault.kind().as_str()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The hosts of a simulation, and the hand that lets things happen to them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use piculet::shutdown::Shutdown;
 use piculet_cluster::{Cluster, Limits};
 use piculet_core::id::{InstanceId, WorkflowId};
 use server_stub::dispatch::Submission;
-use server_stub::mailbox::Stop;
+use server_stub::mailbox::{Intake, Stop};
 use server_stub::server::Server;
 use server_stub::store::Store;
 use turmoil::Sim;
@@ -20,14 +20,17 @@ use turmoil::Sim;
 use crate::diary::Diary;
 use crate::machine::Machine;
 use crate::plan::{Fault, Plan};
+use crate::tally::Tally;
 use crate::wire;
 
 /// When every simulation begins.
-const EPOCH: Timestamp = Timestamp::constant(1_767_225_600, 0);
+pub(crate) const EPOCH: Timestamp = Timestamp::constant(1_767_225_600, 0);
 /// How finely time passes. Bytes arrive at such moments.
 const TICK: Duration = Duration::from_millis(10);
 /// How often hosts look whether they are asked for something.
 const GLANCE: Duration = Duration::from_millis(20);
+/// Says of an object whose it is.
+const WORKFLOW_ID: &str = "piculet.dev/workflow-id";
 pub(crate) const NAMESPACE: &str = "ci";
 const CLUSTERS: [&str; 2] = ["cluster-a", "cluster-b"];
 const AGENTS: [&str; 4] = ["agent-1", "agent-2", "agent-3", "agent-4"];
@@ -44,14 +47,63 @@ pub(crate) struct World {
     clusters: Vec<Shared<Option<FakeCluster>>>,
     /// What users ask the server for.
     requests: Shared<VecDeque<Request>>,
-    /// Workflows that the server said it has.
-    pub(crate) accepted: Shared<Vec<WorkflowId>>,
+    /// What the server said to them.
+    pub(crate) answers: Shared<Answers>,
     /// The host of each agent, and that of its cluster.
     agents: Vec<(&'static str, &'static str)>,
+    /// What is wrong with links at the moment: several faults may last on one.
+    links: BTreeMap<(&'static str, &'static str), Troubles>,
+    /// How often the server was killed and is not back from.
+    server_down: u32,
+    /// Agents that were killed for good, with the time.
+    pub(crate) killed: BTreeMap<&'static str, Duration>,
     /// What ends at a moment.
     ends: Vec<(Duration, End)>,
     /// The names of steps whose pods were evicted.
     pub(crate) evicted: Vec<String>,
+    pub(crate) tally: Tally,
+}
+
+/// What users know of what they asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    /// Workflows that the server said it has.
+    pub(crate) accepted: Vec<WorkflowId>,
+    /// What the server said of those that it doesn't take.
+    pub(crate) refused: Vec<String>,
+    /// By the workflow's id.
+    pub(crate) cancels: BTreeMap<String, Cancel>,
+    /// What operators want of clusters, until the server has stored it.
+    wanted: BTreeMap<&'static str, Intake>,
+}
+
+/// What became of a wish to stop a workflow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cancel {
+    /// Nobody answered: the server may have stored it.
+    Asked,
+    /// It was over.
+    Late,
+    /// It was stored at this time.
+    Stored(Duration),
+}
+
+/// How many faults of each kind last on a link.
+#[derive(Debug, Default)]
+struct Troubles {
+    /// From the first to the second.
+    there: u32,
+    /// From the second to the first.
+    back: u32,
+    held: u32,
+}
+
+/// A fault of a link.
+#[derive(Debug, Clone, Copy)]
+enum Trouble {
+    There,
+    Back,
+    Held,
 }
 
 enum Request {
@@ -60,9 +112,9 @@ enum Request {
 }
 
 enum End {
-    Partition(&'static str, &'static str),
-    Hold(&'static str, &'static str),
+    Link(&'static str, &'static str, Trouble),
     ServerDown,
+    Drain(&'static str),
 }
 
 fn locked<T>(shared: &Shared<T>) -> std::sync::MutexGuard<'_, T> {
@@ -93,17 +145,21 @@ impl World {
             machines: Vec::new(),
             clusters: Vec::new(),
             requests: Shared::default(),
-            accepted: Shared::default(),
+            answers: Shared::default(),
             agents: Vec::new(),
+            links: BTreeMap::new(),
+            server_down: 0,
+            killed: BTreeMap::new(),
             ends: Vec::new(),
             evicted: Vec::new(),
+            tally: Tally::default(),
         };
         world.add_server(plan);
         let mut names = AGENTS.into_iter();
         for (cluster, &agents) in CLUSTERS.into_iter().zip(&plan.clusters) {
             world.add_cluster(cluster, seed, plan);
             for agent in names.by_ref().take(agents as usize) {
-                world.add_agent(agent, cluster, plan.slots);
+                world.add_agent(agent, cluster, seed, plan.slots);
             }
         }
         world
@@ -111,10 +167,10 @@ impl World {
 
     fn add_server(&mut self, plan: &Plan) {
         let store = Store::simulated(plan.disk).expect("memory is always to be had");
-        let (current, requests, accepted) = (self.server.clone(), self.requests.clone(), self.accepted.clone());
+        let (current, requests, answers) = (self.server.clone(), self.requests.clone(), self.answers.clone());
         self.sim.host("server", move || {
             let (store, current) = (store.clone(), current.clone());
-            let (requests, accepted) = (requests.clone(), accepted.clone());
+            let (requests, answers) = (requests.clone(), answers.clone());
             async move {
                 let config = server_stub::server::Config {
                     server_id: Some("sim".to_owned()),
@@ -123,7 +179,7 @@ impl World {
                 };
                 let server = Server::start(config, store)?;
                 *locked(&current) = Some(server.clone());
-                tokio::spawn(serve_users(server.clone(), requests, accepted));
+                tokio::spawn(serve_users(server.clone(), requests, answers));
                 let incoming = wire::listen().await?;
                 server.serve_with_incoming(Box::pin(incoming)).await?;
                 Ok(())
@@ -155,7 +211,7 @@ impl World {
         });
     }
 
-    fn add_agent(&mut self, name: &'static str, cluster: &'static str, slots: u32) {
+    fn add_agent(&mut self, name: &'static str, cluster: &'static str, seed: u64, slots: u32) {
         self.agents.push((name, cluster));
         self.sim.host(name, move || async move {
             let mut config = Config::default();
@@ -165,10 +221,12 @@ impl World {
             config.pods.namespace = NAMESPACE.to_owned();
             config.kubernetes.cluster_name = cluster.to_owned();
             let client = wire::kube_client(cluster, NAMESPACE);
-            let seed = u64::from(name.as_bytes()[name.len() - 1]);
-            let kubernetes = Cluster::new(client, NAMESPACE, Limits::default()).with_seed(seed);
-            let agent =
-                Agent::new(config, kubernetes, InstanceId::new(name), "sim".to_owned()).starting_at(wall_time());
+            // Others for each agent and simulation, also for simulations whose seeds are neighbours.
+            let number = u64::from(name.as_bytes()[name.len() - 1]);
+            let backoffs = fastrand::Rng::with_seed(seed ^ (number << 56)).u64(..);
+            let instance = InstanceId::new(format!("{name}-{seed}").as_str());
+            let kubernetes = Cluster::new(client, NAMESPACE, Limits::default()).with_seed(backoffs);
+            let agent = Agent::new(config, kubernetes, instance, "sim".to_owned()).starting_at(wall_time());
             Box::pin(agent.run(wire::link(), Shutdown::default())).await?;
             Ok(())
         });
@@ -189,22 +247,41 @@ impl World {
     /// Lets something go wrong.
     pub(crate) fn inflict(&mut self, fault: &Fault) {
         self.note(&format!("{fault:?}"));
+        self.tally.add(&format!("fault {}", fault.kind()), 1);
         let now = self.sim.elapsed();
         match *fault {
-            Fault::ServerUnreachable { agent, lasts } => self.part(self.agents[agent].0, "server", now + lasts),
+            Fault::ServerUnreachable { agent, lasts } => {
+                let agent = self.agents[agent].0;
+                self.trouble(agent, "server", &[Trouble::There, Trouble::Back], now + lasts);
+            }
+            Fault::ServerDeaf { agent, lasts } => {
+                self.trouble(self.agents[agent].0, "server", &[Trouble::There], now + lasts);
+            }
+            Fault::ServerMute { agent, lasts } => {
+                self.trouble(self.agents[agent].0, "server", &[Trouble::Back], now + lasts);
+            }
             Fault::ClusterUnreachable { agent, lasts } => {
                 let (agent, cluster) = self.agents[agent];
-                self.part(agent, cluster, now + lasts);
+                self.trouble(agent, cluster, &[Trouble::There, Trouble::Back], now + lasts);
             }
             Fault::ServerSlow { agent, lasts } => {
-                let agent = self.agents[agent].0;
-                self.sim.hold(agent, "server");
-                self.ends.push((now + lasts, End::Hold(agent, "server")));
+                self.trouble(self.agents[agent].0, "server", &[Trouble::Held], now + lasts);
             }
             Fault::ServerKilled { back_after } => {
                 self.sim.crash("server");
                 *locked(&self.server) = None;
+                self.server_down += 1;
                 self.ends.push((now + back_after, End::ServerDown));
+            }
+            Fault::AgentKilled { agent } => {
+                let name = self.agents[agent].0;
+                self.sim.crash(name);
+                self.killed.insert(name, now);
+            }
+            Fault::Drain { cluster, lasts } => {
+                let cluster = CLUSTERS[cluster];
+                locked(&self.answers).wanted.insert(cluster, Intake::Closed);
+                self.ends.push((now + lasts, End::Drain(cluster)));
             }
             Fault::StreamsCut { cluster } => self.with_cluster(cluster, |cluster| cluster.faults().cut_streams()),
             Fault::HistoryExpired { cluster } => self.with_cluster(cluster, |cluster| {
@@ -219,9 +296,28 @@ impl World {
         }
     }
 
-    fn part(&mut self, a: &'static str, b: &'static str, until: Duration) {
-        self.sim.partition(a, b);
-        self.ends.push((until, End::Partition(a, b)));
+    /// Lets a link suffer for a while.
+    fn trouble(&mut self, a: &'static str, b: &'static str, troubles: &[Trouble], until: Duration) {
+        for &trouble in troubles {
+            *self.links.entry((a, b)).or_default().of(trouble) += 1;
+            self.ends.push((until, End::Link(a, b, trouble)));
+        }
+        self.set_link(a, b);
+    }
+
+    /// Makes a link as bad as all faults that last on it.
+    fn set_link(&mut self, a: &'static str, b: &'static str) {
+        let Troubles { there, back, held } = *self.links.entry((a, b)).or_default();
+        match held {
+            0 => self.sim.release(a, b),
+            _ => self.sim.hold(a, b),
+        }
+        if there > 0 {
+            self.sim.partition_oneway(a, b);
+        }
+        if back > 0 {
+            self.sim.partition_oneway(b, a);
+        }
     }
 
     fn with_cluster(&self, cluster: usize, act: impl FnOnce(&FakeCluster)) {
@@ -252,12 +348,22 @@ impl World {
     /// Lets time pass: what is over ends.
     pub(crate) fn step(&mut self) -> Result<(), String> {
         let now = self.sim.elapsed();
-        for (_, end) in self.ends.extract_if(.., |(at, _)| *at <= now) {
+        let over: Vec<_> = self.ends.extract_if(.., |(at, _)| *at <= now).map(|(_, end)| end).collect();
+        for end in over {
             match end {
-                End::Partition(a, b) => self.sim.repair(a, b),
-                End::Hold(a, b) => self.sim.release(a, b),
-                // A second kill may have come while it was down.
-                End::ServerDown => self.sim.bounce("server"),
+                End::Link(a, b, trouble) => {
+                    *self.links.entry((a, b)).or_default().of(trouble) -= 1;
+                    self.set_link(a, b);
+                }
+                End::ServerDown => {
+                    self.server_down -= 1;
+                    // A second kill may have come while it was down.
+                    if self.server_down == 0 {
+                        self.sim.bounce("server");
+                        self.tally.add("server restarts", 1);
+                    }
+                }
+                End::Drain(cluster) => _ = locked(&self.answers).wanted.insert(cluster, Intake::Open),
             }
         }
         self.sim.step().map(|_| ()).map_err(|error| error.to_string())
@@ -265,20 +371,26 @@ impl World {
 
     /// Whether everything that goes wrong for a while is over.
     pub(crate) fn is_calm(&self) -> bool {
-        self.ends.is_empty() && locked(&self.requests).is_empty()
+        self.ends.is_empty() && locked(&self.requests).is_empty() && locked(&self.answers).wanted.is_empty()
     }
 
-    /// Every object in a cluster that a workflow could have left.
-    pub(crate) fn left(&self) -> Vec<String> {
+    /// Every object in a cluster that a workflow could have left. Nobody removes those of the `lost` workflows.
+    pub(crate) fn left(&self, lost: &BTreeSet<String>) -> Vec<String> {
         let kinds = [Kind::Pod, Kind::ConfigMap, Kind::Secret, Kind::Service, Kind::PersistentVolumeClaim];
         let mut left = Vec::new();
-        for cluster in &self.clusters {
+        for (name, cluster) in CLUSTERS.iter().zip(&self.clusters) {
             let Some(cluster) = &*locked(cluster) else { continue };
+            let lost_an_agent = self.agents.iter().any(|(agent, of)| of == name && self.killed.contains_key(agent));
+            let is_lost = |object: &serde_json::Value| {
+                let id = ["labels", "annotations"].iter().find_map(|at| object["metadata"][at][WORKFLOW_ID].as_str());
+                lost_an_agent && !lost.is_empty() && id.is_none_or(|id| lost.contains(id))
+            };
             for kind in kinds {
                 for object in cluster.objects(kind) {
                     let name = object["metadata"]["name"].as_str().unwrap_or_default();
                     // Every namespace has a ConfigMap of Kubernetes' own.
-                    if object["metadata"]["namespace"] == NAMESPACE && name != "kube-root-ca.crt" {
+                    let is_own = object["metadata"]["namespace"] == NAMESPACE && name != "kube-root-ca.crt";
+                    if is_own && !is_lost(&object) {
                         left.push(format!("{kind:?}/{name}"));
                     }
                 }
@@ -293,22 +405,53 @@ impl World {
 }
 
 /// Does what users ask for, one after the other; each waits until it is stored.
-async fn serve_users(server: Server, requests: Shared<VecDeque<Request>>, accepted: Shared<Vec<WorkflowId>>) {
+async fn serve_users(server: Server, requests: Shared<VecDeque<Request>>, answers: Shared<Answers>) {
     loop {
+        let wanted = locked(&answers).wanted.first_key_value().map(|(cluster, intake)| (*cluster, *intake));
+        if let Some((cluster, intake)) = wanted {
+            // The server may not know it yet. Operators ask again after a kill; they know what they want.
+            let _unknown = server.set_cluster_intake(cluster, intake);
+            server.settled().await;
+            let mut answers = locked(&answers);
+            if answers.wanted.get(cluster) == Some(&intake) {
+                answers.wanted.remove(cluster);
+            }
+            continue;
+        }
         let request = locked(&requests).pop_front();
         match request {
             None => tokio::time::sleep(GLANCE).await,
             Some(Request::Submit(submission)) => {
                 let id = submission.id.clone();
-                if server.submit(vec![*submission]).is_ok() {
-                    server.settled().await;
-                    locked(&accepted).push(id);
+                match server.submit(vec![*submission]) {
+                    Err(error) => locked(&answers).refused.push(format!("{id}: {error}")),
+                    Ok(()) => {
+                        server.settled().await;
+                        locked(&answers).accepted.push(id);
+                    }
                 }
             }
             Some(Request::Cancel(id)) => {
-                // It may be over, or the server may have been killed before it stored it.
-                let _over = server.cancel(&id, Stop { reason: "somebody asked".to_owned(), grace: None });
+                let answer = |cancel| _ = locked(&answers).cancels.insert(id.to_string(), cancel);
+                answer(Cancel::Asked);
+                match server.cancel(&id, Stop { reason: "somebody asked".to_owned(), grace: None }) {
+                    Err(_over) => answer(Cancel::Late),
+                    Ok(()) => {
+                        server.settled().await;
+                        answer(Cancel::Stored(turmoil::sim_elapsed().unwrap_or_default()));
+                    }
+                }
             }
+        }
+    }
+}
+
+impl Troubles {
+    fn of(&mut self, trouble: Trouble) -> &mut u32 {
+        match trouble {
+            Trouble::There => &mut self.there,
+            Trouble::Back => &mut self.back,
+            Trouble::Held => &mut self.held,
         }
     }
 }
