@@ -268,14 +268,14 @@ impl World {
                 self.trouble(self.agents[agent].0, "server", &[Trouble::Held], now + lasts);
             }
             Fault::ServerKilled { back_after } => {
-                self.sim.crash("server");
+                self.crash("server");
                 *locked(&self.server) = None;
                 self.server_down += 1;
                 self.ends.push((now + back_after, End::ServerDown));
             }
             Fault::AgentKilled { agent } => {
                 let name = self.agents[agent].0;
-                self.sim.crash(name);
+                self.crash(name);
                 self.killed.insert(name, now);
             }
             Fault::Drain { cluster, lasts } => {
@@ -293,6 +293,26 @@ impl World {
             Fault::RequestsBreak { cluster, times } => self.add(cluster, ApiFault::drop_connection().times(times)),
             Fault::AnswersLost { cluster, times } => self.add(cluster, ApiFault::lose_response().times(times)),
             Fault::Eviction { cluster, which } => self.evict(cluster, which),
+        }
+    }
+
+    /// Ends a host's process. The order in which its connections are dropped depends on numbers that tokio gives to
+    /// tasks, over all simulations of a test run: what is sent meanwhile must not draw a latency. The end of an agent's
+    /// session is heard at once; that of its several connections to the cluster never is.
+    fn crash(&mut self, name: &'static str) {
+        let links = self.agents.iter().flat_map(|&(agent, cluster)| [(agent, "server"), (agent, cluster)]);
+        let links: Vec<_> = links.filter(|(a, b)| *a == name || *b == name).collect();
+        for &(a, b) in &links {
+            let Troubles { there, back, held } = *self.links.entry((a, b)).or_default();
+            if b == "server" && there + back + held == 0 {
+                self.sim.hold(a, b);
+            } else {
+                self.sim.partition(a, b);
+            }
+        }
+        self.sim.crash(name);
+        for (a, b) in links {
+            self.set_link(a, b);
         }
     }
 
