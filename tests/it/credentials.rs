@@ -227,6 +227,37 @@ async fn a_key_of_another_certificate_is_an_error_of_the_configuration() {
 }
 
 #[tokio::test]
+async fn a_token_that_is_revoked_for_good_is_exchanged_while_a_workflow_runs() {
+    let secured = Secured::new(talkative(40, Duration::from_millis(50))).await;
+    let server = secured.stub.server();
+    let first = server.create_token("east".to_owned(), String::new());
+    secured.write("token", first.token.expose());
+    let agent = secured.agent(|_| {});
+    let id = secured.stub.submit(workflow(vec![vec![step("talk")]]));
+    while secured.stub.log(&id, "talk").is_empty() {
+        sleep(PERIOD).await;
+    }
+    server.revoke_token(&first.id).unwrap();
+    let refused = async {
+        while failures(&agent.metrics, "link-unauthenticated") < 2 {
+            sleep(PERIOD).await;
+        }
+    };
+    timeout(Duration::from_secs(30), refused).await.unwrap();
+    assert_eq!(agent.metrics.connected.get(), 0);
+    assert!(!agent.task.is_finished());
+    assert_eq!(secured.stub.workflow(&id).state, State::Running);
+    let second = server.create_token("east".to_owned(), String::new());
+    secured.write("token", second.token.expose());
+    let workflow = timeout(Duration::from_secs(60), secured.stub.ended(&id)).await.unwrap();
+    assert_eq!(ends(&workflow), expected(&[("talk", Success, Some(0))]));
+    let log: Vec<_> = secured.stub.log(&id, "talk").into_iter().map(|line| line.bytes).collect();
+    assert_eq!(log, numbered(40));
+    assert_eq!(workflow.epoch, 1, "the same instance went on with it");
+    agent.task.abort();
+}
+
+#[tokio::test]
 async fn certificates_are_exchanged_on_both_sides_while_a_workflow_runs() {
     let secured = Secured::new(talkative(40, Duration::from_millis(50))).await;
     let agent = secured.agent(|_| {});
