@@ -102,7 +102,7 @@ impl Layers {
     pub fn environment<'a>(&mut self, variables: impl IntoIterator<Item = (&'a str, &'a str)>) {
         let variables: Vec<_> = variables.into_iter().collect();
         match otlp::Settings::read(variables.iter().copied()) {
-            Ok(otlp::Wanted::On(settings)) => self.traces = Some(settings),
+            Ok(otlp::Wanted::On(settings)) => self.traces = Some(*settings),
             Ok(otlp::Wanted::Off) => {}
             Ok(otlp::Wanted::Foreign(problem)) => {
                 let source = Source::Variable(problem.variable);

@@ -59,7 +59,7 @@ pub enum Wanted {
     /// variables are often set for all pods of a cluster alike.
     Foreign(Problem),
     /// To send them there.
-    On(Settings),
+    On(Box<Settings>),
 }
 
 /// A variable that can't be used.
@@ -149,7 +149,8 @@ impl<'a> Reader<'a> {
         let (tls, batches) = (self.tls(), self.batches());
         match endpoint {
             Ok(endpoint) if self.problems.is_empty() => {
-                Ok(Wanted::On(Settings { endpoint, headers, timeout, gzip, tls, resource, sampling, batches }))
+                let settings = Settings { endpoint, headers, timeout, gzip, tls, resource, sampling, batches };
+                Ok(Wanted::On(Box::new(settings)))
             }
             _ => Err(self.problems),
         }
@@ -277,7 +278,7 @@ mod tests {
 
     fn read(variables: &[(&str, &str)]) -> Settings {
         match Settings::read(variables.iter().copied()).unwrap() {
-            Wanted::On(settings) => settings,
+            Wanted::On(settings) => *settings,
             other => panic!("{other:?}"),
         }
     }
