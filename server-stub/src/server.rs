@@ -111,7 +111,7 @@ pub(crate) struct State {
     version: u64,
     /// Up to which version everything is stored.
     stored: u64,
-    /// Workflows that look different, and whose followers were not told yet.
+    /// Workflows that look different, by changes that the store was not given yet.
     changed: BTreeSet<WorkflowId>,
     sessions: BTreeMap<SessionId, Arc<Notify>>,
     followers: BTreeMap<WorkflowId, watch::Sender<()>>,
@@ -373,7 +373,8 @@ impl Server {
                     tracing::error!(%error, "what changed could not be kept");
                 }
                 state.stored = state.version;
-                state.tell_followers();
+                let changed = std::mem::take(&mut state.changed);
+                state.tell_followers(&changed);
                 self.shared.stored.notify_waiters();
             } else {
                 self.shared.unsaved.notify_one();
@@ -386,9 +387,11 @@ impl Server {
     /// is told of it.
     async fn keep_saved(&self) {
         loop {
-            let (version, batch) = {
+            // After the commit those are woken whom the batch is news for. For what came meanwhile it is too early: they would
+            // look for it in vain, and nobody would wake them again.
+            let (version, batch, changed) = {
                 let mut state = self.lock();
-                (state.version, state.dispatcher.take_unsaved())
+                (state.version, state.dispatcher.take_unsaved(), std::mem::take(&mut state.changed))
             };
             if batch.is_empty() {
                 tokio::select! {
@@ -406,7 +409,7 @@ impl Server {
             {
                 let mut state = self.lock();
                 state.stored = version;
-                state.tell_followers();
+                state.tell_followers(&changed);
             }
             self.shared.stored.notify_waiters();
         }
@@ -454,10 +457,10 @@ impl Server {
 }
 
 impl State {
-    /// Wakes those who follow what changed.
-    fn tell_followers(&mut self) {
-        for id in std::mem::take(&mut self.changed) {
-            if let Some(sender) = self.followers.get(&id) {
+    /// Wakes those who follow what changed, now that it is stored.
+    fn tell_followers(&self, changed: &BTreeSet<WorkflowId>) {
+        for id in changed {
+            if let Some(sender) = self.followers.get(id) {
                 sender.send_replace(());
             }
         }

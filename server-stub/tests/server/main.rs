@@ -17,6 +17,7 @@ mod restart;
 mod resume;
 mod script;
 mod storing;
+mod telling;
 mod tls;
 mod volume;
 mod waiting;
