@@ -133,11 +133,11 @@ impl Assignment {
         true
     }
 
-    /// The agent is being told that `Accepted` was stored.
-    pub fn acknowledged(&mut self) {
-        if let Place::Accepted(holder) = &self.place {
-            self.place = Place::Bound(holder.clone());
-        }
+    /// The agent is being told that `Accepted` was stored. False if that is not the first time.
+    pub fn acknowledged(&mut self) -> bool {
+        let Place::Accepted(holder) = &self.place else { return false };
+        self.place = Place::Bound(holder.clone());
+        true
     }
 
     /// The agent refused, or was lost. False if the workflow can't go elsewhere any more.

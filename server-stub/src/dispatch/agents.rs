@@ -203,7 +203,7 @@ impl Dispatcher {
             Place::Ended => return known && workflow.ledger.stored() > Sequence(0),
             Place::Assigned(_) | Place::Accepted(_) if !known => return false,
             // The decision tells the agent what is stored: that acknowledges `Accepted`.
-            Place::Assigned(_) | Place::Accepted(_) => workflow.assignment.acknowledged(),
+            Place::Assigned(_) | Place::Accepted(_) => _ = workflow.assignment.acknowledged(),
             Place::Bound(_) | Place::Orphaned { .. } => {
                 let last = workflow.run();
                 if !workflow.assignment.adopted(&agent.holder(), run.epoch) {

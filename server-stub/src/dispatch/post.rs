@@ -55,10 +55,11 @@ impl Dispatcher {
         message
     }
 
-    /// From here on the agent may know that its acceptance is stored, and start pods.
+    /// From here on the agent may know that its acceptance is stored, and start pods. That is to be stored once: what
+    /// every acknowledgement changed, every acknowledgement would have to wait for.
     fn told_of_acceptance(&mut self, run: &RunKey) {
-        if let Some(workflow) = self.workflows.get_mut(&run.workflow).filter(|workflow| workflow.run() == *run) {
-            workflow.assignment.acknowledged();
+        let workflow = self.workflows.get_mut(&run.workflow).filter(|workflow| workflow.run() == *run);
+        if workflow.is_some_and(|workflow| workflow.assignment.acknowledged()) {
             self.touched.workflows.insert(run.workflow.clone());
         }
     }

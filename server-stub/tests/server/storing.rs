@@ -1,7 +1,9 @@
 //! Nobody is told what isn't stored.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use piculet_core::id::WorkflowId;
 use piculet_proto::v1 as pb;
 use server_stub::dispatch::State;
 use server_stub::server::{Config, Server};
@@ -13,6 +15,37 @@ use crate::agent::{RawAgent, accepted, finished, held, hello, log, log_end, step
 
 /// How long the disk of these tests takes.
 const LATENCY: Duration = Duration::from_secs(2);
+
+/// A real database, which takes no more steps for as long as a test wants.
+struct Disk {
+    folder: TempDir,
+}
+
+impl Disk {
+    fn new() -> Self {
+        Self { folder: TempDir::new().unwrap() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("server.db")
+    }
+
+    fn store(&self) -> Store {
+        Store::open(&self.path()).unwrap()
+    }
+
+    fn does(&self, sql: &str) {
+        rusqlite::Connection::open(self.path()).unwrap().execute_batch(sql).unwrap();
+    }
+
+    fn fill(&self) {
+        self.does("CREATE TRIGGER full BEFORE INSERT ON steps BEGIN SELECT RAISE(ABORT, 'no room'); END");
+    }
+
+    fn clear(&self) {
+        self.does("DROP TRIGGER full");
+    }
+}
 
 fn slow() -> Stub {
     Stub::restart(Config::default(), Store::simulated(LATENCY).unwrap())
@@ -38,6 +71,25 @@ async fn an_assignment_and_an_acknowledgement_wait_for_the_disk() {
     let (waited, _) = seconds(agent.ack()).await;
     // That the agent has it, and that it is about to be told so: from then on nobody else may start it.
     assert!((2..=4).contains(&waited), "{waited} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_acknowledgement_changes_nothing_that_it_would_have_to_wait_for() {
+    let stub = slow();
+    let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
+    stub.submit(workload("w"));
+    let assign = agent.assign().await;
+    agent.accept(&assign).await;
+    stub.server().settled().await;
+    let start = tokio::time::Instant::now();
+    agent.say(step(&assign, 2, pb::StepState::Running, None)).await;
+    tokio::time::sleep(LATENCY / 2).await;
+    agent.say(log(&assign, 3, 0, &["one"])).await;
+    assert_eq!(agent.ack().await.2, 2);
+    assert_eq!(start.elapsed(), LATENCY);
+    assert_eq!(agent.ack().await.2, 3);
+    assert_eq!(start.elapsed(), 2 * LATENCY);
+    assert!(stub.server().is_settled());
 }
 
 #[tokio::test(start_paused = true)]
@@ -77,18 +129,14 @@ async fn a_shut_down_waits_until_all_is_stored() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_disk_refuses_is_tried_again_and_lost_by_nobody() {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("server.db");
-    let server = Server::start(Config::default(), Store::open(&path).unwrap()).unwrap();
-    let broken = rusqlite::Connection::open(&path).unwrap();
-    broken
-        .execute_batch("CREATE TRIGGER full BEFORE INSERT ON steps BEGIN SELECT RAISE(ABORT, 'no room'); END")
-        .unwrap();
-    let submission = server_stub::dispatch::Submission::new(piculet_core::id::WorkflowId::new("w"), workload("w"));
+    let disk = Disk::new();
+    let server = Server::start(Config::default(), disk.store()).unwrap();
+    disk.fill();
+    let submission = server_stub::dispatch::Submission::new(WorkflowId::new("w"), workload("w"));
     server.submit(vec![submission]).unwrap();
     let patience = Duration::from_secs(30);
     tokio::time::timeout(patience, server.settled()).await.expect_err("nothing can be stored");
-    broken.execute_batch("DROP TRIGGER full").unwrap();
+    disk.clear();
     tokio::time::timeout(patience, server.settled()).await.expect("it can be stored now");
     assert_eq!(server.store().load().unwrap().workflows.len(), 1);
 }
