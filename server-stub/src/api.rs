@@ -26,7 +26,7 @@
 //!
 //! The web page is at `/`.
 //!
-//! An answer about a change comes when it is stored. A workflow is named by its number, its id, a beginning of its id,
+//! An answer comes when what it tells of workflows is stored; if that takes too long, with 503 and `not-stored`. A workflow is named by its number, its id, a beginning of its id,
 //! or its name; a step by its id or name. An error is an [`ErrorView`]. No answer has anything of a workload but names
 //! and labels.
 
@@ -48,25 +48,22 @@ pub use logs::{EndView, LineView, LogEvent, LogPageView};
 pub use tokens::{CreatedToken, TokenList, TokenRequest, TokenView};
 pub use workflows::{CancelText, FilteredView, SkippedView, Submitted, SubmittedWorkflow};
 
-use std::time::Duration;
-
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
+use piculet_core::id::WorkflowId;
 use serde::{Deserialize, Serialize};
 use utoipa::{OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::page;
-use crate::server::Server;
+use crate::server::{STORE_PATIENCE, Server};
 use crate::view::{AgentView, WorkflowView};
 
 /// The largest body that is read.
 const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
-/// How long a caller waits for a change to be stored.
-const STORE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Some workflows.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -85,9 +82,20 @@ pub struct AgentList {
     pub agents: Vec<AgentView>,
 }
 
-/// Waits until what was changed is stored.
+/// Waits until all that happened so far is stored: what the caller changed, and what is told of it.
 async fn stored(server: &Server) -> Result<(), error::ApiError> {
-    tokio::time::timeout(STORE_PATIENCE, server.settled()).await.map_err(|_| {
+    in_time(server.settled()).await
+}
+
+/// A workflow, named as in [`Server::workflow`], as it is stored.
+async fn stored_workflow(server: &Server, name: &str) -> Result<WorkflowView, error::ApiError> {
+    let view = server.workflow(name)?;
+    in_time(server.settled_for(&WorkflowId::new(view.id.as_str()))).await?;
+    Ok(view)
+}
+
+async fn in_time(stored: impl Future<Output = ()>) -> Result<(), error::ApiError> {
+    tokio::time::timeout(STORE_PATIENCE, stored).await.map_err(|_| {
         let message = format!(
             "the server could not store this for {} s, and goes on trying; it counts when it is stored",
             STORE_PATIENCE.as_secs()

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Workflow;
 use crate::ledger::StepRecord;
-use crate::server::Server;
+use crate::server::{STORE_PATIENCE, Server};
 use crate::store::{LogPlace, Page, StoreError};
 use crate::view::{LookupError, StepView, WorkflowView, find};
 
@@ -125,7 +125,7 @@ impl Follow {
 
     /// Collects some of what is new.
     async fn fetch(&mut self) -> Result<(), StoreError> {
-        let Self { server, workflow, only, cursors, news, is_over, .. } = self;
+        let Self { server, workflow, only, cursors, news, is_over, waits, .. } = self;
         let glimpse = server.look(|dispatcher| {
             let workflow = dispatcher.workflow(workflow)?;
             let steps = workflow.ledger.steps().iter().enumerate();
@@ -142,6 +142,11 @@ impl Follow {
             *is_over = true;
             return Ok(());
         };
+        // Lines come from the store; states don't, and are told when they are there, too.
+        if (end.is_some() || steps.iter().any(|step| step.news.is_some())) && !settled(server, workflow, *waits).await {
+            *is_over = true;
+            return Ok(());
+        }
         let mut all_told = true;
         for step in steps {
             let cursor = cursors.entry(step.id.clone()).or_default();
@@ -158,6 +163,17 @@ impl Follow {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// Waits until what was seen of a workflow is stored. False if the server goes before that, or if it takes longer than
+/// somebody waits who doesn't follow.
+async fn settled(server: &Server, workflow: &WorkflowId, waits: bool) -> bool {
+    tokio::select! {
+        biased;
+        () = server.settled_for(workflow) => true,
+        () = server.going().cancelled() => false,
+        () = tokio::time::sleep(STORE_PATIENCE), if !waits => false,
     }
 }
 

@@ -30,6 +30,8 @@ use crate::store::{Store, StoreError};
 
 /// How long after a failure the store is tried again.
 const STORE_RETRY: Duration = Duration::from_secs(2);
+/// How long somebody waits at most who asked for something that has to be stored before it can be told.
+pub(crate) const STORE_PATIENCE: Duration = Duration::from_secs(20);
 /// How many hexadecimal digits name a token.
 const TOKEN_ID_LENGTH: usize = 12;
 
@@ -113,6 +115,10 @@ pub(crate) struct State {
     stored: u64,
     /// Workflows that look different, by changes that the store was not given yet.
     changed: BTreeSet<WorkflowId>,
+    /// Up to which version the store is being given everything.
+    writing: u64,
+    /// The same, by changes that it is being given.
+    being_stored: BTreeSet<WorkflowId>,
     sessions: BTreeMap<SessionId, Arc<Notify>>,
     followers: BTreeMap<WorkflowId, watch::Sender<()>>,
 }
@@ -156,6 +162,8 @@ impl Server {
             version: 0,
             stored: 0,
             changed: BTreeSet::new(),
+            writing: 0,
+            being_stored: BTreeSet::new(),
             sessions: BTreeMap::new(),
             followers: BTreeMap::new(),
         };
@@ -206,10 +214,26 @@ impl Server {
 
     /// Waits until all changes so far are stored.
     pub async fn settled(&self) {
+        let version = self.version();
+        self.stored(version).await;
+    }
+
+    /// Waits until a workflow is stored as it is now. Whoever looked at it may tell of it then.
+    pub async fn settled_for(&self, id: &WorkflowId) {
+        let version = self.lock().version_of(id);
+        self.stored(version).await;
+    }
+
+    /// How many changes there were.
+    pub(crate) fn version(&self) -> u64 {
+        self.lock().version
+    }
+
+    /// Waits until so many changes are stored.
+    pub(crate) async fn stored(&self, version: u64) {
         if self.shared.killed.is_cancelled() {
             std::future::pending::<()>().await;
         }
-        let version = self.lock().version;
         loop {
             let more = self.shared.stored.notified();
             tokio::pin!(more);
@@ -372,9 +396,8 @@ impl Server {
                     // Memory takes what it has room for.
                     tracing::error!(%error, "what changed could not be kept");
                 }
-                state.stored = state.version;
-                let changed = std::mem::take(&mut state.changed);
-                state.tell_followers(&changed);
+                state.begin_to_store();
+                state.is_stored();
                 self.shared.stored.notify_waiters();
             } else {
                 self.shared.unsaved.notify_one();
@@ -387,11 +410,10 @@ impl Server {
     /// is told of it.
     async fn keep_saved(&self) {
         loop {
-            // After the commit those are woken whom the batch is news for. For what came meanwhile it is too early: they would
-            // look for it in vain, and nobody would wake them again.
-            let (version, batch, changed) = {
+            let batch = {
                 let mut state = self.lock();
-                (state.version, state.dispatcher.take_unsaved(), std::mem::take(&mut state.changed))
+                state.begin_to_store();
+                state.dispatcher.take_unsaved()
             };
             if batch.is_empty() {
                 tokio::select! {
@@ -406,11 +428,7 @@ impl Server {
                 tracing::error!(%error, "nothing can be stored; nobody is told of what happens until it is: trying again in {seconds} s");
                 tokio::time::sleep(STORE_RETRY).await;
             }
-            {
-                let mut state = self.lock();
-                state.stored = version;
-                state.tell_followers(&changed);
-            }
+            self.lock().is_stored();
             self.shared.stored.notify_waiters();
         }
     }
@@ -457,12 +475,31 @@ impl Server {
 }
 
 impl State {
-    /// Wakes those who follow what changed, now that it is stored.
-    fn tell_followers(&self, changed: &BTreeSet<WorkflowId>) {
-        for id in changed {
-            if let Some(sender) = self.followers.get(id) {
+    /// All changes so far go to the store.
+    fn begin_to_store(&mut self) {
+        self.writing = self.version;
+        self.being_stored = std::mem::take(&mut self.changed);
+    }
+
+    /// They are there. Those are woken whom they are news for. For what came meanwhile it is too early: who looked for it
+    /// would find nothing, and nobody would wake them again.
+    fn is_stored(&mut self) {
+        self.stored = self.writing;
+        for id in std::mem::take(&mut self.being_stored) {
+            if let Some(sender) = self.followers.get(&id) {
                 sender.send_replace(());
             }
+        }
+    }
+
+    /// The version that is to be stored before anybody is told of this workflow as it is now.
+    fn version_of(&self, id: &WorkflowId) -> u64 {
+        if self.changed.contains(id) {
+            self.version
+        } else if self.being_stored.contains(id) {
+            self.writing
+        } else {
+            self.stored
         }
     }
 }

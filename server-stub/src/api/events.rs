@@ -213,6 +213,7 @@ pub(super) async fn of_step(
             }
             // The step is over, or the server goes: then the reader shall come again.
             let view = views.workflow(&id).ok().filter(|_| !views.going().is_cancelled())?;
+            views.settled_for(&WorkflowId::new(id)).await;
             Some((Source::News(News::End(Box::new(view))), None))
         }
     });
@@ -229,6 +230,7 @@ fn looks(server: Server, id: WorkflowId) -> impl Stream<Item = Source> {
         }
         changes.mark_unchanged();
         let view = server.workflow(id.as_str()).ok()?;
+        server.settled_for(&id).await;
         let goes_on = (!view.state.is_final()).then_some((server, id, changes, Some(view.place)));
         Some((Source::Look(Box::new(view)), goes_on))
     })

@@ -139,6 +139,10 @@ pub(super) async fn of_workflow(
     whole: Result<Query<Whole>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(whole) = whole?;
+    // Who follows waits as long as it takes.
+    if !whole.follow {
+        super::stored_workflow(&server, &workflow).await?;
+    }
     Ok(stream_of(server.follow(&workflow, None, 0, whole.follow)?))
 }
 
@@ -160,10 +164,18 @@ pub(super) async fn of_step(
 ) -> Result<Response, ApiError> {
     let Query(part) = part?;
     if let Some(waits) = part.follow {
+        if !waits {
+            super::stored_workflow(&server, &workflow).await?;
+        }
         return Ok(stream_of(server.follow(&workflow, Some(&step), part.from, waits)?));
     }
     let count = part.count.unwrap_or(PAGE_LINES).min(MAX_PAGE_LINES);
+    let workflow = server.workflow(&workflow)?.id;
     let page = server.log_page(&workflow, &step, part.from, count).await?;
+    // Lines come from the store; that no more will come has to be there, too.
+    if page.is_last || page.complaint.is_some() {
+        super::stored_workflow(&server, &workflow).await?;
+    }
     let view = LogPageView {
         is_last: page.is_last,
         lines: page.lines.iter().map(|line| LineView::new(&page.step, line)).collect(),

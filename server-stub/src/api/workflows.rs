@@ -149,7 +149,9 @@ pub(super) async fn list(
     State(server): State<Server>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<WorkflowList>, ApiError> {
-    Ok(Json(Listing::parse(query.as_deref().unwrap_or_default())?.list(&server)))
+    let list = Listing::parse(query.as_deref().unwrap_or_default())?.list(&server);
+    super::stored(&server).await?;
+    Ok(Json(list))
 }
 
 /// Shows a workflow.
@@ -161,7 +163,7 @@ pub(super) async fn show(
     State(server): State<Server>,
     Path(workflow): Path<String>,
 ) -> Result<Json<WorkflowView>, ApiError> {
-    Ok(Json(server.workflow(&workflow)?))
+    Ok(Json(super::stored_workflow(&server, &workflow).await?))
 }
 
 /// Stops a workflow.
@@ -183,9 +185,11 @@ pub(super) async fn cancel(
         reason: text.reason.unwrap_or_else(|| "somebody asked for it".to_owned()),
         grace: text.grace_seconds.map(|seconds| Duration::from_secs(seconds.into())),
     };
-    server.cancel(&id, stop)?;
-    super::stored(&server).await?;
-    Ok(Json(server.workflow(id.as_str())?))
+    let cancelled = server.cancel(&id, stop);
+    // That it came too late tells of an end, too.
+    let view = super::stored_workflow(&server, id.as_str()).await?;
+    cancelled?;
+    Ok(Json(view))
 }
 
 /// Lists agents.

@@ -2,17 +2,23 @@
 
 use std::time::Duration;
 
+use axum::http::StatusCode;
+use http_body_util::BodyExt;
 use piculet_core::id::WorkflowId;
 use piculet_proto::v1 as pb;
 use server_stub::follow::News;
 use server_stub::server::Config;
 use server_stub::store::Store;
 use server_stub::stub::Stub;
+use tokio::time::Instant;
 
 use crate::agent::{RawAgent, finished, hello, log, log_end, step, within, workload};
+use crate::api::{call, get, json_of, post, text};
 
 /// How long the disk of these tests takes.
 const LATENCY: Duration = Duration::from_secs(2);
+/// As good as broken.
+const FOR_EVER: Duration = Duration::from_secs(3000);
 
 /// A workflow that an agent runs, with everything stored.
 async fn running() -> (Stub, RawAgent, pb::Assign, WorkflowId) {
@@ -23,6 +29,17 @@ async fn running() -> (Stub, RawAgent, pb::Assign, WorkflowId) {
     agent.accept(&assign).await;
     stub.server().settled().await;
     (stub, agent, assign, id)
+}
+
+/// One line, which is being written; a moment later all the rest, which has to wait for that. Returns when the rest came.
+async fn end(agent: &RawAgent, assign: &pb::Assign) -> Instant {
+    agent.say(step(assign, 2, pb::StepState::Running, None)).await;
+    agent.say(log(assign, 3, 0, &["one"])).await;
+    tokio::time::sleep(LATENCY / 2).await;
+    agent.say(log_end(assign, 4, 1, 3)).await;
+    agent.say(step(assign, 5, pb::StepState::Success, Some(0))).await;
+    agent.say(finished(assign, 6, pb::WorkflowState::Success)).await;
+    Instant::now()
 }
 
 #[tokio::test(start_paused = true)]
@@ -47,4 +64,86 @@ async fn who_follows_is_woken_for_what_came_while_something_else_was_written() {
     agent.say(step(&assign, 5, pb::StepState::Success, Some(0))).await;
     agent.say(finished(&assign, 6, pb::WorkflowState::Success)).await;
     assert_eq!(within(told).await.unwrap(), ["one"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_hears_of_an_end_when_it_is_stored() {
+    let (stub, agent, assign, id) = running().await;
+    let mut follow = stub.server().follow(id.as_str(), None, 0, true).unwrap();
+    let told = tokio::spawn(async move {
+        let mut told = Vec::new();
+        while let Some(news) = follow.next().await {
+            told.push((news, Instant::now()));
+        }
+        told
+    });
+    let came = end(&agent, &assign).await;
+    let told = within(told).await.unwrap();
+    let mut ends = 0;
+    for (news, at) in told {
+        let is_end = match news {
+            News::End(_) => true,
+            News::Step(step) => step.state.is_final(),
+            News::Line { .. } => false,
+        };
+        if is_end {
+            // The write before it takes one second more, and its own takes two.
+            assert!(at - came >= Duration::from_secs(3), "told after {:?}", at - came);
+            ends += 1;
+        }
+    }
+    assert_eq!(ends, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_answer_of_the_api_waits_for_what_it_tells() {
+    for path in ["", "/events?lines=false", "/events", "/log", "/steps/build/log?follow=false", "/steps/build/log", "?"]
+    {
+        let (stub, agent, assign, id) = running().await;
+        let came = end(&agent, &assign).await;
+        // The line is stored meanwhile, and what came after it isn't.
+        tokio::time::sleep(LATENCY * 3 / 4).await;
+        let path = if path == "?" { "/api/workflows".to_owned() } else { format!("/api/workflows/{id}{path}") };
+        let (status, text) = within(text(call(&stub, get(&path)).await)).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {text}");
+        let told = if path.ends_with("build/log") { "\"is_last\":true" } else { "success" };
+        assert!(text.contains(told), "{path}: {text}");
+        let waited = came.elapsed();
+        assert!((Duration::from_secs(3)..Duration::from_secs(4)).contains(&waited), "{path}: told after {waited:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_a_cancel_came_too_late_is_told_when_the_end_is_stored() {
+    let (stub, agent, assign, id) = running().await;
+    let came = end(&agent, &assign).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let (status, error) = json_of(call(&stub, post(&format!("/api/workflows/{id}/cancel"), "{}")).await).await;
+    assert_eq!((status, error["code"].as_str()), (StatusCode::CONFLICT, Some("workflow-over")));
+    assert!(came.elapsed() >= Duration::from_secs(3), "told after {:?}", came.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_a_broken_disk_readers_get_what_was_stored_last_or_a_sentence() {
+    let stub = Stub::restart(Config::default(), Store::simulated(FOR_EVER).unwrap());
+    let stored = stub.submit(workload("stored"));
+    stub.server().settled().await;
+    let lost = stub.submit(workload("lost"));
+    let start = Instant::now();
+    for path in ["", "/log", "/steps/build/log"] {
+        let (status, _) = within(text(call(&stub, get(&format!("/api/workflows/{stored}{path}"))).await)).await;
+        assert_eq!(status, StatusCode::OK, "{path}");
+    }
+    assert_eq!(start.elapsed().as_secs(), 0, "nothing has changed there");
+    let path = format!("/api/workflows/{lost}");
+    for path in [&path, &format!("{path}/log"), "/api/workflows"] {
+        let start = Instant::now();
+        let (status, error) = within(json_of(call(&stub, get(path)).await)).await;
+        assert_eq!((status, error["code"].as_str()), (StatusCode::SERVICE_UNAVAILABLE, Some("not-stored")), "{path}");
+        assert_eq!(start.elapsed().as_secs(), 20, "{path}");
+    }
+    // A stream says that it lives, and goes on when the disk does.
+    let mut events = call(&stub, get(&format!("{path}/events"))).await;
+    let frame = within(events.body_mut().frame()).await.unwrap().unwrap();
+    assert_eq!(frame.into_data().unwrap(), ": ping\n\n");
 }
