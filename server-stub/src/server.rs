@@ -231,9 +231,7 @@ impl Server {
 
     /// Waits until so many changes are stored.
     pub(crate) async fn stored(&self, version: u64) {
-        if self.shared.killed.is_cancelled() {
-            std::future::pending::<()>().await;
-        }
+        self.lives().await;
         loop {
             let more = self.shared.stored.notified();
             tokio::pin!(more);
@@ -242,6 +240,19 @@ impl Server {
                 return;
             }
             more.await;
+        }
+    }
+
+    /// Waits; for ever, if the server is killed meanwhile.
+    pub(crate) async fn later(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+        self.lives().await;
+    }
+
+    /// Goes on only if the server was not killed.
+    async fn lives(&self) {
+        if self.shared.killed.is_cancelled() {
+            std::future::pending::<()>().await;
         }
     }
 

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use futures_util::{Stream, stream};
 use piculet_link::wire::agent::decode;
+use piculet_link::wire::server as wire;
 use piculet_proto::v1 as pb;
 use piculet_proto::v1::agent_service_server::{AgentService, AgentServiceServer};
+use piculet_proto::v1::server_message::Message;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -44,6 +46,10 @@ struct Opened {
     waker: Arc<Notify>,
     /// To be said next.
     ready: VecDeque<Post>,
+    /// The version of the server's state that has to be stored before that.
+    until: u64,
+    /// The agent has heard something: its welcome at least.
+    is_welcomed: bool,
     /// Cancelled at the end: what the agent still says would bring answers that nobody can give it.
     gone: CancellationToken,
 }
@@ -144,7 +150,15 @@ async fn listen(
     };
     tracing::info!(agent = name, instance, peer, session = id.0, "session opened");
     let gone = CancellationToken::new();
-    let session = Opened { server: server.clone(), id, waker, ready: VecDeque::new(), gone: gone.clone() };
+    let session = Opened {
+        server: server.clone(),
+        id,
+        waker,
+        ready: VecDeque::new(),
+        until: 0,
+        is_welcomed: false,
+        gone: gone.clone(),
+    };
     if opened.send(Ok(session)).is_err() {
         return;
     }
@@ -203,7 +217,10 @@ async fn read_messages(server: &Server, id: SessionId, inbound: &mut Streaming<p
             return status.message().to_owned();
         }
         if server.look(|dispatcher| dispatcher.unsaved_log_bytes()) > UNSTORED_LOG_BYTES {
+            // It may say that it lives as often as it likes: nobody listens.
+            server.change(|state, now| state.dispatcher.set_listening(id, false, now));
             server.settled().await;
+            server.change(|state, now| state.dispatcher.set_listening(id, true, now));
         }
     }
 }
@@ -240,18 +257,26 @@ impl Talk {
 impl Opened {
     async fn next(mut self) -> Option<(Said, Talk)> {
         loop {
+            if self.ready.is_empty() {
+                self.fetch();
+            }
+            if let Some(ping) = self.stored().await {
+                return Some((Ok(ping), Talk::Open(self)));
+            }
             match self.ready.pop_front() {
-                Some(Post::Message(message)) => return Some((Ok(message), Talk::Open(self))),
+                Some(Post::Message(message)) => {
+                    self.is_welcomed = true;
+                    return Some((Ok(message), Talk::Open(self)));
+                }
                 Some(Post::End(Some(status))) => return Some((Err(status), Talk::Over)),
                 Some(Post::End(None)) => return None,
-                Some(Post::Nothing) => self.waker.notified().await,
-                None => self.fetch().await,
+                Some(Post::Nothing) | None => self.waker.notified().await,
             }
         }
     }
 
-    /// Takes what there is to say out of the mailbox, and waits until all that it tells is stored.
-    async fn fetch(&mut self) {
+    /// Takes what there is to say out of the mailbox.
+    fn fetch(&mut self) {
         let Self { server, id, ready, .. } = self;
         server.change(|state, _| {
             while ready.len() < MESSAGES_AT_ONCE {
@@ -263,6 +288,24 @@ impl Opened {
                 }
             }
         });
-        server.settled().await;
+        self.until = if ready.iter().any(tells_something) { server.version() } else { 0 };
+    }
+
+    /// Waits until all that is said next is stored. As long as that takes the agent is told that the server lives, which
+    /// depends on no disk.
+    async fn stored(&self) -> Option<pb::ServerMessage> {
+        tokio::select! {
+            biased;
+            () = self.server.stored(self.until) => None,
+            () = self.server.later(self.server.config().timing.heartbeat), if self.is_welcomed => Some(wire::ping()),
+        }
+    }
+}
+
+fn tells_something(post: &Post) -> bool {
+    match post {
+        Post::Message(message) => !matches!(message.message, Some(Message::Ping(_))),
+        Post::End(_) => true,
+        Post::Nothing => false,
     }
 }

@@ -59,6 +59,8 @@ pub struct Session {
     pub instance: InstanceId,
     /// False when it was ended and only its last letter waits.
     pub(super) is_open: bool,
+    /// False while nobody reads what the agent says.
+    pub(super) is_listened_to: bool,
     /// When the agent said something last.
     pub(super) heard: Instant,
     /// When something was said to the agent last.
@@ -134,7 +136,8 @@ impl Dispatcher {
         }
         let (heard, spoken) = (now.instant, now.instant);
         let credit = Credit::default();
-        self.sessions.insert(session, Session { instance, is_open: true, heard, spoken, credit, mailbox });
+        let opened = Session { instance, is_open: true, is_listened_to: true, heard, spoken, credit, mailbox };
+        self.sessions.insert(session, opened);
         self.touched.sessions.insert(session);
         self.touched.deadline = true;
         self.place(now);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tonic::Status;
 
-use super::{Dispatcher, End, State};
+use super::{Dispatcher, End, SessionId, State};
 use crate::assignment::Place;
 use crate::clock::Now;
 
@@ -38,9 +38,8 @@ impl Dispatcher {
         let timing = self.policy.timing;
         let sessions = self.sessions.values().filter(|session| session.is_open);
         let sessions = sessions.map(|session| {
-            let silent = session.heard + timing.lease;
             let ping = session.spoken + timing.heartbeat;
-            silent.min(ping)
+            if session.is_listened_to { ping.min(session.heard + timing.lease) } else { ping }
         });
         let agents = self.agents.values().filter_map(|agent| agent.away_since).map(|since| since + timing.lost_after);
         let workflows = self.open_workflows().filter_map(|workflow| match workflow.assignment.place() {
@@ -60,11 +59,20 @@ impl Dispatcher {
         self.place(now);
     }
 
+    /// Whether anybody reads what an agent says. As long as nobody does, it is not silent.
+    pub fn set_listening(&mut self, id: SessionId, listens: bool, now: Now) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.is_listened_to = listens;
+            session.heard = now.instant;
+            self.touched.deadline = true;
+        }
+    }
+
     fn watch_sessions(&mut self, now: Now) {
         let Timing { heartbeat, lease, .. } = self.policy.timing;
         let mut silent = Vec::new();
         for (&id, session) in self.sessions.iter_mut().filter(|(_, session)| session.is_open) {
-            if now.instant >= session.heard + lease {
+            if session.is_listened_to && now.instant >= session.heard + lease {
                 silent.push(id);
             } else if now.instant >= session.spoken + heartbeat {
                 session.spoken = now.instant;

@@ -112,6 +112,11 @@ impl RawAgent {
         self.say.send(pb::AgentMessage { message: Some(message) }).await.unwrap();
     }
 
+    /// To say something from another task.
+    pub(crate) fn speaker(&self) -> mpsc::Sender<pb::AgentMessage> {
+        self.say.clone()
+    }
+
     pub(crate) async fn demand(&self, free_slots: u32) {
         self.demand_after(free_slots, self.assigns_received).await;
     }

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use piculet_core::id::WorkflowId;
 use piculet_proto::v1 as pb;
+use piculet_proto::v1::server_message::Message as Heard;
 use server_stub::dispatch::State;
 use server_stub::server::{Config, Server};
 use server_stub::store::Store;
 use server_stub::stub::Stub;
 use tempfile::TempDir;
 
-use crate::agent::{RawAgent, accepted, finished, held, hello, log, log_end, step, until, within, workload};
+use crate::agent::{RawAgent, accepted, finished, held, hello, log, log_bytes, log_end, step, until, within, workload};
 
 /// How long the disk of these tests takes.
 const LATENCY: Duration = Duration::from_secs(2);
@@ -139,4 +140,80 @@ async fn what_a_disk_refuses_is_tried_again_and_lost_by_nobody() {
     disk.clear();
     tokio::time::timeout(patience, server.settled()).await.expect("it can be stored now");
     assert_eq!(server.store().load().unwrap().workflows.len(), 1);
+}
+
+/// The paused clock goes on, and pings are answered; nothing else is said.
+async fn is_only_pinged(agent: &mut RawAgent, time: Duration) {
+    let pinged = async {
+        loop {
+            let heard = tokio::time::timeout(Duration::from_secs(30), agent.hear_all()).await;
+            let heard = heard.expect("the agent takes the server for dead");
+            assert!(matches!(heard, Heard::Ping(_)), "{heard:?}");
+            agent.say(pb::agent_message::Message::Heartbeat(pb::Heartbeat::default())).await;
+        }
+    };
+    tokio::time::timeout(time, pinged).await.expect_err("it goes on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_fails_for_longer_than_the_lease_cuts_nobody() {
+    let disk = Disk::new();
+    let stub = Stub::restart(Config::default(), disk.store());
+    let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
+    stub.submit(workload("w"));
+    let assign = agent.assign().await;
+    agent.accept(&assign).await;
+    disk.fill();
+    agent.say(step(&assign, 2, pb::StepState::Running, None)).await;
+    is_only_pinged(&mut agent, Duration::from_secs(200)).await;
+    disk.clear();
+    assert_eq!(agent.ack().await.2, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_was_killed_says_no_more() {
+    let stub = slow();
+    let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
+    stub.submit(workload("w"));
+    let assign = agent.assign().await;
+    agent.accept(&assign).await;
+    agent.say(step(&assign, 2, pb::StepState::Running, None)).await;
+    tokio::time::sleep(LATENCY / 2).await;
+    stub.kill();
+    let heard = tokio::time::timeout(Duration::from_secs(200), agent.hear_all()).await;
+    heard.expect_err("it neither acknowledges nor says that it lives");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_is_not_read_for_want_of_room_is_not_silent() {
+    let disk = Disk::new();
+    let stub = Stub::restart(Config::default(), disk.store());
+    let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
+    let id = stub.submit(workload("w"));
+    let assign = agent.assign().await;
+    agent.accept(&assign).await;
+    disk.fill();
+    let line = vec![b'x'; pb::MAX_LOG_CHUNK_BYTES];
+    let chunks = (32 << 20) / line.len() as u64;
+    // From a task of its own: the server stops reading.
+    let (network_is_full, saying) = (agent.speaker(), assign.clone());
+    let said = tokio::spawn(async move {
+        for chunk in 0..chunks {
+            let chunk = log_bytes(&saying, 2 + chunk, chunk, &[&line]);
+            network_is_full.send(pb::AgentMessage { message: Some(chunk) }).await.unwrap();
+        }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(stub.server().look(|dispatcher| dispatcher.unsaved_log_bytes()) < 24 << 20, "it stopped reading");
+    let quiet = tokio::time::timeout(Duration::from_secs(200), async {
+        loop {
+            let heard = agent.hear_all().await;
+            assert!(matches!(heard, Heard::Ping(_)), "{heard:?}");
+        }
+    });
+    quiet.await.expect_err("it goes on");
+    disk.clear();
+    within(said).await.unwrap();
+    while agent.ack().await.2 < 1 + chunks {}
+    assert_eq!(stub.workflow(&id).state, State::Running);
 }
