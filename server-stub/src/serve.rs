@@ -104,7 +104,10 @@ impl Server {
         let router = self.api();
         let going = self.going().clone();
         let incoming = Incoming::new(listener, tls, Protocol::Http1);
+        // What a call has begun to change is stored before the server is gone.
+        let is_serving = self.tasks().token();
         async move {
+            let _is_serving = is_serving;
             let serving = axum::serve(incoming, router).with_graceful_shutdown(going.cancelled_owned());
             serving.await.map_err(ServeError::Api)
         }

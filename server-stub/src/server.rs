@@ -99,6 +99,8 @@ struct Shared {
     going: CancellationToken,
     /// Cancelled when nothing changes any more: the rest is stored.
     over: CancellationToken,
+    /// Cancelled when a task died without which there is no server.
+    broken: CancellationToken,
     /// Cancelled by a test that kills the server: nothing is stored or told any more.
     killed: CancellationToken,
     tasks: TaskTracker,
@@ -178,16 +180,19 @@ impl Server {
                 timer: Notify::new(),
                 going: CancellationToken::new(),
                 over: CancellationToken::new(),
+                broken: CancellationToken::new(),
                 killed: CancellationToken::new(),
                 tasks: TaskTracker::new(),
             }),
         };
         let timer = server.clone();
-        server.shared.tasks.spawn(async move { timer.keep_time().await });
+        let broken = &server.shared.broken;
+        server.shared.tasks.spawn(vital(broken.clone(), async move { timer.keep_time().await }));
         if !server.shared.store.is_immediate() {
             let saver = server.clone();
             let killed = saver.shared.killed.clone();
-            tokio::spawn(async move { killed.run_until_cancelled(saver.keep_saved()).await });
+            let saving = async move { _ = killed.run_until_cancelled(saver.keep_saved()).await };
+            tokio::spawn(vital(broken.clone(), saving));
         }
         // What was taken up again may look different already.
         server.change(|_, _| ());
@@ -352,7 +357,8 @@ impl Server {
         }
     }
 
-    /// Ends all sessions and takes no more; waits until what was begun is done and stored, at most this long.
+    /// Ends all sessions and takes no more; waits until what was begun is done, and then until it is stored, each at most
+    /// this long. Calls of the HTTP API that were begun are among that: what they change is stored.
     pub async fn shut_down(&self, grace: Duration) {
         self.shared.going.cancel();
         self.change(|state, now| state.dispatcher.shut_down(now));
@@ -370,6 +376,11 @@ impl Server {
     pub(crate) fn kill(&self) {
         self.shared.killed.cancel();
         self.shared.going.cancel();
+    }
+
+    /// Is cancelled when the server can't go on: what stores changes, or what keeps the time, died of a fault of its own.
+    pub fn broken(&self) -> &CancellationToken {
+        &self.shared.broken
     }
 
     /// Is cancelled when the server goes.
@@ -485,6 +496,13 @@ impl Server {
     }
 }
 
+/// Does what the server can't do without. Who waits for `broken` hears of it if that ends by a panic.
+async fn vital(broken: CancellationToken, work: impl Future<Output = ()>) {
+    let alarm = broken.drop_guard();
+    work.await;
+    alarm.disarm();
+}
+
 impl State {
     /// All changes so far go to the store.
     fn begin_to_store(&mut self) {
@@ -512,5 +530,21 @@ impl State {
         } else {
             self.stored
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::sync::CancellationToken;
+
+    use super::vital;
+
+    #[tokio::test]
+    async fn that_a_vital_task_died_is_heard_of() {
+        let broken = CancellationToken::new();
+        vital(broken.clone(), async {}).await;
+        assert!(!broken.is_cancelled());
+        let died = tokio::spawn(vital(broken.clone(), async { panic!("a fault") })).await;
+        assert!(died.is_err() && broken.is_cancelled());
     }
 }

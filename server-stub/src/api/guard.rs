@@ -11,9 +11,13 @@ use super::error::ApiError;
 use crate::server::Server;
 use crate::token;
 
-/// Lets a call through if it may come in.
+/// Lets a call through if it may come in. A server that goes can be looked at, and changes no more.
 pub(super) async fn let_in(State(server): State<Server>, request: Request, next: Next) -> Response {
     match check(server.config().api_token.as_ref(), request.headers()) {
+        Ok(()) if server.going().is_cancelled() && !request.method().is_safe() => {
+            let message = "the server is shutting down; try again when it is back";
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "shutting-down", message).into_response()
+        }
         Ok(()) => next.run(request).await,
         Err(error) => error.into_response(),
     }

@@ -11,6 +11,7 @@ mod clusters;
 mod described;
 mod events;
 mod lease;
+mod leaving;
 mod pages;
 mod refusals;
 mod restart;
