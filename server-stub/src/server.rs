@@ -12,6 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use piculet_core::id::{InstanceId, WorkflowId};
 use piculet_core::secret::Secret;
+use piculet_core::trace::Span;
 use piculet_link::otlp::Outlet;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -396,10 +397,6 @@ impl Server {
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State, Now) -> T) -> T {
         let mut state = self.lock();
         let result = change(&mut state, self.now());
-        let spans = state.dispatcher.take_spans();
-        if let Some(outlet) = self.config().traces.as_ref().filter(|_| !spans.is_empty()) {
-            outlet.give(spans);
-        }
         let touched = state.dispatcher.touched();
         for id in &touched.sessions {
             if let Some(waker) = state.sessions.get(id) {
@@ -419,8 +416,8 @@ impl Server {
                     tracing::error!(%error, "what changed could not be kept");
                 }
                 state.begin_to_store();
-                state.is_stored();
-                self.shared.stored.notify_waiters();
+                let spans = state.dispatcher.take_spans();
+                self.is_stored(&mut state, spans);
             } else {
                 self.shared.unsaved.notify_one();
             }
@@ -432,10 +429,10 @@ impl Server {
     /// is told of it.
     async fn keep_saved(&self) {
         loop {
-            let batch = {
+            let (batch, spans) = {
                 let mut state = self.lock();
                 state.begin_to_store();
-                state.dispatcher.take_unsaved()
+                (state.dispatcher.take_unsaved(), state.dispatcher.take_spans())
             };
             if batch.is_empty() {
                 tokio::select! {
@@ -450,9 +447,17 @@ impl Server {
                 tracing::error!(%error, "nothing can be stored; nobody is told of what happens until it is: trying again in {seconds} s");
                 tokio::time::sleep(STORE_RETRY).await;
             }
-            self.lock().is_stored();
-            self.shared.stored.notify_waiters();
+            self.is_stored(&mut self.lock(), spans);
         }
+    }
+
+    /// What went to the store is there: those are told who wait for that, the collector of traces among them.
+    fn is_stored(&self, state: &mut State, spans: Vec<Span>) {
+        if let Some(outlet) = self.config().traces.as_ref().filter(|_| !spans.is_empty()) {
+            outlet.give(spans);
+        }
+        state.is_stored();
+        self.shared.stored.notify_waiters();
     }
 
     /// The waker of a session that was just opened.

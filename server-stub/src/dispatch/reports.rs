@@ -128,7 +128,7 @@ impl Dispatcher {
                 return;
             }
             Consequence::Refused { reason, scope } => self.refused(instance, run, reason, scope, now),
-            Consequence::Over => self.reported_over(&run.workflow),
+            Consequence::Over => self.reported_over(&run.workflow, now),
         }
         self.place(now);
     }
@@ -154,10 +154,10 @@ impl Dispatcher {
         self.release(instance, run, now);
     }
 
-    fn reported_over(&mut self, id: &WorkflowId) {
+    fn reported_over(&mut self, id: &WorkflowId, now: Now) {
         let Some(report) = self.workflows.get(id).and_then(|workflow| workflow.ledger.finished()) else { return };
         let end = End { state: report.state.into(), at: report.finished, error: report.error.clone() };
-        self.finish(id, end);
+        self.finish_at(id, end, now.time);
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use piculet_core::id::{InstanceId, WorkflowId};
+use piculet_core::id::{InstanceId, Sequence, WorkflowId};
 
 use super::{Agent, Cluster, Dispatcher, Workflow};
+use crate::assignment::Assignment;
 use crate::clock::Now;
 use crate::ledger::{Ledger, LedgerState, StepLog};
 use crate::record::{AgentRecord, Payload, StepDocument, StepWrite, WorkflowRecord, Write};
@@ -178,8 +179,13 @@ impl Workflow {
             started: record.started,
             finished: record.end.as_ref().map(|end| end.report(record.started)),
         };
+        let mut assignment = Assignment::restored(record.epoch, record.place);
+        // A report that didn't give the workflow back accepted it.
+        if record.stored > Sequence(0) {
+            assignment.accepted();
+        }
         Self {
-            assignment: crate::assignment::Assignment::restored(record.epoch, record.place),
+            assignment,
             ledger: Ledger::restored(state, steps.collect()),
             id: record.id,
             number: record.number,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use piculet_core::id::{InstanceId, RunKey, WorkflowId};
 use piculet_core::workload::WorkloadSpec;
 use piculet_link::message::TraceContext;
@@ -193,6 +194,12 @@ impl Dispatcher {
     /// Ends a workflow: nobody has it any more, and its payload is forgotten. Others may have waited for that:
     /// [`Dispatcher::place`] has to follow.
     pub(super) fn finish(&mut self, id: &WorkflowId, end: End) {
+        let now = end.at;
+        self.finish_at(id, end, now);
+    }
+
+    /// The same, by an end whose time is not that of the server's clock.
+    pub(super) fn finish_at(&mut self, id: &WorkflowId, end: End, now: Timestamp) {
         let Some(workflow) = self.workflows.get_mut(id) else { return };
         if workflow.end.is_some() {
             return;
@@ -212,7 +219,7 @@ impl Dispatcher {
         self.queue.remove(&workflow.number);
         self.open.remove(id);
         self.over.push_back(id.clone());
-        self.trace_workflow(id);
+        self.trace_workflow(id, now);
         self.touched.workflows.insert(id.clone());
         self.forget_the_oldest(0);
     }

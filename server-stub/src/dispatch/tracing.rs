@@ -1,4 +1,7 @@
-//! The server's part of each workflow's trace, from the times that are stored anyway.
+//! The server's part of each workflow's trace.
+//!
+//! A span leaves when the change that ended it is stored. So a server that is killed and comes back sends no span twice
+//! with other times; what was stored and had not left is lost with its process.
 
 use jiff::Timestamp;
 use piculet_core::id::{ServerId, WorkflowId};
@@ -40,13 +43,13 @@ impl Dispatcher {
         });
     }
 
-    /// The workflow is over.
-    pub(super) fn trace_workflow(&mut self, id: &WorkflowId) {
+    /// The workflow is over. Its span begins and ends by the server's clock, whatever that of its agent says.
+    pub(super) fn trace_workflow(&mut self, id: &WorkflowId, now: Timestamp) {
         self.trace(id, |trace, workflow| {
             let end = workflow.end.as_ref()?;
             let failed = workflow.ledger.steps().iter().find(|step| step.state == StepState::Failure);
             let class = failed.and_then(|step| step.outcome).map(|class| class.as_str());
-            Some(trace.workflow(workflow.created, end.at, end.state.as_reported(), false, class))
+            Some(trace.workflow(workflow.created, now, end.state.as_reported(), false, class))
         });
     }
 

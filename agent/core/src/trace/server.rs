@@ -7,7 +7,7 @@
 //! └─ agent                    the agent's: see `recorder`
 //! ```
 //!
-//! They are functions of times that a server stores anyway: one that was started anew gives the same spans.
+//! Their ids are functions of what a server stores anyway: one that was started anew goes on with the same trace.
 
 use jiff::Timestamp;
 
