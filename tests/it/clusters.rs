@@ -72,7 +72,7 @@ fn submission(number: usize) -> Submission {
     let mut spec = workflow(vec![vec![step("build")]]);
     // Ids of steps are those of pods.
     spec.stages[0].steps[0].id = format!("build{number}");
-    if number % 5 == 0 {
+    if number.is_multiple_of(5) {
         spec.labels.insert("gpu".to_owned(), "yes".to_owned());
     }
     Submission::new(WorkflowId::new(format!("w{number}")), spec)

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use piculet_link::otlp::{OTelSdkResult, Open, Settings, SpanData, SpanExporter, Traces};
+use piculet_link::otlp::{OTelSdkResult, Open, Settings, SpanData, SpanExporter, Traces, Wanted};
 use piculet_proto::v1 as pb;
 use server_stub::server::Config;
 use server_stub::store::Store;
@@ -39,7 +39,7 @@ impl Memory {
     /// A server that sends its traces there.
     fn stub(&self, store: Store) -> (Stub, Open) {
         let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://memory:4317"), ("OTEL_BSP_SCHEDULE_DELAY", "100")];
-        let settings = Settings::read(variables).unwrap().unwrap();
+        let Ok(Wanted::On(settings)) = Settings::read(variables) else { panic!("a collector is named") };
         let traces = Traces::new(&settings, self.clone());
         let stub = Stub::restart(Config { traces: Some(traces.outlet().clone()), ..Config::default() }, store);
         (stub, traces.open([]))
