@@ -429,19 +429,21 @@ impl Server {
     /// is told of it.
     async fn keep_saved(&self) {
         loop {
-            let (batch, spans) = {
+            let begun = {
                 let mut state = self.lock();
-                state.begin_to_store();
-                (state.dispatcher.take_unsaved(), state.dispatcher.take_spans())
+                let batch = state.dispatcher.take_unsaved();
+                (!batch.is_empty()).then(|| {
+                    state.begin_to_store();
+                    (Arc::new(batch), state.dispatcher.take_spans())
+                })
             };
-            if batch.is_empty() {
+            let Some((batch, spans)) = begun else {
                 tokio::select! {
                     biased;
                     () = self.shared.unsaved.notified() => continue,
                     () = self.shared.over.cancelled() => return,
                 }
-            }
-            let batch = Arc::new(batch);
+            };
             while let Err(error) = self.shared.store.write(&batch).await {
                 let seconds = STORE_RETRY.as_secs();
                 tracing::error!(%error, "nothing can be stored; nobody is told of what happens until it is: trying again in {seconds} s");
