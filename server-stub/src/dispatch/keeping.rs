@@ -36,7 +36,7 @@ impl Dispatcher {
             return;
         }
         let waiting = self.queue.values().filter_map(|id| self.pending(id));
-        let awaited: BTreeSet<WorkflowId> = waiting.flat_map(|workflow| &workflow.condition.after).cloned().collect();
+        let awaited: BTreeSet<WorkflowId> = waiting.flat_map(|workflow| workflow.awaited()).cloned().collect();
         let mut at = 0;
         while let Some(id) = self.over.get(at) {
             let is_too_many = is_too_many(self.over.len());

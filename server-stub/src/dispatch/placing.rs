@@ -190,8 +190,11 @@ impl Dispatcher {
 
     fn turn(&self, workflow: &Workflow) -> Turn {
         let condition = &workflow.condition;
+        if workflow.had_its_turn() {
+            return self.throttled(condition);
+        }
         let mut failed = None;
-        for id in &condition.after {
+        for id in workflow.awaited() {
             let Some(other) = self.workflows.get(id) else {
                 return Turn::Skipped(format!("It waits for the workflow '{id}', which is not known."));
             };

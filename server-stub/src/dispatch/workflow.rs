@@ -152,6 +152,17 @@ impl Workflow {
         RunKey { workflow: self.id.clone(), epoch: self.assignment.epoch() }
     }
 
+    /// The workflows that have to be over before it may go to an agent. None once it was with one: its turn came, and
+    /// stays its turn when it comes back, even if nobody knows those others any more.
+    pub fn awaited(&self) -> &[WorkflowId] {
+        if *self.assignment.place() == Place::Pending && !self.had_its_turn() { &self.condition.after } else { &[] }
+    }
+
+    /// Whether it was with an agent and came back.
+    pub(super) fn had_its_turn(&self) -> bool {
+        self.assignment.epoch() > Epoch(1)
+    }
+
     /// Whether it is neither in the queue nor over.
     pub(super) fn is_with_an_agent(&self) -> bool {
         !matches!(self.assignment.place(), Place::Pending | Place::Ended)

@@ -187,6 +187,37 @@ async fn what_others_wait_for_is_not_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_had_its_turn_keeps_it_when_it_comes_back() {
+    let limits = Limits { finished_workflows: 1, ..Limits::default() };
+    let config = || Config { limits, ..Config::default() };
+    let stub = Stub::start(config());
+    let network = stub.network();
+    let mut agent = RawAgent::ready(&network, hello("agent"), 4).await;
+    let submissions = vec![
+        submission("build", Condition::default()),
+        submission("bound", after(&["build"], false, true)),
+        submission("offered", after(&["build"], true, true)),
+    ];
+    stub.server().submit(submissions).unwrap();
+    let build = agent.assign().await;
+    run(&mut agent, &build, 1).await;
+    while agent.ack().await.2 < 3 {}
+    let (bound, offered) = (agent.assign().await, agent.assign().await);
+    assert_eq!((bound.workflow_id.as_str(), offered.workflow_id.as_str()), ("bound", "offered"));
+    agent.accept(&bound).await;
+    stub.server().submit(vec![submission("x", after(&["bound"], true, false))]).unwrap();
+    let stop = server_stub::mailbox::Stop { reason: "asked".into(), grace: None };
+    stub.server().cancel(&WorkflowId::new("x"), stop).unwrap();
+    assert!(stub.server().workflow("build").is_err(), "it was forgotten");
+
+    assert_eq!(stub.server().lose_cluster("cluster-of-agent").unwrap().len(), 2);
+    let stub = Stub::restart(config(), stub.kill());
+    let mut other = RawAgent::ready(&stub.network(), hello("other"), 4).await;
+    let names = [other.assign().await.workflow_id, other.assign().await.workflow_id];
+    assert_eq!(names, ["bound", "offered"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_long_chain_is_skipped_link_by_link() {
     let stub = Stub::start(Config::default());
     let name = |link: usize| format!("link-{link}");
