@@ -12,6 +12,7 @@ mod placing;
 mod post;
 mod reports;
 mod saving;
+mod standing;
 mod submit;
 mod timing;
 mod tokens;
@@ -27,13 +28,14 @@ pub use timing::Timing;
 pub use tokens::{NewToken, NoSuchToken};
 pub use workflow::{Condition, End, State, Throttle, Workflow};
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use piculet_core::id::{InstanceId, WorkflowId};
 use piculet_core::trace::Span;
 
 use crate::record::TokenRecord;
 use saving::Unsaved;
+use standing::Standings;
 
 /// How the server behaves.
 #[derive(Debug, Clone)]
@@ -102,14 +104,10 @@ pub struct Dispatcher {
     tokens: BTreeMap<String, TokenRecord>,
     sessions: BTreeMap<SessionId, Session>,
     workflows: BTreeMap<WorkflowId, Workflow>,
-    /// Workflows that wait for an agent, by their numbers. One that ended meanwhile is dropped when its turn comes.
-    queue: BTreeMap<u64, WorkflowId>,
     /// All workflows, by their numbers, for lists.
     order: BTreeMap<u64, WorkflowId>,
-    /// Workflows that are not over.
-    open: BTreeSet<WorkflowId>,
-    /// Workflows that are over, the oldest first.
-    over: VecDeque<WorkflowId>,
+    /// Which of them wait, run and are over.
+    standings: Standings,
     /// The room that the logs of all workflows take in the store, in bytes.
     log_size: u64,
     submitted: u64,
@@ -131,10 +129,8 @@ impl Dispatcher {
             tokens: BTreeMap::new(),
             sessions: BTreeMap::new(),
             workflows: BTreeMap::new(),
-            queue: BTreeMap::new(),
             order: BTreeMap::new(),
-            open: BTreeSet::new(),
-            over: VecDeque::new(),
+            standings: Standings::default(),
             log_size: 0,
             submitted: 0,
             sessions_opened: 0,
@@ -179,7 +175,7 @@ impl Dispatcher {
 
     /// Workflows that are not over.
     fn open_workflows(&self) -> impl Iterator<Item = &Workflow> {
-        self.open.iter().filter_map(|id| self.workflows.get(id))
+        self.standings.open().iter().filter_map(|id| self.workflows.get(id))
     }
 
     /// All agents that were heard of lately.

@@ -1,7 +1,5 @@
 //! What is kept, and what is forgotten when there is no more room.
 
-use std::collections::BTreeSet;
-
 use piculet_core::id::{RunKey, Sequence, WorkflowId};
 use piculet_link::wire::agent::ReceivedBody;
 
@@ -30,31 +28,26 @@ impl Dispatcher {
     /// what others wait for: they have to know how it ended.
     pub(super) fn forget_the_oldest(&mut self, wanted: u64) {
         let limits = self.policy.limits;
-        let is_too_many = |over: usize| over > limits.finished_workflows;
-        let is_too_large = |size: u64| size + wanted > limits.all_log_bytes;
-        if self.over.is_empty() || !(is_too_many(self.over.len()) || is_too_large(self.log_size)) {
-            return;
+        while self.standings.over() > limits.finished_workflows
+            && let Some(id) = self.standings.oldest().cloned()
+        {
+            self.forget(&id);
         }
-        let waiting = self.queue.values().filter_map(|id| self.pending(id));
-        let awaited: BTreeSet<WorkflowId> = waiting.flat_map(|workflow| workflow.awaited()).cloned().collect();
-        let mut at = 0;
-        while let Some(id) = self.over.get(at) {
-            let is_too_many = is_too_many(self.over.len());
-            if !(is_too_many || is_too_large(self.log_size)) {
-                return;
-            }
-            // For want of room nothing is forgotten that has no log.
-            let size = self.workflows.get(id).map_or(0, |workflow| workflow.ledger.size());
-            if awaited.contains(id) || !(is_too_many || size > 0) {
-                at += 1;
-                continue;
-            }
-            if let Some(workflow) = self.over.remove(at).and_then(|id| self.workflows.remove(&id)) {
-                self.log_size -= workflow.ledger.size();
-                self.order.remove(&workflow.number);
-                self.unsaved.forgotten_workflows.insert(workflow.number);
-                self.touched.workflows.insert(workflow.id);
-            }
+        // For want of room nothing is forgotten that has no log.
+        while self.log_size.saturating_add(wanted) > limits.all_log_bytes
+            && let Some(id) = self.standings.oldest_with_log().cloned()
+        {
+            self.forget(&id);
         }
+    }
+
+    fn forget(&mut self, id: &WorkflowId) {
+        if let Some(workflow) = self.workflows.remove(id) {
+            self.log_size -= workflow.ledger.size();
+            self.order.remove(&workflow.number);
+            self.unsaved.forgotten_workflows.insert(workflow.number);
+            self.touched.workflows.insert(workflow.id);
+        }
+        self.note_standing(id);
     }
 }

@@ -1,71 +1,60 @@
 //! Who is next: the highest priority; of these the repository that has the fewest running; of these the oldest.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
+use std::sync::Arc;
 
 use piculet_core::id::WorkflowId;
 
-use super::{Dispatcher, Workflow};
+use super::standing::{Lane, Standings};
 
-/// The waiting workflows, given out one by one. Whoever gets an agent counts for its repository from then on.
+/// The first ones of lanes, given out one by one.
 pub(super) struct Order {
-    waiting: BinaryHeap<Reverse<Waiting>>,
-    running: BTreeMap<String, u32>,
+    heads: BinaryHeap<Reverse<Head>>,
 }
 
 /// Smaller ones are served first.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Waiting {
+struct Head {
     priority: Reverse<i32>,
     /// How many of its repository ran when this was looked at.
     running: u32,
     number: u64,
-    repository: String,
+    lane: Arc<Lane>,
     id: WorkflowId,
 }
 
 impl Order {
-    /// The next one.
-    pub(super) fn next(&mut self) -> Option<WorkflowId> {
+    /// Those who are first in the lanes that `wanted` names.
+    pub(super) fn of(standings: &Standings, wanted: impl Fn(&Lane) -> bool) -> Self {
+        let lanes = standings.lanes().filter(|lane| wanted(lane));
+        Self { heads: lanes.filter_map(|lane| Head::of(standings, lane)).map(Reverse).collect() }
+    }
+
+    /// The next one, and its lane, which comes no more unless it is asked for.
+    pub(super) fn next(&mut self, standings: &Standings) -> Option<(Arc<Lane>, WorkflowId)> {
         loop {
-            let Reverse(mut first) = self.waiting.pop()?;
-            let running = self.running.get(&first.repository).copied().unwrap_or_default();
-            if first.running == running {
-                return Some(first.id);
+            let Reverse(mut head) = self.heads.pop()?;
+            let running = standings.running_of(&head.lane.repository);
+            if head.running == running {
+                return Some((head.lane, head.id));
             }
             // More of its repository run by now: others may come before it.
-            first.running = running;
-            self.waiting.push(Reverse(first));
+            head.running = running;
+            self.heads.push(Reverse(head));
         }
     }
 
-    /// It got an agent.
-    pub(super) fn placed(&mut self, repository: &str) {
-        // Workflows of no repository have nothing in common.
-        if !repository.is_empty() {
-            *self.running.entry(repository.to_owned()).or_default() += 1;
-        }
+    /// The first one of a lane got an agent: the next one of it may come.
+    pub(super) fn again(&mut self, standings: &Standings, lane: &Arc<Lane>) {
+        self.heads.extend(Head::of(standings, lane).map(Reverse));
     }
 }
 
-impl Dispatcher {
-    /// The waiting workflows that `wanted` names, in the order in which they are served.
-    pub(super) fn in_order(&self, wanted: impl Fn(&Workflow) -> bool) -> Order {
-        let mut order = Order { waiting: BinaryHeap::new(), running: BTreeMap::new() };
-        for workflow in self.open_workflows().filter(|workflow| workflow.is_with_an_agent()) {
-            order.placed(&workflow.repository);
-        }
-        let waiting = self.queue.values().filter_map(|id| self.pending(id)).filter(|workflow| wanted(workflow));
-        let waiting = waiting.map(|workflow| {
-            Reverse(Waiting {
-                priority: Reverse(workflow.priority),
-                running: order.running.get(&workflow.repository).copied().unwrap_or_default(),
-                number: workflow.number,
-                repository: workflow.repository.clone(),
-                id: workflow.id.clone(),
-            })
-        });
-        order.waiting = waiting.collect();
-        order
+impl Head {
+    fn of(standings: &Standings, lane: &Arc<Lane>) -> Option<Self> {
+        let ((priority, number), id) = standings.first(lane)?;
+        let running = standings.running_of(&lane.repository);
+        Some(Self { priority, running, number, lane: Arc::clone(lane), id: id.clone() })
     }
 }

@@ -1,50 +1,54 @@
 //! The queue: who is next, where it goes, and why it still waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use piculet_core::id::{InstanceId, WorkflowId};
 
-use super::{Agent, Condition, Dispatcher, End, State, Throttle, Workflow};
+use super::order::Order;
+use super::{Agent, Dispatcher, End, State, Throttle, Workflow};
 use crate::assignment::Place;
 use crate::clock::Now;
 use crate::ledger::Ledger;
 use crate::placement::{self, Candidate, Presence, Reason, Unfit, Use};
 
-/// What keeps a workflow from an agent.
-enum Turn {
-    /// Nothing.
-    Ready,
-    /// Other workflows have to be over first.
-    Blocked,
+/// What has become of those that a workflow awaits.
+pub(super) enum Verdict {
+    /// All are over, and ended as it asks.
+    Free,
+    /// Some are not over.
+    Waits,
     /// They ended in another way than it asks for.
-    Skipped(String),
+    InVain(String),
 }
 
 impl Dispatcher {
     /// Gives waiting workflows to agents, in the order of the queue. One that nobody can take holds up no other.
     pub(super) fn place(&mut self, now: Now) {
+        self.judge_waiting(now);
         if !self.policy.places {
             return;
         }
-        self.skip_what_can_not_run(now);
         let mut free: u32 = self.agents.values().map(|agent| self.free_slots(agent)).sum();
         // With a long queue and busy agents there is nothing to find out, but whether all have refused.
-        let mut order = self.in_order(|workflow| free > 0 || !workflow.refusals.is_empty());
-        while let Some(id) = order.next() {
-            let Some(workflow) = self.pending(&id) else { continue };
-            let is_worth_a_look = free > 0 || !workflow.refusals.is_empty();
-            if !is_worth_a_look || !matches!(self.turn(workflow), Turn::Ready) {
+        let standings = &self.standings;
+        let mut order =
+            Order::of(standings, |lane| lane.refused.is_some() || (free > 0 && !standings.is_held_up(lane)));
+        // While this goes on agents only get fuller.
+        let mut fits_nobody = BTreeSet::new();
+        while let Some((lane, id)) = order.next(&self.standings) {
+            let was_refused = lane.refused.is_some();
+            if self.standings.is_held_up(&lane) || (!was_refused && (free == 0 || fits_nobody.contains(&lane.labels))) {
                 continue;
             }
-            let repository = workflow.repository.clone();
             match self.choose(&id) {
                 Ok(instance) => {
                     if self.assign(&id, &instance, now) {
                         free = free.saturating_sub(1);
-                        order.placed(&repository);
+                        order.again(&self.standings, &lane);
                     }
                 }
-                Err(unfit) => self.note_refusals(&id, &unfit, now),
+                Err(unfit) if was_refused => self.note_refusals(&id, &unfit, now),
+                Err(_) => _ = fits_nobody.insert(lane.labels.clone()),
             }
         }
     }
@@ -99,8 +103,7 @@ impl Dispatcher {
 
     /// Why a workflow waits, one reason for each agent; empty if it doesn't wait for an agent, or there is none.
     pub fn why_waiting(&self, id: &WorkflowId) -> Vec<Unfit> {
-        let waits = self.pending(id).is_some_and(|workflow| matches!(self.turn(workflow), Turn::Ready));
-        if waits { self.choose(id).err().unwrap_or_default() } else { Vec::new() }
+        if self.standings.is_next(id) { self.choose(id).err().unwrap_or_default() } else { Vec::new() }
     }
 
     /// What a pending workflow waits for other than an agent, one sentence each.
@@ -108,23 +111,16 @@ impl Dispatcher {
         if *workflow.assignment.place() != Place::Pending {
             return Vec::new();
         }
-        let after = workflow.condition.after.iter().filter_map(|id| self.workflows.get(id));
-        let open = after.filter(|other| other.end.is_none());
+        let awaited = workflow.awaited().iter().filter_map(|id| self.workflows.get(id));
+        let open = awaited.filter(|other| other.end.is_none());
         let mut sentences: Vec<_> =
             open.map(|other| format!("the workflow '{}' has to be over first", other.name)).collect();
-        if let Some(throttle) = workflow.condition.throttle.as_ref().filter(|throttle| self.is_full(throttle)) {
+        if let Some(throttle) = workflow.condition.throttle.as_ref().filter(|throttle| self.standings.is_full(throttle))
+        {
             let Throttle { group, limit } = throttle;
             sentences.push(format!("of '{group}' at most {limit} run at once, and so many do"));
         }
         sentences
-    }
-
-    fn is_full(&self, throttle: &Throttle) -> bool {
-        let runs = |other: &&Workflow| {
-            let is_kin = other.condition.throttle.as_ref().is_some_and(|kin| kin.group == throttle.group);
-            is_kin && other.is_with_an_agent()
-        };
-        self.open_workflows().filter(runs).count() >= usize::try_from(throttle.limit).unwrap_or(usize::MAX)
     }
 
     /// Gives a workflow to an agent. False if it is not waiting, or the agent has no session.
@@ -142,13 +138,13 @@ impl Dispatcher {
         workflow.cluster = Some(agent.cluster.clone());
         workflow.assigned = Some(now.time);
         workflow.refused_since = None;
-        self.queue.remove(&workflow.number);
         agent.runs.insert(run.clone());
         session.credit.spend();
         session.spoken = now.instant;
         session.mailbox.assign(run);
         self.touched.sessions.extend(agent.session);
         self.touched.workflows.insert(id.clone());
+        self.note_standing(id);
         self.trace_queue(id, now.time);
         true
     }
@@ -171,7 +167,7 @@ impl Dispatcher {
         self.touched.workflows.insert(id.clone());
         match workflow.stop.clone() {
             Some(stop) => self.finish(id, End { state: State::Canceled, at: now.time, error: stop.reason }),
-            None => _ = self.queue.insert(number, id.clone()),
+            None => self.note_standing(id),
         }
     }
 
@@ -188,56 +184,44 @@ impl Dispatcher {
         }
     }
 
-    fn turn(&self, workflow: &Workflow) -> Turn {
-        let condition = &workflow.condition;
-        if workflow.had_its_turn() {
-            return self.throttled(condition);
-        }
-        let mut failed = None;
-        for id in workflow.awaited() {
-            let Some(other) = self.workflows.get(id) else {
-                return Turn::Skipped(format!("It waits for the workflow '{id}', which is not known."));
-            };
-            match &other.end {
-                None => return Turn::Blocked,
-                Some(end) if end.state == State::Success => {}
-                Some(end) => failed = Some((other.name.clone(), end.state)),
-            }
-        }
-        match failed {
-            None if condition.on_success => self.throttled(condition),
-            Some(_) if condition.on_failure => self.throttled(condition),
-            None => Turn::Skipped("It runs only after a failure, and there was none.".to_owned()),
-            Some((name, state)) => Turn::Skipped(format!(
-                "It runs only after a success, and the workflow '{name}' ended as {}.",
-                state.as_str()
-            )),
-        }
-    }
-
-    fn throttled(&self, condition: &Condition) -> Turn {
-        let is_full = condition.throttle.as_ref().is_some_and(|throttle| self.is_full(throttle));
-        if is_full { Turn::Blocked } else { Turn::Ready }
-    }
-
-    /// Ends what waits in vain, and then what waits for that in vain.
-    fn skip_what_can_not_run(&mut self, now: Now) {
-        let waiting: Vec<_> = self.queue.values().cloned().collect();
-        // Files are mostly in the order of their dependencies: then one round finds all, and a second that it did.
-        let mut goes_on = true;
-        while goes_on {
-            goes_on = false;
-            for id in &waiting {
-                let turn = self.pending(id).map(|workflow| self.turn(workflow));
-                if let Some(Turn::Skipped(error)) = turn {
-                    self.finish(id, End { state: State::Skipped, at: now.time, error });
-                    goes_on = true;
+    /// Looks at those that are new, or for which something that they await ended: ends what waits in vain, and then what awaits
+    /// that.
+    fn judge_waiting(&mut self, now: Now) {
+        while let Some(id) = self.standings.next_unjudged() {
+            let Some(workflow) = self.workflows.get(&id) else { continue };
+            match self.verdict(workflow) {
+                Verdict::Waits => {}
+                Verdict::InVain(error) => self.finish(&id, End { state: State::Skipped, at: now.time, error }),
+                Verdict::Free => {
+                    if let Some(workflow) = self.workflows.get_mut(&id) {
+                        workflow.is_free = true;
+                    }
+                    self.note_standing(&id);
                 }
             }
         }
     }
 
-    pub(super) fn pending(&self, id: &WorkflowId) -> Option<&Workflow> {
-        self.workflows.get(id).filter(|workflow| *workflow.assignment.place() == Place::Pending)
+    pub(super) fn verdict(&self, workflow: &Workflow) -> Verdict {
+        let mut failed = None;
+        for id in workflow.awaited() {
+            let Some(other) = self.workflows.get(id) else {
+                return Verdict::InVain(format!("It waits for the workflow '{id}', which is not known."));
+            };
+            match &other.end {
+                None => return Verdict::Waits,
+                Some(end) if end.state == State::Success => {}
+                Some(end) => failed = Some((&other.name, end.state)),
+            }
+        }
+        match failed {
+            None if workflow.condition.on_success => Verdict::Free,
+            Some(_) if workflow.condition.on_failure => Verdict::Free,
+            None => Verdict::InVain("It runs only after a failure, and there was none.".to_owned()),
+            Some((name, state)) => Verdict::InVain(format!(
+                "It runs only after a success, and the workflow '{name}' ended as {}.",
+                state.as_str()
+            )),
+        }
     }
 }

@@ -103,18 +103,18 @@ impl Dispatcher {
             self.order.insert(number, id.clone());
             match (&workflow.end, workflow.assignment.holder()) {
                 (Some(end), _) => _ = ended.insert((end.at, number), id.clone()),
-                (None, Some(holder)) => {
-                    self.open.insert(id.clone());
-                    taken.push((holder.instance.clone(), workflow.run()));
-                }
-                (None, None) => {
-                    self.open.insert(id.clone());
-                    self.queue.insert(number, id.clone());
-                }
+                (None, Some(holder)) => taken.push((holder.instance.clone(), workflow.run())),
+                (None, None) => {}
             }
-            self.workflows.insert(id, workflow);
+            let is_open = workflow.end.is_none();
+            self.workflows.insert(id.clone(), workflow);
+            if is_open {
+                self.note_standing(&id);
+            }
         }
-        self.over = ended.into_values().collect();
+        for id in ended.into_values() {
+            self.note_standing(&id);
+        }
         for (instance, run) in taken {
             self.release(&instance, &run, now);
         }
@@ -205,6 +205,7 @@ impl Workflow {
             trace: record.trace,
             spec: spec.map(Arc::new),
             driver: record.driver,
+            is_free: false,
             refusals: BTreeMap::new(),
             refused_since: None,
         }

@@ -92,7 +92,7 @@ impl Dispatcher {
     /// # Errors
     /// If there is no room for them, or one is too large to be sent.
     pub fn submit(&mut self, submissions: Vec<Submission>, now: Now) -> Result<(), SubmitError> {
-        let open = self.open.len();
+        let open = self.standings.open().len();
         if open + submissions.len() > self.policy.limits.open_workflows {
             return Err(SubmitError::QueueFull(open));
         }
@@ -134,13 +134,13 @@ impl Dispatcher {
             is_sampled,
             spec: Some(Arc::new(spec)),
             driver: None,
+            is_free: false,
             refusals: BTreeMap::new(),
             refused_since: None,
         };
         self.workflows.insert(id.clone(), workflow);
         self.order.insert(self.submitted, id.clone());
-        self.queue.insert(self.submitted, id.clone());
-        self.open.insert(id.clone());
+        self.note_standing(&id);
         self.unsaved.new_workflows.insert(id.clone());
         self.touched.workflows.insert(id);
     }
@@ -216,9 +216,7 @@ impl Dispatcher {
         workflow.assignment.ended();
         workflow.spec = None;
         workflow.end = Some(end);
-        self.queue.remove(&workflow.number);
-        self.open.remove(id);
-        self.over.push_back(id.clone());
+        self.note_standing(id);
         self.trace_workflow(id, now);
         self.touched.workflows.insert(id.clone());
         self.forget_the_oldest(0);

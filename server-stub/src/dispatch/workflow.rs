@@ -50,7 +50,7 @@ pub struct Condition {
 }
 
 /// How many workflows of a group may run at once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Throttle {
     /// Those that share the limit.
     pub group: String,
@@ -119,6 +119,8 @@ pub struct Workflow {
     pub(super) spec: Option<Arc<WorkloadSpec>>,
     /// The only instance whose reports count.
     pub(super) driver: Option<InstanceId>,
+    /// What it awaits is over, and ended as it asks.
+    pub(super) is_free: bool,
     /// Who refused it, with their words.
     pub(super) refusals: BTreeMap<InstanceId, String>,
     /// Since when every agent that fits has refused it.

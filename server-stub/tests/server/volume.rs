@@ -1,7 +1,8 @@
 //! Much at once.
 
+use piculet_core::id::WorkflowId;
 use piculet_proto::v1 as pb;
-use server_stub::dispatch::State;
+use server_stub::dispatch::{Condition, State, Submission, Throttle};
 use server_stub::server::Config;
 use server_stub::stub::Stub;
 
@@ -37,4 +38,26 @@ async fn two_hundred_thousand_lines_are_all_kept() {
         line.number == number && line.bytes == text(number).as_bytes()
     };
     assert!((0..).zip(&lines).all(is_right));
+}
+
+/// Where each event looks at all pairs of those that wait, this takes hours.
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_wait_for_one() {
+    let stub = Stub::start(Config::default());
+    let throttled = |number: u32| {
+        let throttle = Some(Throttle { group: "deploys".to_owned(), limit: 1 });
+        let condition = Condition { throttle, ..Condition::default() };
+        Submission { condition, ..Submission::new(WorkflowId::new(format!("w{number}")), workload("w")) }
+    };
+    stub.server().submit((0..9_000).map(throttled).collect()).unwrap();
+    let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 4).await;
+    for number in 0..100 {
+        let assign = agent.assign().await;
+        assert_eq!(assign.workflow_id, format!("w{number}"));
+        stub.server().submit(vec![throttled(9_000 + number)]).unwrap();
+        agent.accept(&assign).await;
+        agent.say(finished(&assign, 2, pb::WorkflowState::Failure)).await;
+        assert_eq!(agent.ack().await.2, 2);
+        agent.demand(4).await;
+    }
 }
