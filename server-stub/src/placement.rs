@@ -112,6 +112,12 @@ pub fn place<'a>(
     best.map(|(_, instance)| instance).ok_or(unfit)
 }
 
+/// Whether agents refused a workflow, and waiting for those that there are doesn't help.
+pub fn is_refused(unfit: &[Unfit]) -> bool {
+    let refused = unfit.iter().any(|unfit| matches!(unfit.reason, Reason::Refused(_)));
+    refused && !unfit.iter().any(|unfit| unfit.reason.may_pass())
+}
+
 /// Smaller is better: a higher score, then a smaller part of the cluster in use, then of the agent, then more free
 /// slots, then the id, so that the choice never depends on the order of the candidates.
 type Rank<'a> = (Reverse<u32>, u64, u64, Reverse<u32>, &'a InstanceId);

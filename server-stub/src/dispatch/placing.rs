@@ -9,7 +9,7 @@ use super::{Agent, Dispatcher, End, State, Throttle, Workflow};
 use crate::assignment::Place;
 use crate::clock::Now;
 use crate::ledger::Ledger;
-use crate::placement::{self, Candidate, Presence, Reason, Unfit, Use};
+use crate::placement::{self, Candidate, Presence, Unfit, Use};
 
 /// What has become of those that a workflow awaits.
 pub(super) enum Verdict {
@@ -37,7 +37,12 @@ impl Dispatcher {
         let mut fits_nobody = BTreeSet::new();
         while let Some((lane, id)) = order.next(&self.standings) {
             let was_refused = lane.refused.is_some();
-            if self.standings.is_held_up(&lane) || (!was_refused && (free == 0 || fits_nobody.contains(&lane.labels))) {
+            if self.standings.is_held_up(&lane) {
+                // It isn't for want of an agent that it waits.
+                self.note_refusals(&id, false, now);
+                continue;
+            }
+            if !was_refused && (free == 0 || fits_nobody.contains(&lane.labels)) {
                 continue;
             }
             match self.choose(&id) {
@@ -47,7 +52,7 @@ impl Dispatcher {
                         order.again(&self.standings, &lane);
                     }
                 }
-                Err(unfit) if was_refused => self.note_refusals(&id, &unfit, now),
+                Err(unfit) if was_refused => self.note_refusals(&id, placement::is_refused(&unfit), now),
                 Err(_) => _ = fits_nobody.insert(lane.labels.clone()),
             }
         }
@@ -171,16 +176,14 @@ impl Dispatcher {
         }
     }
 
-    /// Starts or stops the clock of a workflow that every fitting agent refused.
-    fn note_refusals(&mut self, id: &WorkflowId, unfit: &[Unfit], now: Now) {
-        let refused = unfit.iter().any(|unfit| matches!(unfit.reason, Reason::Refused(_)))
-            && !unfit.iter().any(|unfit| unfit.reason.may_pass());
+    /// Starts or stops the clock of a workflow that every fitting agent may have refused.
+    pub(super) fn note_refusals(&mut self, id: &WorkflowId, is_refused: bool, now: Now) {
         let Some(workflow) = self.workflows.get_mut(id) else { return };
-        if refused && workflow.refused_since.is_none() {
+        if !is_refused {
+            workflow.refused_since = None;
+        } else if workflow.refused_since.is_none() {
             workflow.refused_since = Some(now.instant);
             self.touched.deadline = true;
-        } else if !refused {
-            workflow.refused_since = None;
         }
     }
 

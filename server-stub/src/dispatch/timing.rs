@@ -7,6 +7,7 @@ use tonic::Status;
 use super::{Dispatcher, End, SessionId, State};
 use crate::assignment::Place;
 use crate::clock::Now;
+use crate::placement;
 
 /// Periods and deadlines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,7 +126,13 @@ impl Dispatcher {
             .map(|workflow| workflow.id.clone())
             .collect();
         for id in refused {
-            let reasons: Vec<_> = self.why_waiting(&id).iter().map(ToString::to_string).collect();
+            let unfit = self.why_waiting(&id);
+            if !placement::is_refused(&unfit) {
+                // Something else is in its way by now, or nothing is.
+                self.note_refusals(&id, false, now);
+                continue;
+            }
+            let reasons: Vec<_> = unfit.iter().map(ToString::to_string).collect();
             let error = format!("No agent takes the workflow. {}.", reasons.join("; "));
             self.finish(&id, End { state: State::Failure, at: now.time, error });
         }

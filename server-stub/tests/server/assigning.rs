@@ -1,11 +1,12 @@
 //! Who gets what.
 
+use piculet_core::id::WorkflowId;
 use piculet_proto::v1 as pb;
 use piculet_proto::v1::agent_message::Message as Said;
-use server_stub::dispatch::State;
+use server_stub::dispatch::{Condition, State, Submission, Throttle, Timing};
 use server_stub::server::Config;
 use server_stub::stub::Stub;
-use server_stub::view::PlaceView;
+use server_stub::view::{AgentState, PlaceView};
 
 use crate::agent::{RawAgent, accepted, finished, hello, labelled, refused, step, until, wanting, workload};
 
@@ -204,6 +205,49 @@ async fn what_all_refuse_ends_with_their_reasons() {
         view.error,
         "No agent takes the workflow. agent 'agent' of cluster 'cluster-of-agent': it refused: no rights."
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_counts_only_while_it_is_all_that_is_in_the_way() {
+    let stub = Stub::start(Config::default());
+    let network = stub.network();
+    let refused_after = Timing::default().refused_after;
+    let throttle = Some(Throttle { group: "deploys".to_owned(), limit: 1 });
+    let limited = |name: &str, priority| Submission {
+        priority,
+        condition: Condition { throttle: throttle.clone(), ..Condition::default() },
+        ..Submission::new(WorkflowId::new(name), workload(name))
+    };
+    let mut agent = RawAgent::ready(&network, hello("agent"), 4).await;
+    stub.server().submit(vec![limited("shy", 0)]).unwrap();
+    let shy = agent.assign().await;
+    agent.say(refused(&shy, "no rights", false)).await;
+    agent.ack().await;
+    // Now another one of the group runs, and it isn't up to agents any more that this one waits.
+    stub.server().submit(vec![limited("first", 1)]).unwrap();
+    let first = agent.assign().await;
+    agent.accept(&first).await;
+    let mut other = RawAgent::ready(&network, hello("other"), 1).await;
+    let waits = tokio::time::sleep(refused_after * 3);
+    tokio::pin!(waits);
+    loop {
+        tokio::select! {
+            () = &mut waits => break,
+            heard = agent.hear() => panic!("expected nothing, got {heard:?}"),
+            heard = other.hear() => panic!("expected nothing, got {heard:?}"),
+        }
+    }
+    let id = WorkflowId::new("shy");
+    assert_eq!(stub.workflow(&id).error, "");
+    drop(other);
+    until(|| stub.server().agents().iter().any(|agent| agent.state == AgentState::Away)).await;
+
+    // Its time begins anew when it is its turn again; an agent that is away may still take it.
+    agent.say(finished(&first, 2, pb::WorkflowState::Failure)).await;
+    assert_eq!(agent.ack().await.2, 2);
+    agent.hears_nothing().await;
+    let mut other = RawAgent::ready(&network, hello("other"), 1).await;
+    assert_eq!(other.assign().await.workflow_id, "shy");
 }
 
 #[tokio::test(start_paused = true)]
