@@ -231,9 +231,9 @@ impl Standings {
         self.forgettable_with_log.values().next()
     }
 
-    /// How many of a repository agents have. Workflows of no repository have nothing in common.
+    /// How many of a repository agents have. Workflows of none count as those of one: who names none gets no more.
     pub(super) fn running_of(&self, repository: &str) -> u32 {
-        if repository.is_empty() { 0 } else { self.repositories.of(repository) }
+        self.repositories.of(repository)
     }
 
     /// Whether agents have as many of a group as may run at once.

@@ -85,7 +85,8 @@ pub struct Workflow {
     pub number: u64,
     /// Its name, for people.
     pub name: String,
-    /// The repository that it belongs to: those that have the fewest running go first. May be empty.
+    /// The repository that it belongs to: those that have the fewest running go first. Those with an empty
+    /// one share their turns.
     pub repository: String,
     /// Workflows with a larger one go first.
     pub priority: i32,

@@ -156,7 +156,7 @@ async fn a_larger_priority_goes_first_and_repositories_take_turns() {
     for _ in 0..9 {
         order.push(name_of_next(&mut agent).await);
     }
-    assert_eq!(order, ["urgent", "b1", "none1", "none2", "a1", "b2", "a2", "a3", "low"]);
+    assert_eq!(order, ["urgent", "b1", "none1", "a1", "b2", "none2", "a2", "a3", "low"]);
 }
 
 #[tokio::test(start_paused = true)]
