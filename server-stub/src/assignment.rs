@@ -59,7 +59,8 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// Whether another instance may go on with what this one had.
+    /// Whether another instance can go on with what this one had, by what the two say of themselves. Whether its token
+    /// lets it is for the dispatcher to know.
     pub fn is_kin(&self, other: &Self) -> bool {
         self.instance == other.instance || (!self.cluster.is_empty() && self.cluster == other.cluster)
     }

@@ -7,7 +7,7 @@ use piculet_core::id::{InstanceId, RunKey, Sequence, ServerId};
 use piculet_link::message::{Held, HeldDecision, Hello, Identity, Welcome};
 use tonic::Status;
 
-use super::Dispatcher;
+use super::{Dispatcher, Workflow};
 use crate::assignment::{Holder, Place};
 use crate::clock::Now;
 use crate::credit::Credit;
@@ -38,7 +38,7 @@ pub struct Agent {
     pub identity: Identity,
     /// The name of its cluster, as this server knows it.
     pub cluster: String,
-    /// The id of the token that it came with, if that is one of a cluster.
+    /// The id of the token that it came with, if that is one of a single cluster.
     pub(super) token: Option<String>,
     /// The session that it speaks through; `None` while it is away.
     pub session: Option<SessionId>,
@@ -90,6 +90,12 @@ impl Agent {
         &self.identity.name
     }
 
+    /// Whether it may go on with what an agent of this cluster had. With a token of a single cluster it may for that
+    /// one only, whatever it says of itself: instance and UID are no secrets.
+    pub(super) fn may_act_for(&self, cluster: Option<&str>) -> bool {
+        self.token.is_none() || cluster == Some(self.cluster.as_str())
+    }
+
     /// How many workflows it has.
     pub fn load(&self) -> u32 {
         u32::try_from(self.runs.len()).unwrap_or(u32::MAX)
@@ -100,10 +106,12 @@ impl Dispatcher {
     /// An agent opened a call and said hello. The newest call of an instance wins.
     ///
     /// # Errors
-    /// If another cluster has the name of its cluster.
+    /// If its token is of another cluster than the one that this instance has workflows or a session
+    /// in; or if another cluster has the name of its cluster.
     pub fn open(&mut self, hello: Hello, admission: Admission, now: Now) -> Result<SessionId, Status> {
         let Hello { identity, held } = hello;
         let instance = identity.instance.clone();
+        self.admit(&instance, &admission)?;
         let cluster = self.enter_cluster(&identity, admission.cluster)?;
         self.sessions_opened += 1;
         let session = SessionId(self.sessions_opened);
@@ -142,6 +150,22 @@ impl Dispatcher {
         self.touched.deadline = true;
         self.place(now);
         Ok(session)
+    }
+
+    /// Looks again at the right by which an agent comes, now that it has said who it is. With a token of another cluster
+    /// it neither takes the place of a session nor loses what it has.
+    fn admit(&self, instance: &InstanceId, admission: &Admission) -> Result<(), Status> {
+        let (Some(known), Some(cluster)) = (self.agents.get(instance), &admission.cluster) else { return Ok(()) };
+        let drives = |workflow: &Workflow| workflow.driver.as_ref() == Some(instance);
+        let is_in_use = || known.session.is_some() || self.open_workflows().any(drives);
+        if known.cluster != *cluster && is_in_use() {
+            return Err(Status::permission_denied(format!(
+                "the token is for the cluster '{cluster}', and the instance '{instance}' is known in the cluster '{}'; \
+                 give it a token of that one, or start the agent anew",
+                known.cluster
+            )));
+        }
+        Ok(())
     }
 
     /// An agent as it is when it has just come: what it holds, and what an operator told it, stays.
@@ -199,6 +223,9 @@ impl Dispatcher {
     fn claim(&mut self, instance: &InstanceId, run: &RunKey) -> bool {
         let Some(agent) = self.agents.get(instance) else { return false };
         let Some(workflow) = self.workflows.get_mut(&run.workflow) else { return false };
+        if !agent.may_act_for(workflow.cluster.as_deref()) {
+            return false;
+        }
         let known = workflow.is_driven_by(instance, run.epoch);
         match workflow.assignment.place() {
             Place::Pending => return false,

@@ -7,7 +7,7 @@ use piculet_link::wire::agent::{Received, ReceivedBody, Said};
 use piculet_proto::v1::MAX_LOG_CHUNK_BYTES;
 use tonic::Status;
 
-use super::{Dispatcher, End, SessionId, State};
+use super::{Agent, Dispatcher, End, SessionId, State};
 use crate::assignment::Place;
 use crate::clock::Now;
 use crate::ledger::Receipt;
@@ -80,7 +80,8 @@ impl Dispatcher {
     ) -> Result<Effect, Status> {
         let Received { key: run, sequence, body } = received;
         let Some(workflow) = self.workflows.get(&run.workflow) else { return Ok(Effect::Unknown) };
-        if !workflow.is_driven_by(instance, run.epoch) {
+        let may_act = |agent: &Agent| agent.may_act_for(workflow.cluster.as_deref());
+        if !workflow.is_driven_by(instance, run.epoch) || !self.agents.get(instance).is_some_and(may_act) {
             let current = workflow.assignment.epoch();
             tracing::debug!(workflow = %run.workflow, epoch = run.epoch.0, current = current.0, "dropped an old report");
             return Ok(Effect::Report(Receipt::Stale { current }));

@@ -20,6 +20,7 @@ mod script;
 mod storing;
 mod telling;
 mod tls;
+mod tokens;
 mod traces;
 mod volume;
 mod waiting;

@@ -1,0 +1,85 @@
+//! Tokens of single clusters: what they let an agent do.
+
+use piculet_core::id::WorkflowId;
+use piculet_proto::v1 as pb;
+use piculet_proto::v1::agent_message::Message as Said;
+use server_stub::dispatch::State;
+use server_stub::server::Config;
+use server_stub::stub::Stub;
+use tonic::Code;
+
+use crate::agent::{RawAgent, call, finished, held, hello, step, workload};
+
+/// A token for the agents of this cluster.
+fn token(stub: &Stub, cluster: &str) -> String {
+    stub.server().create_token(cluster.to_owned(), String::new()).token.expose().to_owned()
+}
+
+fn id_of(assign: &pb::Assign) -> WorkflowId {
+    WorkflowId::new(assign.workflow_id.as_str())
+}
+
+/// The same assignment under the next epoch, as an instance that took over has it.
+fn taken_over(assign: &pb::Assign) -> pb::Assign {
+    pb::Assign { epoch: assign.epoch + 1, ..assign.clone() }
+}
+
+/// Another instance that says it is of the cluster of `agent`, and that it holds this.
+fn sibling(assign: &pb::Assign) -> pb::Hello {
+    pb::Hello { cluster: hello("agent").cluster, held: vec![held(assign, 0)], ..hello("sibling") }
+}
+
+/// A server that was started anew, with tokens of two clusters; an agent of the first has a workflow.
+async fn restarted() -> (Stub, pb::Assign, [String; 2]) {
+    let stub = Stub::start(Config::default());
+    let tokens = [token(&stub, "a"), token(&stub, "b")];
+    let mut agent = call(&stub.network(), Some(&tokens[0]), vec![Said::Hello(hello("agent"))]).await.unwrap();
+    agent.demand(1).await;
+    stub.submit(workload("w"));
+    let assign = agent.assign().await;
+    agent.accept(&assign).await;
+    (Stub::restart(Config::default(), stub.kill()), assign, tokens)
+}
+
+async fn end(agent: &RawAgent, assign: &pb::Assign, first: u64) {
+    agent.say(step(assign, first, pb::StepState::Success, Some(0))).await;
+    agent.say(finished(assign, first + 1, pb::WorkflowState::Success)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_comes_back_with_a_token_of_its_own_cluster_only() {
+    let (stub, assign, [a, b]) = restarted().await;
+    let network = stub.network();
+    let mine = || vec![Said::Hello(pb::Hello { held: vec![held(&assign, 1)], ..hello("agent") })];
+    let refusal = async || call(&network, Some(&b), mine()).await.err().unwrap();
+    let status = refusal().await;
+    assert_eq!(status.code(), Code::PermissionDenied);
+    assert!(status.message().contains("is for the cluster 'b', and the instance 'agent' is known in the cluster 'a'"));
+    let agent = call(&network, Some(&a), mine()).await.unwrap();
+    assert!(agent.welcome.held[0].keep);
+    // Nor does it take the place of the session.
+    assert_eq!(refusal().await.code(), Code::PermissionDenied);
+    end(&agent, &assign, 2).await;
+    assert_eq!(stub.ended(&id_of(&assign)).await.state, State::Success);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_cluster_has_is_not_for_one_that_only_says_it_is_the_same() {
+    let (stub, assign, [a, b]) = restarted().await;
+    let next = taken_over(&assign);
+    let mut thief = call(&stub.network(), Some(&b), vec![Said::Hello(sibling(&next))]).await.unwrap();
+    assert!(!thief.welcome.held[0].keep);
+    thief.say(Said::Heartbeat(pb::Heartbeat { held: vec![held(&next, 0)] })).await;
+    end(&thief, &next, 1).await;
+    end(&thief, &assign, 2).await;
+    thief.hears_nothing().await;
+    let view = stub.workflow(&id_of(&assign));
+    assert_eq!((view.state, view.cluster.as_deref()), (State::Running, Some("a")));
+
+    let mut real = sibling(&next);
+    real.instance_id = "successor".to_owned();
+    let real = call(&stub.network(), Some(&a), vec![Said::Hello(real)]).await.unwrap();
+    assert!(real.welcome.held[0].keep, "the same, with the right token");
+    end(&real, &next, 1).await;
+    assert_eq!(stub.ended(&id_of(&assign)).await.state, State::Success);
+}
