@@ -100,8 +100,8 @@ struct Shared {
     going: CancellationToken,
     /// Cancelled when nothing changes any more: the rest is stored.
     over: CancellationToken,
-    /// Cancelled when a task died without which there is no server.
-    broken: CancellationToken,
+    /// Why the server can't go on, once that is so.
+    failed: watch::Sender<Option<String>>,
     /// Cancelled by a test that kills the server: nothing is stored or told any more.
     killed: CancellationToken,
     tasks: TaskTracker,
@@ -181,19 +181,19 @@ impl Server {
                 timer: Notify::new(),
                 going: CancellationToken::new(),
                 over: CancellationToken::new(),
-                broken: CancellationToken::new(),
+                failed: watch::Sender::new(None),
                 killed: CancellationToken::new(),
                 tasks: TaskTracker::new(),
             }),
         };
         let timer = server.clone();
-        let broken = &server.shared.broken;
-        server.shared.tasks.spawn(vital(broken.clone(), async move { timer.keep_time().await }));
+        let failed = &server.shared.failed;
+        server.shared.tasks.spawn(vital(failed.clone(), async move { timer.keep_time().await }));
         if !server.shared.store.is_immediate() {
             let saver = server.clone();
             let killed = saver.shared.killed.clone();
             let saving = async move { _ = killed.run_until_cancelled(saver.keep_saved()).await };
-            tokio::spawn(vital(broken.clone(), saving));
+            tokio::spawn(vital(failed.clone(), saving));
         }
         // What was taken up again may look different already.
         server.change(|_, _| ());
@@ -379,9 +379,15 @@ impl Server {
         self.shared.going.cancel();
     }
 
-    /// Is cancelled when the server can't go on: what stores changes, or what keeps the time, died of a fault of its own.
-    pub fn broken(&self) -> &CancellationToken {
-        &self.shared.broken
+    /// Waits until the server can't go on by a fault of its own, and says which: a change that can't be stored, or the end
+    /// of what stores changes or keeps the time. Nobody is told anything any more then: the process has to end, and what
+    /// starts next goes on where the store ends.
+    pub async fn failed(&self) -> String {
+        let mut failed = self.shared.failed.subscribe();
+        match failed.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// Is cancelled when the server goes.
@@ -445,6 +451,12 @@ impl Server {
                 }
             };
             while let Err(error) = self.shared.store.write(&batch).await {
+                // What comes later may build on it, so that nothing can be left out.
+                if matches!(error, StoreError::Contradiction { .. }) {
+                    tracing::error!(%error, "nothing more can be stored, and trying again is of no use");
+                    self.shared.failed.send_replace(Some(error.to_string()));
+                    return;
+                }
                 let seconds = STORE_RETRY.as_secs();
                 tracing::error!(%error, "nothing can be stored; nobody is told of what happens until it is: trying again in {seconds} s");
                 tokio::time::sleep(STORE_RETRY).await;
@@ -503,11 +515,22 @@ impl Server {
     }
 }
 
-/// Does what the server can't do without. Who waits for `broken` hears of it if that ends by a panic.
-async fn vital(broken: CancellationToken, work: impl Future<Output = ()>) {
-    let alarm = broken.drop_guard();
+/// Does what the server can't do without. Who waits for `failed` hears of it if that ends by a panic.
+async fn vital(failed: watch::Sender<Option<String>>, work: impl Future<Output = ()>) {
+    let _alarm = Alarm(failed);
     work.await;
-    alarm.disarm();
+}
+
+/// Goes off in a panic.
+struct Alarm(watch::Sender<Option<String>>);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let reason = "what stores changes or what keeps the time is gone, see above; start the server again";
+            self.0.send_replace(Some(reason.to_owned()));
+        }
+    }
 }
 
 impl State {
@@ -542,16 +565,16 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use tokio_util::sync::CancellationToken;
+    use tokio::sync::watch;
 
     use super::vital;
 
     #[tokio::test]
     async fn that_a_vital_task_died_is_heard_of() {
-        let broken = CancellationToken::new();
-        vital(broken.clone(), async {}).await;
-        assert!(!broken.is_cancelled());
-        let died = tokio::spawn(vital(broken.clone(), async { panic!("a fault") })).await;
-        assert!(died.is_err() && broken.is_cancelled());
+        let (failed, reason) = watch::channel(None);
+        vital(failed.clone(), async {}).await;
+        assert_eq!(*reason.borrow(), None);
+        let died = tokio::spawn(vital(failed, async { panic!("a fault") })).await;
+        assert!(died.is_err() && reason.borrow().as_deref().is_some_and(|reason| reason.contains("start the server")));
     }
 }

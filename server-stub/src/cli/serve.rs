@@ -219,11 +219,8 @@ pub(super) async fn run(args: Args, output: &mut Output) -> Result<Exit, Failure
         _ = interrupt.recv() => {}
         ended = &mut serving_agents => return broken(ended).map(|()| Exit::Done),
         ended = &mut serving_api => return broken(ended).map(|()| Exit::Done),
-        () = server.broken().cancelled() => {
-            // What is not stored is told to nobody, so a server that is started anew goes on without loss.
-            let message = "what stores changes or what keeps the time is gone, see above; start the server again";
-            return Err(Failure::Internal(message.to_owned()));
-        }
+        // What is not stored was told to nobody, so a server that is started anew goes on without loss.
+        reason = server.failed() => return Err(Failure::Internal(reason)),
     }
     tracing::info!("shutting down; a second signal ends the server at once");
     let shut_down = async {

@@ -13,6 +13,10 @@ use crate::clock::Now;
 use crate::ledger::Receipt;
 use crate::placement::Presence;
 
+/// How many lines the log of a step may have: a number of a line is exact wherever it goes, in the database, in JSON and
+/// in a browser. A step that prints a million lines a second would need 285 years.
+const MAX_LINES: u64 = 1 << 53;
+
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
@@ -182,9 +186,13 @@ impl Consequence {
     }
 }
 
-/// What the protocol forbids beyond the form of a message.
+/// What the protocol forbids beyond the form of a message, and what no agent has reason to say.
 fn check(body: &ReceivedBody) -> Result<(), Status> {
     match body {
+        ReceivedBody::Chunk { chunk, .. } if lines_until(chunk) > MAX_LINES => Err(Status::invalid_argument(format!(
+            "a log chunk is about the line {}, and a log may have {MAX_LINES} lines",
+            lines_until(chunk)
+        ))),
         ReceivedBody::Chunk { chunk, .. } if size(chunk) > MAX_LOG_CHUNK_BYTES => Err(Status::invalid_argument(
             format!("a log chunk has {} bytes of lines, and may have {MAX_LOG_CHUNK_BYTES}", size(chunk)),
         )),
@@ -193,6 +201,12 @@ fn check(body: &ReceivedBody) -> Result<(), Status> {
         }
         _ => Ok(()),
     }
+}
+
+/// How many lines a log has at least, by what a chunk says.
+fn lines_until(chunk: &Chunk) -> u64 {
+    let sent = chunk.first_line.saturating_add(chunk.lines.len() as u64);
+    sent.max(chunk.end.map_or(0, |total| total.lines))
 }
 
 fn size(chunk: &Chunk) -> usize {

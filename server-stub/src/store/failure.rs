@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
+use rusqlite::ffi::SQLITE_CONSTRAINT_TRIGGER;
 
 /// The database can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +73,15 @@ pub enum StoreError {
     /// There is no room to write.
     #[error("the disk of the database is full")]
     Full,
+    /// What was to be written contradicts what is there, or the schema. That is a fault of the server, and doesn't pass
+    /// by itself.
+    #[error("the database refused to store {what}: {reason}")]
+    Contradiction {
+        /// Which object.
+        what: String,
+        /// SQLite's words.
+        reason: String,
+    },
     /// A request failed.
     #[error("the database failed: {reason}")]
     Broken {
@@ -85,6 +95,14 @@ impl StoreError {
         Self::Open { path: path.to_owned(), reason: error.to_string() }
     }
 
+    /// The same, about this object.
+    pub(super) fn about(self, what: impl FnOnce() -> String) -> Self {
+        match self {
+            Self::Contradiction { reason, .. } => Self::Contradiction { what: what(), reason },
+            other => other,
+        }
+    }
+
     pub(super) fn corrupt(what: impl Into<String>, reason: impl ToString) -> Self {
         Self::Corrupt { what: what.into(), reason: reason.to_string() }
     }
@@ -92,9 +110,15 @@ impl StoreError {
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => Self::Full,
-            _ => Self::Broken { reason: error.to_string() },
+        let reason = error.to_string();
+        match error.sqlite_error().map(|error| (error.code, error.extended_code)) {
+            Some((ErrorCode::DiskFull, _)) => Self::Full,
+            // The schema has no triggers: somebody else's may go as it came.
+            Some((ErrorCode::ConstraintViolation, SQLITE_CONSTRAINT_TRIGGER)) => Self::Broken { reason },
+            Some((ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig, _)) => {
+                Self::Contradiction { what: "a change".to_owned(), reason }
+            }
+            _ => Self::Broken { reason },
         }
     }
 }

@@ -52,7 +52,7 @@ pub(super) fn read(connection: &Connection, log: LogPlace, page: Page) -> Result
     Ok(lines)
 }
 
-/// As SQLite counts. Numbers above its range don't occur: nobody has sent so many lines.
+/// As SQLite counts. Numbers above its range don't occur: reports with such numbers of lines are refused.
 pub(super) fn integer(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -74,7 +74,9 @@ fn pages_follow_each_other_over_holes() {
 fn a_batch_is_written_whole_or_not_at_all() {
     let store = Store::in_memory().unwrap();
     let twice = vec![lines(1, 0, vec![line(0, "a")]), Write::ServerId("a".to_owned()), Write::ServerId("b".to_owned())];
-    assert!(matches!(store.write_now(&twice), Err(StoreError::Broken { .. })));
+    let error = store.write_now(&twice).unwrap_err();
+    assert!(matches!(error, StoreError::Contradiction { .. }), "{error}");
+    assert!(error.to_string().starts_with("the database refused to store the server's identity: UNIQUE"), "{error}");
     assert_eq!(store.load().unwrap().server_id, None);
     assert_eq!(store.lines_now(LogPlace { workflow: 1, step: 0 }, ALL).unwrap(), []);
 }

@@ -13,9 +13,25 @@ use crate::record::{Payload, StepWrite, Write};
 pub(super) fn batch(connection: &mut Connection, batch: &[Write]) -> Result<(), StoreError> {
     let transaction = connection.transaction()?;
     for write in batch {
-        one(&transaction, write)?;
+        one(&transaction, write).map_err(|error| error.about(|| subject(write)))?;
     }
     Ok(transaction.commit()?)
+}
+
+/// What a change is about, for people.
+fn subject(write: &Write) -> String {
+    match write {
+        Write::ServerId(_) => "the server's identity".to_owned(),
+        Write::ForgetWorkflow(number) | Write::ForgetLogs(number) => format!("that workflow {number} is forgotten"),
+        Write::Workflow(record, _) => format!("workflow {}", record.number),
+        Write::Step(step) => format!("step {} of workflow {}", step.position, step.workflow),
+        Write::Agent(agent) => format!("agent {}", agent.number),
+        Write::ForgetAgent(number) => format!("that agent {number} is forgotten"),
+        Write::Cluster(cluster) => format!("the cluster '{}'", cluster.name),
+        Write::ForgetCluster(name) => format!("that the cluster '{name}' is forgotten"),
+        Write::Token(token) => format!("the token '{}'", token.id),
+        Write::ForgetToken(id) => format!("that the token '{id}' is forgotten"),
+    }
 }
 
 fn one(transaction: &Transaction<'_>, write: &Write) -> Result<(), StoreError> {

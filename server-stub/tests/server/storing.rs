@@ -11,6 +11,7 @@ use server_stub::server::{Config, Server};
 use server_stub::store::Store;
 use server_stub::stub::Stub;
 use tempfile::TempDir;
+use tonic::Code;
 
 use crate::agent::{RawAgent, accepted, finished, held, hello, log, log_bytes, log_end, step, until, within, workload};
 
@@ -216,4 +217,39 @@ async fn an_agent_that_is_not_read_for_want_of_room_is_not_silent() {
     within(said).await.unwrap();
     while agent.ack().await.2 < 1 + chunks {}
     assert_eq!(stub.workflow(&id).state, State::Running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn numbers_of_lines_that_nobody_can_mean_are_refused() {
+    let stub = Stub::start(Config::default());
+    let network = stub.network();
+    let id = stub.submit(workload("w"));
+    let mut agent = RawAgent::ready(&network, hello("agent"), 1).await;
+    let assign = agent.assign().await;
+    agent.accept(&assign).await;
+    for said in [log(&assign, 2, 1 << 53, &["x"]), log(&assign, 2, u64::MAX, &["x"]), log_end(&assign, 2, 1 << 63, 1)] {
+        agent.say(said).await;
+        let status = agent.end().await;
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(status.message().contains("a log may have 9007199254740992 lines"), "{}", status.message());
+        agent = RawAgent::connect(&network, pb::Hello { held: vec![held(&assign, 1)], ..hello("agent") }).await;
+    }
+    agent.say(log(&assign, 2, (1 << 53) - 1, &["the last"])).await;
+    assert_eq!(agent.ack().await.2, 2);
+    assert_eq!(stub.log(&id, "build").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_contradicts_the_database_is_not_tried_again_and_again() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("server.db");
+    let server = Server::start(Config::default(), Store::open(&path).unwrap()).unwrap();
+    // A workload of a workflow that doesn't exist yet.
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute("INSERT INTO payloads VALUES (1, x'00')", ()).unwrap();
+    let submission = server_stub::dispatch::Submission::new(piculet_core::id::WorkflowId::new("w"), workload("w"));
+    server.submit(vec![submission]).unwrap();
+    let reason = within(server.failed()).await;
+    assert!(reason.starts_with("the database refused to store workflow 1: UNIQUE"), "{reason}");
+    assert!(!server.is_settled(), "nobody was told of it");
 }
