@@ -15,6 +15,7 @@ use crate::labels::Offer;
 use crate::ledger::Ledger;
 use crate::mailbox::{Intake, Mailbox};
 use crate::placement::Presence;
+use crate::token::TokenError;
 
 /// By what right an agent comes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -106,7 +107,7 @@ impl Dispatcher {
     /// An agent opened a call and said hello. The newest call of an instance wins.
     ///
     /// # Errors
-    /// If its token is of another cluster than the one that this instance has workflows or a session
+    /// If its token is good no more, or is of another cluster than the one that this instance has workflows or a session
     /// in; or if another cluster has the name of its cluster.
     pub fn open(&mut self, hello: Hello, admission: Admission, now: Now) -> Result<SessionId, Status> {
         let Hello { identity, held } = hello;
@@ -155,6 +156,10 @@ impl Dispatcher {
     /// Looks again at the right by which an agent comes, now that it has said who it is. With a token of another cluster
     /// it neither takes the place of a session nor loses what it has.
     fn admit(&self, instance: &InstanceId, admission: &Admission) -> Result<(), Status> {
+        let is_good = |id: &String| self.tokens.get(id).is_some_and(|token| token.revoked.is_none());
+        if !admission.token.as_ref().is_none_or(is_good) {
+            return Err(Status::unauthenticated(TokenError::Revoked.to_string()));
+        }
         let (Some(known), Some(cluster)) = (self.agents.get(instance), &admission.cluster) else { return Ok(()) };
         let drives = |workflow: &Workflow| workflow.driver.as_ref() == Some(instance);
         let is_in_use = || known.session.is_some() || self.open_workflows().any(drives);

@@ -3,12 +3,14 @@
 use piculet_core::id::WorkflowId;
 use piculet_proto::v1 as pb;
 use piculet_proto::v1::agent_message::Message as Said;
+use piculet_proto::v1::agent_service_client::AgentServiceClient;
 use server_stub::dispatch::State;
 use server_stub::server::Config;
 use server_stub::stub::Stub;
-use tonic::Code;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request};
 
-use crate::agent::{RawAgent, call, finished, held, hello, step, workload};
+use crate::agent::{RawAgent, call, channel, finished, held, hello, step, workload};
 
 /// A token for the agents of this cluster.
 fn token(stub: &Stub, cluster: &str) -> String {
@@ -82,4 +84,20 @@ async fn what_a_cluster_has_is_not_for_one_that_only_says_it_is_the_same() {
     assert!(real.welcome.held[0].keep, "the same, with the right token");
     end(&real, &next, 1).await;
     assert_eq!(stub.ended(&id_of(&assign)).await.state, State::Success);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_revoked_before_the_agent_says_who_it_is_lets_nobody_in() {
+    let stub = Stub::start(Config::default());
+    let token = stub.server().create_token("a".to_owned(), String::new());
+    let (say, queue) = tokio::sync::mpsc::channel(4);
+    let mut request = Request::new(ReceiverStream::new(queue));
+    request.metadata_mut().insert("authorization", format!("Bearer {}", token.token.expose()).parse().unwrap());
+    let mut client = AgentServiceClient::new(channel(&stub.network()).await);
+    let mut hear = client.connect(request).await.unwrap().into_inner();
+    stub.server().revoke_token(&token.id).unwrap();
+    say.send(pb::AgentMessage { message: Some(Said::Hello(hello("late"))) }).await.unwrap();
+    let status = hear.message().await.unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "the token was revoked"));
+    assert!(stub.server().agents().is_empty());
 }
