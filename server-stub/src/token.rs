@@ -32,7 +32,8 @@ pub(crate) fn check(header: Option<&str>, token: &Secret) -> Result<(), TokenErr
 /// If there is none.
 pub(crate) fn bearer(header: Option<&str>) -> Result<&str, TokenError> {
     let (scheme, given) = header.ok_or(TokenError::Missing)?.split_once(' ').ok_or(TokenError::Wrong)?;
-    if scheme.eq_ignore_ascii_case("bearer") { Ok(given.trim()) } else { Err(TokenError::Wrong) }
+    let given = given.trim();
+    if scheme.eq_ignore_ascii_case("bearer") && !given.is_empty() { Ok(given) } else { Err(TokenError::Wrong) }
 }
 
 /// What is kept of a token: its SHA-256, in hexadecimal digits. Tokens are random, so nothing slower is needed.

@@ -1,5 +1,6 @@
 //! `serve`: the server itself.
 
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,8 @@ use super::output::Output;
 
 /// How long open connections may take to end.
 const GRACE: Duration = Duration::from_secs(10);
+/// The variable with the token that agents have to present.
+const TOKEN: &str = "PICULET_SERVER_TOKEN";
 /// How long the last spans of traces may take to leave.
 const FLUSH: Duration = Duration::from_secs(2);
 
@@ -33,10 +36,8 @@ pub(super) struct Args {
     /// Where the other commands connect (HTTP).
     #[arg(long, value_name = "ADDR", env = "PICULET_SERVER_HTTP", default_value = "127.0.0.1:9080")]
     http: SocketAddr,
-    /// The token that agents have to present; a file with it is safer.
-    #[arg(long, env = "PICULET_SERVER_TOKEN", hide_env_values = true, conflicts_with = "token_file")]
-    token: Option<String>,
-    /// A file with the token that agents have to present.
+    /// A file with the token that agents have to present. The variable PICULET_SERVER_TOKEN may hold the token instead;
+    /// an argument can't, since other users of the machine see those.
     #[arg(long, value_name = "FILE", env = "PICULET_SERVER_TOKEN_FILE")]
     token_file: Option<PathBuf>,
     /// A file with the token that the HTTP API asks for; needed if it isn't on a loopback address.
@@ -81,6 +82,14 @@ pub(super) struct Args {
     log: String,
 }
 
+/// What of the environment no option stands for.
+struct Variables {
+    /// The token that agents have to present.
+    token: Option<OsString>,
+    /// Those of OpenTelemetry, with their names.
+    otel: Vec<(String, String)>,
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let duration = text.parse::<SignedDuration>().map_err(|error| error.to_string())?;
     Duration::try_from(duration).map_err(|_| "it has to be positive".to_owned())
@@ -88,11 +97,15 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 /// Reads a token from a file; white space around it doesn't count.
 pub(super) fn read_token(path: &Path) -> Result<Secret, Failure> {
-    let text = String::from_utf8(read(path)?);
-    match text.as_deref().map(str::trim) {
-        Ok("") => Err(Failure::BadInput(format!("the token file {} is empty", path.display()))),
+    token(&read(path)?, &format!("the file {}", path.display()))
+}
+
+/// The token in a text; white space around it doesn't count. `place` says where the text is.
+fn token(text: &[u8], place: &str) -> Result<Secret, Failure> {
+    match std::str::from_utf8(text).map(str::trim) {
+        Ok("") => Err(Failure::BadInput(format!("{place} is empty, and should hold a token"))),
         Ok(token) if is_token(token) => Ok(Secret::new(token)),
-        _ => Err(Failure::BadInput(format!("the token in {} has to be one word of ASCII", path.display()))),
+        _ => Err(Failure::BadInput(format!("the token in {place} has to be one word of ASCII"))),
     }
 }
 
@@ -102,9 +115,16 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 impl Args {
-    fn config(&self) -> Result<Config, Failure> {
-        let from_file = self.token_file.as_deref().map(read_token).transpose()?;
-        let agent_token = from_file.or_else(|| self.token.as_deref().map(Secret::new));
+    fn config(&self, variables: &Variables) -> Result<Config, Failure> {
+        let agent_token = match (&self.token_file, &variables.token) {
+            (Some(_), Some(_)) => {
+                let text = format!("the agents' token is given twice, by --token-file and by the variable {TOKEN}");
+                return Err(Failure::BadInput(text));
+            }
+            (Some(path), None) => Some(read_token(path)?),
+            (None, Some(text)) => Some(token(text.as_encoded_bytes(), &format!("the variable {TOKEN}"))?),
+            (None, None) => None,
+        };
         let api_token = self.api_token_file.as_deref().map(read_token).transpose()?;
         if api_token.is_none() && !self.http.ip().is_loopback() {
             return Err(Failure::BadInput(format!(
@@ -116,7 +136,7 @@ impl Args {
         Ok(Config {
             server_id: self.server_id.clone(),
             agent_token,
-            // From other machines nobody comes in without a token, of `tokens create` or of --token-file.
+            // From other machines nobody comes in without a token, of `tokens create` or the one that is given here.
             requires_token: !self.listen.ip().is_loopback(),
             api_token,
             timing: Timing { lost_after: self.lost_after, ..Timing::default() },
@@ -177,7 +197,8 @@ pub(super) async fn run(args: Args, output: &mut Output) -> Result<Exit, Failure
     let mut terminate = listen_for(SignalKind::terminate())?;
     let mut interrupt = listen_for(SignalKind::interrupt())?;
 
-    let (mut config, agents_tls, http_tls) = (args.config()?, args.agents_tls()?, args.http_tls()?);
+    let variables = Variables::read();
+    let (mut config, agents_tls, http_tls) = (args.config(&variables)?, args.agents_tls()?, args.http_tls()?);
     for (tls, address, warning) in [
         (&agents_tls, args.listen, "agents connect without TLS: their token and the secrets of workflows"),
         (&http_tls, args.http, "the HTTP API is served without TLS: its token, and the secrets of what is submitted,"),
@@ -193,7 +214,7 @@ pub(super) async fn run(args: Args, output: &mut Output) -> Result<Exit, Failure
         format!("{scheme}://{}", listener.local_addr().unwrap_or(wanted))
     };
     let (agents_url, api_url) = (url(&agents, &agents_tls, args.listen), url(&api, &http_tls, args.http));
-    let traces = traces().await?;
+    let traces = traces(&variables).await?;
     config.traces = traces.as_ref().map(|traces| traces.outlet().clone());
     let server = Server::start(config, store)?;
     let traces = traces.map(|traces| traces.open(resource(&server)));
@@ -239,11 +260,21 @@ pub(super) async fn run(args: Args, output: &mut Output) -> Result<Exit, Failure
     }
 }
 
+impl Variables {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place of the server that reads variables which are no options"
+    )]
+    fn read() -> Self {
+        let text = |text: OsString| text.to_string_lossy().into_owned();
+        let all = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+        Self { token: std::env::var_os(TOKEN), otel: all.filter(|(name, _)| name.starts_with("OTEL_")).collect() }
+    }
+}
+
 /// The way of the traces, if OpenTelemetry's variables give one.
-#[expect(clippy::disallowed_methods, reason = "the one place of the server that reads variables which are no options")]
-async fn traces() -> Result<Option<Traces>, Failure> {
-    let variables: Vec<_> = std::env::vars().filter(|(name, _)| name.starts_with("OTEL_")).collect();
-    let variables = variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+async fn traces(variables: &Variables) -> Result<Option<Traces>, Failure> {
+    let variables = variables.otel.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let bad = |problems: Vec<otlp::Problem>| {
         let words = problems.iter().map(|otlp::Problem { variable, message }| format!("{variable}: {message}"));
         Failure::BadInput(words.collect::<Vec<_>>().join("\n"))

@@ -33,10 +33,15 @@ impl Served {
     }
 
     fn listening(address: &str, options: &[&str]) -> Self {
+        Self::spawn(address, options, None)
+    }
+
+    fn spawn(address: &str, options: &[&str], token: Option<&str>) -> Self {
         let folder = TempDir::new().unwrap();
         let mut child = Command::new(BINARY)
             .args(["serve", "--listen", address, "--http", "127.0.0.1:0", "--log", "warn"])
             .args(options)
+            .envs(token.map(|token| ("PICULET_SERVER_TOKEN", token)))
             // The database is in the folder where the server runs.
             .current_dir(&folder)
             .stdout(Stdio::piped())
@@ -249,6 +254,34 @@ async fn tokens_are_asked_for_on_both_sides() {
     ended(served.command(&["list", "--api-token-file", text(&agent_token)])).code(77);
     ended(served.command(&["list", "--api-token-file", text(&api_token)])).success();
     served.agent(Some("for-agents")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_agents_token_may_be_a_variable_and_never_an_argument() {
+    let served = Served::spawn("127.0.0.1:0", &[], Some("for-agents\n"));
+    served.agent(Some("for-agents")).await;
+    let channel = Endpoint::from_shared(served.agents.clone()).unwrap().connect().await.unwrap();
+    let refusal = call_over(channel, None, vec![Said::Hello(hello("agent"))]).await.err().unwrap();
+    assert!(refusal.message().starts_with("a token is needed"), "{refusal}");
+
+    let listen = ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"];
+    let said = |value: &str, options: &[&str]| {
+        let mut command = serve(&[&listen, options].concat());
+        command.env("PICULET_SERVER_TOKEN", value);
+        String::from_utf8(ended(command).code(2).get_output().stderr.clone()).unwrap()
+    };
+    for value in ["", " \n"] {
+        let error = said(value, &[]);
+        assert!(error.contains("the variable PICULET_SERVER_TOKEN is empty, and should hold a token"), "{error}");
+    }
+    let error = said("hunter2 hunter3", &[]);
+    assert!(error.contains("the token in the variable PICULET_SERVER_TOKEN has to be one word"), "{error}");
+    assert!(!error.contains("hunter"), "{error}");
+    let file = served.file("token", "for-agents");
+    assert!(said("for-agents", &["--token-file", text(&file)]).contains("is given twice"));
+    let failed = ended(serve(&[&listen[..], &["--token", "for-agents"]].concat())).code(2);
+    let error = String::from_utf8(failed.get_output().stderr.clone()).unwrap();
+    assert!(error.contains("unexpected argument '--token'"), "{error}");
 }
 
 #[test]
