@@ -15,12 +15,14 @@ pub use failure::StoreError;
 pub use load::{Loaded, LoadedWorkflow};
 pub use pages::{LogPlace, Page};
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 
@@ -82,16 +84,19 @@ impl Store {
         Self::prepare(writer, path, place)
     }
 
-    /// Opens the file, or makes it; only its owner can read it, since it holds the secrets of workflows that wait.
+    /// Opens the file, or makes it. Only its owner can read it, since it holds the secrets of workflows that wait: what
+    /// others may do with a file that was there is taken away.
     ///
     /// # Errors
-    /// If it can't be opened or made, if another server has it open, if it is no database of piculet, or one of a newer
-    /// version.
+    /// If it can't be opened or made, or kept from others; if another server has it open; if it is no database of
+    /// piculet, or one of a newer version, which isn't changed then.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let lock = lock(path)?;
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
         file.map_err(|source| StoreError::File { path: path.to_owned(), source })?;
         let writer = Connection::open(path).map_err(|error| StoreError::open(path, &error))?;
+        look_at(&writer, path)?;
+        close_to_others(path)?;
         let (readers, turns) = (Mutex::new(Vec::new()), Semaphore::new(READERS));
         Self::prepare(writer, path, Place::Disk { path: path.to_owned(), readers, turns, _lock: lock })
     }
@@ -206,6 +211,39 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_size_limit", 64 << 20)
 }
 
+/// Finds out whether a database is one of ours, and leaves it as it is.
+fn look_at(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    // Who closes a database last writes what is in its log to the file itself.
+    let spare = |on| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, on);
+    spare(true).map_err(|error| StoreError::open(path, &error))?;
+    migrations::missing(connection, path)?;
+    spare(false).map(|_| ()).map_err(|error| StoreError::open(path, &error))
+}
+
+/// Lets only the owner read the database, and the files that SQLite keeps beside it.
+fn close_to_others(path: &Path) -> Result<(), StoreError> {
+    for suffix in ["", "-wal", "-shm"] {
+        let file = beside(path, suffix);
+        let closed = fs::metadata(&file).and_then(|found| {
+            let mode = found.permissions().mode();
+            if mode & 0o077 == 0 { Ok(()) } else { fs::set_permissions(&file, Permissions::from_mode(mode & 0o700)) }
+        });
+        match closed {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(StoreError::Exposed { path: file, source }),
+            Ok(()) => {}
+        }
+    }
+    Ok(())
+}
+
+/// The path of a file beside the database.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
 fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let reader = Connection::open_with_flags(path, flags)?;
@@ -215,9 +253,7 @@ fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
 
 /// Keeps other servers away. The lock is on a file beside the database: SQLite's own locks come and go.
 fn lock(path: &Path) -> Result<File, StoreError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let beside = PathBuf::from(name);
+    let beside = beside(path, ".lock");
     let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&beside);
     let file = file.map_err(|source| StoreError::File { path: beside.clone(), source })?;
     match file.try_lock() {

@@ -31,6 +31,18 @@ pub enum StoreError {
         /// SQLite's words.
         reason: String,
     },
+    /// Others may read it, and that can't be changed.
+    #[error(
+        "others may read {}, which holds secrets, and its mode can't be changed: {source}; make it the file of the user \
+         that the server runs as",
+        path.display()
+    )]
+    Exposed {
+        /// The database, or a file that belongs to it.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// It belongs to something else.
     #[error("{} is a database, but not one of piculet-server; give another path", path.display())]
     Foreign {

@@ -50,26 +50,37 @@ const STEPS: &[&str] = &["
     CREATE TABLE tokens (id TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT, WITHOUT ROWID;
 "];
 
-/// Brings the schema up to date, all steps or none.
-pub(super) fn run(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+/// The newest version of the schema.
+fn newest() -> u32 {
+    u32::try_from(STEPS.len()).unwrap_or(u32::MAX)
+}
+
+/// Which steps a database lacks. Changes nothing.
+///
+/// # Errors
+/// If it is another program's, or a newer version's.
+pub(super) fn missing(connection: &Connection, path: &Path) -> Result<&'static [&'static str], StoreError> {
     let failed = |error: rusqlite::Error| StoreError::open(path, &error);
-    let transaction = connection.transaction().map_err(failed)?;
-    let application: i32 = transaction.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(failed)?;
-    let found: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
-    let tables: u32 = transaction
+    let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(failed)?;
+    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    let tables: u32 = connection
         .query_row("SELECT count(*) FROM sqlite_schema WHERE type = 'table'", (), |row| row.get(0))
         .map_err(failed)?;
     if application != APPLICATION && (application != 0 || found != 0 || tables != 0) {
         return Err(StoreError::Foreign { path: path.to_owned() });
     }
-    let known = u32::try_from(STEPS.len()).unwrap_or(u32::MAX);
-    let Some(missing) = usize::try_from(found).ok().and_then(|found| STEPS.get(found..)) else {
-        return Err(StoreError::Newer { path: path.to_owned(), found, known });
-    };
-    for step in missing {
+    let steps = usize::try_from(found).ok().and_then(|found| STEPS.get(found..));
+    steps.ok_or_else(|| StoreError::Newer { path: path.to_owned(), found, known: newest() })
+}
+
+/// Brings the schema up to date, all steps or none.
+pub(super) fn run(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let failed = |error: rusqlite::Error| StoreError::open(path, &error);
+    let transaction = connection.transaction().map_err(failed)?;
+    for step in missing(&transaction, path)? {
         transaction.execute_batch(step).map_err(failed)?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION).map_err(failed)?;
-    transaction.pragma_update(None, "user_version", known).map_err(failed)?;
+    transaction.pragma_update(None, "user_version", newest()).map_err(failed)?;
     transaction.commit().map_err(failed)
 }

@@ -104,6 +104,44 @@ fn what_can_not_be_used_is_said() {
 }
 
 #[test]
+fn a_database_of_something_else_stays_as_it_is() {
+    let folder = TempDir::new().unwrap();
+    for (name, mode) in [("plain.db", "delete"), ("logged.db", "wal")] {
+        let path = folder.path().join(name);
+        let theirs = Connection::open(&path).unwrap();
+        theirs.pragma_update(None, "journal_mode", mode).unwrap();
+        theirs.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+        theirs.execute_batch("CREATE TABLE other (a)").unwrap();
+        drop(theirs);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let look = || (std::fs::read(&path).unwrap(), std::fs::metadata(&path).unwrap().permissions().mode() & 0o777);
+        let before = look();
+        assert!(matches!(Store::open(&path), Err(StoreError::Foreign { .. })));
+        assert!(look() == before, "{name} was changed");
+    }
+}
+
+#[test]
+fn a_file_that_others_could_read_is_closed_to_them() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("server.db");
+    let store = Store::open(&path).unwrap();
+    store.write_now(&[Write::ServerId("me".to_owned())]).unwrap();
+    // As a server that was killed leaves it: with its log beside it.
+    let copy = TempDir::new().unwrap();
+    for name in ["server.db", "server.db-wal"] {
+        std::fs::copy(folder.path().join(name), copy.path().join(name)).unwrap();
+        std::fs::set_permissions(copy.path().join(name), std::fs::Permissions::from_mode(0o664)).unwrap();
+    }
+    let store = Store::open(&copy.path().join("server.db")).unwrap();
+    assert_eq!(store.load().unwrap().server_id.as_deref(), Some("me"));
+    for entry in std::fs::read_dir(copy.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.file_name());
+    }
+}
+
+#[test]
 fn deleted_secrets_are_not_left_in_the_file() {
     use crate::dispatch::{Dispatcher, Limits, Policy, Submission, Timing};
     use piculet_core::id::WorkflowId;
