@@ -305,7 +305,11 @@ impl Teller {
     }
 
     fn tell_step(&mut self, step: &StepView, told: &mut VecDeque<Event>) {
-        if self.position.pass_state(step) {
+        let is_news = match self.tells {
+            Tells::States => self.position.pass_state(step),
+            Tells::Whole | Tells::Step => self.position.pass_state_after_lines(step),
+        };
+        if is_news {
             told.extend(self.event("step", step));
         }
     }

@@ -7,22 +7,15 @@ use piculet_core::outcome::StepState;
 
 use crate::view::StepView;
 
-/// States by the letters that stand for them.
-const LETTERS: [(StepState, char); 7] = [
-    (StepState::Pending, 'p'),
-    (StepState::Running, 'r'),
-    (StepState::Success, 's'),
-    (StepState::Failure, 'f'),
-    (StepState::Killed, 'k'),
-    (StepState::Skipped, 'x'),
-    (StepState::Canceled, 'c'),
-];
+/// The next line of a step of which all lines were told.
+const NO_MORE: u64 = u64::MAX;
 
 /// What was told of each step of a workflow.
 ///
-/// As text, one word for each step of which something was told, joined by `,`: its place among the steps, the letter of
-/// its state (`-`: not told), the attempt, and after a `.` the next line. `0s1.120,2p1.0`: 120 lines and the success of
-/// the first step, and that the third waits.
+/// As text, words joined by `,`, each about neighbours of which the same was told: their places among the steps, a
+/// letter (`p`: it waits, `r`: it runs, `e`: how it ended, `-`: no state), the attempt, and after a `.` the next line,
+/// or `e` for all of them. `0-7e1.e,8r1.120,9-30p1.0`: the first eight are over, 120 lines of the ninth were told, and
+/// that the others wait. So the text grows with the steps that run at once, not with all that there are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Position {
     /// In the order of the workflow's steps.
@@ -37,6 +30,13 @@ struct Told {
     next_line: u64,
 }
 
+/// What a word says of each of its steps. An attempt ends once, so that how it ended needs no letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Word {
+    state: Option<(char, u32)>,
+    next_line: u64,
+}
+
 impl Position {
     /// Nothing was told yet.
     pub(super) fn start(steps: &[StepView]) -> Self {
@@ -48,18 +48,12 @@ impl Position {
     /// Reads what [`fmt::Display`] writes; `None` if it is not about these steps.
     pub(super) fn parse(text: &str, steps: &[StepView]) -> Option<Self> {
         let mut position = Self::start(steps);
-        for word in text.split(',').filter(|word| !word.is_empty()) {
-            let (front, next_line) = word.split_once('.')?;
-            let letter_at = front.find(|c: char| !c.is_ascii_digit())?;
-            let (at, rest) = front.split_at(letter_at);
-            let mut rest = rest.chars();
-            let letter = rest.next()?;
-            let told = position.steps.get_mut(at.parse::<usize>().ok()?)?;
-            told.next_line = next_line.parse().ok()?;
-            if letter != '-' {
-                let (state, _) = LETTERS.iter().find(|(_, other)| *other == letter)?;
-                told.state = Some((*state, rest.as_str().parse().ok()?));
-            }
+        for text in text.split(',').filter(|text| !text.is_empty()) {
+            let (places, word) = Word::parse(text)?;
+            let (first, last) = places.split_once('-').unwrap_or((places, places));
+            let places = first.parse::<usize>().ok()?..=last.parse::<usize>().ok()?;
+            let told = position.steps.get_mut(places.clone()).filter(|told| !told.is_empty())?;
+            told.iter_mut().zip(steps.get(places)?).for_each(|(told, step)| word.tell(told, step));
         }
         Some(position)
     }
@@ -91,31 +85,90 @@ impl Position {
         let Some(told) = self.index.get(&step.name).and_then(|&at| self.steps.get_mut(at)) else { return true };
         told.state.replace((step.state, step.attempt)) != Some((step.state, step.attempt))
     }
+
+    /// The same in a stream that tells lines, where the end of a step comes after the last of them.
+    pub(super) fn pass_state_after_lines(&mut self, step: &StepView) -> bool {
+        if let Some(told) = self.index.get(&step.name).and_then(|&at| self.steps.get_mut(at)) {
+            match (step.state.is_final(), told.next_line) {
+                (true, _) => told.next_line = NO_MORE,
+                // It begins anew, after its cluster was given up.
+                (false, NO_MORE) => told.next_line = 0,
+                (false, _) => {}
+            }
+        }
+        self.pass_state(step)
+    }
+}
+
+impl Word {
+    fn of(told: &Told) -> Self {
+        let letter = |state| match state {
+            StepState::Pending => 'p',
+            StepState::Running => 'r',
+            _ => 'e',
+        };
+        Self { state: told.state.map(|(state, attempt)| (letter(state), attempt)), next_line: told.next_line }
+    }
+
+    fn says_nothing(self) -> bool {
+        self == Self { state: None, next_line: 0 }
+    }
+
+    /// The places of the steps, and what is said of them.
+    fn parse(text: &str) -> Option<(&str, Self)> {
+        let (front, next_line) = text.rsplit_once('.')?;
+        let next_line = if next_line == "e" { NO_MORE } else { next_line.parse().ok()? };
+        if let Some(places) = front.strip_suffix('-') {
+            return Some((places, Self { state: None, next_line }));
+        }
+        let (places, attempt) = front.split_at(front.find(['p', 'r', 'e'])?);
+        let mut attempt = attempt.chars();
+        let letter = attempt.next()?;
+        Some((places, Self { state: Some((letter, attempt.as_str().parse().ok()?)), next_line }))
+    }
+
+    /// What was told of a step, in the light of how it is now.
+    fn tell(self, told: &mut Told, step: &StepView) {
+        told.state = self.state.and_then(|(letter, attempt)| match letter {
+            'p' => Some((StepState::Pending, attempt)),
+            'r' => Some((StepState::Running, attempt)),
+            // How another attempt ended is news.
+            _ => (step.attempt == attempt && step.state.is_final()).then_some((step.state, attempt)),
+        });
+        let begins_anew = self.next_line == NO_MORE && !step.state.is_final();
+        told.next_line = if begins_anew { 0 } else { self.next_line };
+    }
 }
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let told = self.steps.iter().enumerate().filter(|(_, told)| told.state.is_some() || told.next_line > 0);
-        for (count, (at, told)) in told.enumerate() {
-            let comma = if count > 0 { "," } else { "" };
-            write!(f, "{comma}{at}")?;
-            match told.state.and_then(|(state, attempt)| Some((letter(state)?, attempt))) {
+        let mut at = 0;
+        let mut comma = "";
+        for same in self.steps.chunk_by(|one, next| Word::of(one) == Word::of(next)) {
+            let (first, last) = (at, at + same.len() - 1);
+            at += same.len();
+            let Some(word) = same.first().map(Word::of).filter(|word| !word.says_nothing()) else { continue };
+            write!(f, "{comma}{first}")?;
+            comma = ",";
+            if last > first {
+                write!(f, "-{last}")?;
+            }
+            match word.state {
                 Some((letter, attempt)) => write!(f, "{letter}{attempt}")?,
                 None => f.write_str("-")?,
             }
-            write!(f, ".{}", told.next_line)?;
+            match word.next_line {
+                NO_MORE => f.write_str(".e")?,
+                next_line => write!(f, ".{next_line}")?,
+            }
         }
         Ok(())
     }
 }
 
-fn letter(state: StepState) -> Option<char> {
-    LETTERS.iter().find(|(other, _)| *other == state).map(|(_, letter)| *letter)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{LETTERS, Position};
+    use super::Position;
     use crate::view::StepView;
     use piculet_core::outcome::StepState;
     use piculet_core::workload::StepKind;
@@ -161,17 +214,86 @@ mod tests {
     }
 
     #[test]
-    fn each_state_has_a_letter_of_its_own() {
-        for (state, _) in LETTERS {
-            let mut position = Position::start(&steps());
-            position.pass_state(&step("b", state, 3));
-            assert_eq!(Position::parse(&position.to_string(), &steps()), Some(position), "{state:?}");
+    fn how_a_step_ended_is_told_once() {
+        for (state, text) in [
+            (StepState::Pending, "1p3.0"),
+            (StepState::Running, "1r3.0"),
+            (StepState::Success, "1e3.0"),
+            (StepState::Failure, "1e3.0"),
+            (StepState::Killed, "1e3.0"),
+            (StepState::Skipped, "1e3.0"),
+            (StepState::Canceled, "1e3.0"),
+        ] {
+            let now = [step("a", StepState::Pending, 1), step("b", state, 3), step("c", StepState::Pending, 1)];
+            let mut position = Position::start(&now);
+            assert!(position.pass_state(&now[1]));
+            assert_eq!(position.to_string(), text, "{state:?}");
+            let mut again = Position::parse(text, &now).expect("it is a position");
+            assert_eq!(again, position);
+            assert!(!again.pass_state(&now[1]));
+            assert!(again.pass_state(&step("b", state, 4)), "another attempt is news");
         }
+        // What was told is how the first attempt ended, and by now the second has ended, too.
+        let later = [step("a", StepState::Success, 2)];
+        let mut position = Position::parse("0e1.7", &later).expect("it is a position");
+        assert!(position.pass_state(&later[0]));
+        assert_eq!(position.lines().collect::<Vec<_>>(), [("id-of-a", 7)]);
+    }
+
+    #[test]
+    fn of_a_step_that_is_over_nothing_is_left_to_tell() {
+        let over = ["a", "b", "c"].map(|name| step(name, StepState::Success, 1));
+        let mut position = Position::start(&steps());
+        for (number, step) in (50..).zip(&over) {
+            assert!(position.pass_line(&step.name, number));
+            assert!(position.pass_state_after_lines(step));
+        }
+        assert_eq!(position.to_string(), "0-2e1.e");
+        let mut again = Position::parse("0-2e1.e", &over).expect("it is a position");
+        assert_eq!(again, position);
+        assert!(!again.pass_line("b", 1000));
+        assert!(!again.pass_state_after_lines(&over[1]));
+        // One that begins anew is told from its beginning, whether somebody listened meanwhile or not.
+        assert!(again.pass_state_after_lines(&steps()[1]) && again.pass_line("b", 0));
+        let mut again = Position::parse("0-2e1.e", &steps()).expect("it is a position");
+        assert!(again.pass_state_after_lines(&steps()[1]) && again.pass_line("b", 0));
+    }
+
+    #[test]
+    fn its_text_grows_with_what_runs_at_once() {
+        let name = |number: usize| format!("step {number}");
+        let waiting: Vec<_> = (0..2000).map(|number| step(&name(number), StepState::Pending, 1)).collect();
+        let mut position = Position::start(&waiting);
+        waiting.iter().for_each(|step| assert!(position.pass_state_after_lines(step)));
+        for number in 0..2000 {
+            position.pass_state_after_lines(&step(&name(number), StepState::Running, 1));
+            position.pass_line(&name(number), number as u64);
+            // Three run at once, and they don't all end in the same way.
+            if let Some(before) = number.checked_sub(2) {
+                let state = if before % 2 == 0 { StepState::Success } else { StepState::Failure };
+                position.pass_state_after_lines(&step(&name(before), state, 1));
+            }
+            assert!(position.to_string().len() < 80, "{position}");
+        }
+        assert_eq!(position.to_string(), "0-1997e1.e,1998r1.1999,1999r1.2000");
     }
 
     #[test]
     fn other_texts_are_no_position() {
-        for text in ["7r1.0", "0q1.0", "0r.0", "0r1", "r1.0", "0r1.-1", "0-.x", "0r1.0;1r1.0", "\u{fc}"] {
+        for text in [
+            "7r1.0",
+            "0q1.0",
+            "0r.0",
+            "0r1",
+            "r1.0",
+            "0r1.-1",
+            "0-.x",
+            "0r1.0;1r1.0",
+            "0-3r1.0",
+            "2-1r1.0",
+            "0-1-2r1.0",
+            "\u{fc}",
+        ] {
             assert_eq!(Position::parse(text, &steps()), None, "{text:?}");
         }
     }
