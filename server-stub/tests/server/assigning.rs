@@ -228,14 +228,10 @@ async fn a_refusal_counts_only_while_it_is_all_that_is_in_the_way() {
     let first = agent.assign().await;
     agent.accept(&first).await;
     let mut other = RawAgent::ready(&network, hello("other"), 1).await;
-    let waits = tokio::time::sleep(refused_after * 3);
-    tokio::pin!(waits);
-    loop {
-        tokio::select! {
-            () = &mut waits => break,
-            heard = agent.hear() => panic!("expected nothing, got {heard:?}"),
-            heard = other.hear() => panic!("expected nothing, got {heard:?}"),
-        }
+    tokio::select! {
+        () = tokio::time::sleep(refused_after * 3) => {}
+        heard = agent.hear() => panic!("expected nothing, got {heard:?}"),
+        heard = other.hear() => panic!("expected nothing, got {heard:?}"),
     }
     let id = WorkflowId::new("shy");
     assert_eq!(stub.workflow(&id).error, "");
