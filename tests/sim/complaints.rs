@@ -21,6 +21,7 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("the watch of the pods broke", CLUSTER),
     ("a workflow's own objects could not be made", CLUSTER),
     ("while a workflow's objects were removed", CLUSTER),
+    ("an object is left", CLUSTER),
     ("a pod could not be stopped", CLUSTER),
     ("nobody says whether a pod is gone", CLUSTER),
     ("it is not known what became of the pod whose log is read", CLUSTER),

@@ -53,6 +53,13 @@ impl CallError {
         }
     }
 
+    /// What was asked for, with the object.
+    pub fn what(&self) -> &str {
+        match self {
+            Self::Refused { what, .. } | Self::Unreachable { what, .. } => what,
+        }
+    }
+
     /// Whether the agent lacks the right to ask this.
     pub fn is_forbidden(&self) -> bool {
         matches!(self, Self::Refused { code: 403, .. })

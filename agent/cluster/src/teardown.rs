@@ -36,8 +36,8 @@ pub struct Teardown {
     pub deleted: usize,
     /// What was still there at the end.
     pub left: Vec<Leftover>,
-    /// What went wrong on the way; each once. A kind that the agent may not list stands here too: the garbage
-    /// collector removes its objects, but nobody looked.
+    /// What went wrong on the way, for each question the last time. A kind that the agent may not list stands here too:
+    /// the garbage collector removes its objects, but nobody looked.
     pub errors: Vec<CallError>,
 }
 
@@ -72,9 +72,8 @@ impl Teardown {
     }
 
     fn note(&mut self, error: CallError) {
-        if !self.errors.contains(&error) {
-            self.errors.push(error);
-        }
+        self.errors.retain(|earlier| earlier.what() != error.what());
+        self.errors.push(error);
     }
 }
 
