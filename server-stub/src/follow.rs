@@ -14,8 +14,9 @@ use crate::server::{STORE_PATIENCE, Server};
 use crate::store::{LogPlace, Page, StoreError};
 use crate::view::{LookupError, StepView, WorkflowView, find};
 
-/// How many lines of a step are fetched at once, and how many bytes.
+/// How many lines of a step are fetched at once.
 const PAGE_LINES: usize = 500;
+/// How many bytes of memory the lines of all steps take that are fetched at once, about.
 const PAGE_BYTES: usize = 1024 * 1024;
 
 /// Something that happened.
@@ -45,6 +46,8 @@ pub struct Follow {
     going: CancellationToken,
     cursors: BTreeMap<StepId, Cursor>,
     news: VecDeque<News>,
+    /// The place of the step that is fetched first the next time: of many with much to tell each has its turn.
+    turn: usize,
     is_over: bool,
 }
 
@@ -80,6 +83,7 @@ impl Server {
             waits,
             cursors,
             news: VecDeque::new(),
+            turn: 0,
             is_over: false,
         })
     }
@@ -123,9 +127,9 @@ impl Follow {
         self.news.pop_front()
     }
 
-    /// Collects some of what is new.
+    /// Collects some of what is new: a page, whatever the number of steps.
     async fn fetch(&mut self) -> Result<(), StoreError> {
-        let Self { server, workflow, only, cursors, news, is_over, waits, .. } = self;
+        let Self { server, workflow, only, cursors, news, turn, is_over, waits, .. } = self;
         let glimpse = server.look(|dispatcher| {
             let workflow = dispatcher.workflow(workflow)?;
             let steps = workflow.ledger.steps().iter().enumerate();
@@ -138,7 +142,7 @@ impl Follow {
             let end = workflow.end.is_some().then(|| Box::new(WorkflowView::of(dispatcher, workflow)));
             Some((steps, end))
         });
-        let Some((steps, end)) = glimpse else {
+        let Some((mut steps, end)) = glimpse else {
             *is_over = true;
             return Ok(());
         };
@@ -148,9 +152,17 @@ impl Follow {
             return Ok(());
         }
         let mut all_told = true;
+        let mut room = PAGE_BYTES;
+        let first = steps.partition_point(|step| step.place.step < *turn);
+        steps.rotate_left(first);
         for step in steps {
+            if room == 0 {
+                *turn = step.place.step;
+                all_told = false;
+                break;
+            }
             let cursor = cursors.entry(step.id.clone()).or_default();
-            all_told &= step.tell(server, cursor, news).await?;
+            all_told &= step.tell(server, cursor, news, &mut room).await?;
         }
         match end {
             Some(end) if all_told => {
@@ -210,8 +222,15 @@ impl StepGlimpse {
         })
     }
 
-    /// Tells some of what is new. True if nothing is left to tell of what there was.
-    async fn tell(self, server: &Server, cursor: &mut Cursor, news: &mut VecDeque<News>) -> Result<bool, StoreError> {
+    /// Tells some of what is new, as long as there is room, in bytes, for lines. True if nothing is left to tell of what
+    /// there was.
+    async fn tell(
+        self,
+        server: &Server,
+        cursor: &mut Cursor,
+        news: &mut VecDeque<News>,
+        room: &mut usize,
+    ) -> Result<bool, StoreError> {
         let mut state = self.news;
         // A start is told before the first line, an end after the last.
         if let Some(start) = state.take_if(|view| !view.state.is_final()) {
@@ -219,8 +238,11 @@ impl StepGlimpse {
             cursor.told = Some(self.state);
         }
         if cursor.next_line < self.until {
-            let page = Page { from: cursor.next_line, lines: PAGE_LINES, bytes: PAGE_BYTES };
+            let page = Page { from: cursor.next_line, lines: PAGE_LINES, bytes: *room };
             let lines = server.store().lines(self.place, page).await?;
+            // What is around a line counts, too: many lines are short.
+            let size = lines.iter().map(|line| line.bytes.len() + size_of::<News>()).sum();
+            *room = room.saturating_sub(size);
             cursor.next_line = lines.last().map_or(cursor.next_line, |line| line.number + 1);
             news.extend(lines.into_iter().map(|line| News::Line { step: self.name.clone(), line }));
         }

@@ -1,8 +1,13 @@
 //! Much at once.
 
+use std::collections::BTreeSet;
+
 use piculet_core::id::WorkflowId;
+use piculet_core::workload::{StageSpec, StepSpec, WorkloadSpec};
 use piculet_proto::v1 as pb;
+use piculet_proto::v1::agent_message::Message as Said;
 use server_stub::dispatch::{Condition, State, Submission, Throttle};
+use server_stub::follow::News;
 use server_stub::server::Config;
 use server_stub::stub::Stub;
 
@@ -60,4 +65,72 @@ async fn ten_thousand_wait_for_one() {
         assert_eq!(agent.ack().await.2, 2);
         agent.demand(4).await;
     }
+}
+
+/// How much a follower fetches at once, about: bytes of lines, and what is around them.
+const PAGE: usize = 1 << 20;
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_holds_one_page_of_long_lines_whatever_the_number_of_steps() {
+    // A page has room for some 35 of these lines.
+    let order = follow_steps(6, 40, 30_000).await;
+    let first_end = order.iter().position(|&(_, number)| number == 39).unwrap();
+    let told: BTreeSet<_> = order[..first_end].iter().map(|&(step, _)| step).collect();
+    assert_eq!(told.len(), 6, "each step has its turn");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_holds_one_page_of_short_lines_whatever_the_number_of_steps() {
+    follow_steps(40, 400, 1).await;
+}
+
+/// Follows a workflow with these steps, each with so many lines of such a length. In what order the lines come: the
+/// places of their steps, and their numbers.
+async fn follow_steps(steps: usize, lines: u64, length: usize) -> Vec<(usize, u64)> {
+    let spec = (0..steps).map(|at| StepSpec {
+        id: format!("step-{at}"),
+        name: at.to_string(),
+        image: "alpine".into(),
+        ..StepSpec::default()
+    });
+    let stages = vec![StageSpec { steps: spec.collect() }];
+    let stub = Stub::start(Config::default());
+    let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
+    let id = stub.submit(WorkloadSpec { name: "w".into(), stages, ..WorkloadSpec::default() });
+    let assign = agent.assign().await;
+    agent.accept(&assign).await;
+    let text = "x".repeat(length);
+    // A chunk has at most 32 KiB of lines.
+    let in_chunk = usize::try_from(lines).unwrap().min(32 * 1024 / length);
+    let texts = vec![text.as_str(); in_chunk];
+    let mut sequence = 1;
+    for at in 0..steps {
+        for first in (0..lines).step_by(in_chunk) {
+            sequence += 1;
+            let texts = &texts[..in_chunk.min(usize::try_from(lines - first).unwrap())];
+            let Said::LogChunk(chunk) = log(&assign, sequence, first, texts) else { unreachable!() };
+            agent.say(Said::LogChunk(pb::LogChunk { step_id: format!("step-{at}"), ..chunk })).await;
+        }
+    }
+    agent.say(finished(&assign, sequence + 1, pb::WorkflowState::Failure)).await;
+    while agent.ack().await.2 <= sequence {}
+
+    let mut follow = stub.server().follow(id.as_str(), None, 0, true).unwrap();
+    let mut next_lines = vec![0; steps];
+    let mut order = Vec::new();
+    while let Some(news) = follow.next().await {
+        let mut held = 0;
+        for news in std::iter::once(news).chain(std::iter::from_fn(|| follow.ready())) {
+            let News::Line { step, line } = news else { continue };
+            let at = step.parse::<usize>().unwrap();
+            assert_eq!(line.number, next_lines[at]);
+            next_lines[at] += 1;
+            held += line.bytes.len() + size_of::<News>();
+            order.push((at, line.number));
+        }
+        // The last step's lines may be some more than there was room for.
+        assert!(held <= PAGE + PAGE / 4, "{held} bytes at once");
+    }
+    assert_eq!(next_lines, vec![lines; steps]);
+    order
 }
