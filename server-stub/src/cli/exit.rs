@@ -118,6 +118,15 @@ impl Failure {
         }
     }
 
+    /// Whether the same call may succeed a while later: a server that is just being started anew, behind a proxy or not.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { status, .. } => matches!(status.as_u16(), 502..=504),
+            _ => false,
+        }
+    }
+
     /// The stable code, for people who search and programs that branch.
     pub(super) fn code(&self) -> &str {
         match self {

@@ -1,10 +1,12 @@
 //! `logs`: what a workflow printed.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use piculet_core::outcome::StepState;
 use server_stub::api::LogEvent;
 use server_stub::view::StepView;
 
-use super::client::{Client, Target, segment};
+use super::client::{Lines, Target, segment};
 use super::exit::{Exit, Failure};
 use super::output::Output;
 
@@ -39,54 +41,90 @@ pub(super) enum Style {
 pub(super) async fn run(args: Args, output: &mut Output) -> Result<Exit, Failure> {
     let client = args.target.client()?;
     let style = if args.step.is_some() { Style::Bare } else { Style::WithStep };
-    let (workflow, step) = (&args.workflow, args.step.as_deref());
-    print(&client, workflow, workflow, step, args.follow, style, output).await?;
+    let part = args.step.as_deref().map(|step| format!("/steps/{}", segment(step))).unwrap_or_default();
+    let path = format!("/api/workflows/{}{part}/log?follow={}", segment(&args.workflow), args.follow);
+    let lines = client.lines(&path).await?;
+    Printer::new(&args.workflow, style).print(lines, output).await?;
     Ok(Exit::Done)
 }
 
-/// Prints the logs of a workflow, or of one of its steps, as they come.
-pub(super) async fn print(
-    client: &Client,
-    workflow: &str,
-    name: &str,
-    step: Option<&str>,
-    follow: bool,
+/// Prints logs, each line once, over as many calls as that takes.
+#[derive(Debug)]
+pub(super) struct Printer {
+    /// The workflow, for people.
+    name: String,
     style: Style,
-    output: &mut Output,
-) -> Result<(), Failure> {
-    let part = step.map(|step| format!("/steps/{}", segment(step))).unwrap_or_default();
-    let path = format!("/api/workflows/{}{part}/log?follow={follow}", segment(workflow));
-    let mut lines = client.lines(&path).await?;
-    while let Some(line) = lines.next().await? {
-        if output.is_json() {
-            output.line(&String::from_utf8_lossy(&line))?;
-            continue;
-        }
-        let event = serde_json::from_slice(&line)
-            .map_err(|error| Failure::Internal(format!("a line of the server's answer makes no sense: {error}")))?;
-        match event {
-            LogEvent::Line(line) => output.line(&match style {
-                Style::Bare => line.text,
-                Style::WithStep => format!("[{}] {}", line.step, line.text),
-                Style::WithWorkflow => format!("[{name}/{}] {}", line.step, line.text),
-            })?,
-            LogEvent::Step(step) => tell(&step, output),
-            LogEvent::End(end) if end.error.is_empty() => {}
-            LogEvent::End(end) => output.note(&format!("{}: {}", end.state.as_str(), end.error)),
-        }
+    /// By step, the number of the line that comes next.
+    next_lines: BTreeMap<String, u64>,
+    /// Steps and attempts of which the end was told.
+    ended: BTreeSet<(String, u32)>,
+    is_over: bool,
+}
+
+impl Printer {
+    pub(super) fn new(workflow: &str, style: Style) -> Self {
+        let name = workflow.to_owned();
+        Self { name, style, next_lines: BTreeMap::new(), ended: BTreeSet::new(), is_over: false }
     }
-    Ok(())
+
+    /// Whether all was printed, up to the workflow's end. Not known with JSON, which is passed on as it comes.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Prints what a call tells that was not printed yet, as it comes.
+    pub(super) async fn print(&mut self, mut lines: Lines, output: &mut Output) -> Result<(), Failure> {
+        while let Some(line) = lines.next().await? {
+            if output.is_json() {
+                output.line(&String::from_utf8_lossy(&line))?;
+                continue;
+            }
+            let event = serde_json::from_slice(&line)
+                .map_err(|error| Failure::Internal(format!("a line of the server's answer makes no sense: {error}")))?;
+            self.tell(event, output)?;
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, event: LogEvent, output: &mut Output) -> Result<(), Failure> {
+        match event {
+            LogEvent::Line(line) => {
+                let next = self.next_lines.entry(line.step.clone()).or_default();
+                if line.number < *next {
+                    return Ok(());
+                }
+                *next = line.number.saturating_add(1);
+                output.line(&match self.style {
+                    Style::Bare => line.text,
+                    Style::WithStep => format!("[{}] {}", line.step, line.text),
+                    Style::WithWorkflow => format!("[{}/{}] {}", self.name, line.step, line.text),
+                })?;
+            }
+            LogEvent::Step(step) => {
+                if step.state.is_final() && self.ended.insert((step.name.clone(), step.attempt)) {
+                    tell_end(&step, output);
+                }
+            }
+            LogEvent::End(end) => {
+                self.is_over = true;
+                if !end.error.is_empty() {
+                    output.note(&format!("{}: {}", end.state.as_str(), end.error));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Tells how a step ended, where there is more to say than that it did.
-fn tell(step: &StepView, output: &mut Output) {
-    let ended_badly = step.state.is_final() && !matches!(step.state, StepState::Success | StepState::Skipped);
+fn tell_end(step: &StepView, output: &mut Output) {
+    let ended_badly = !matches!(step.state, StepState::Success | StepState::Skipped);
     if ended_badly {
         let code = step.exit_code.map(|code| format!(" (exit code {code})")).unwrap_or_default();
         let error = if step.error.is_empty() { String::new() } else { format!(": {}", step.error) };
         output.note(&format!("step '{}': {}{code}{error}", step.name, step.state));
     }
-    if let Some(complaint) = step.log_complaint.as_ref().filter(|_| step.state.is_final()) {
+    if let Some(complaint) = &step.log_complaint {
         output.note(&format!("step '{}': {complaint}", step.name));
     }
 }

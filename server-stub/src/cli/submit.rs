@@ -11,11 +11,12 @@ use server_stub::api::Submitted;
 use server_stub::dispatch::State;
 use server_stub::submission::{ContextText, FileText, Request};
 use server_stub::view::WorkflowView;
+use tokio::time::Instant;
 
 use super::client::{Client, Target, segment};
 use super::exit::{Exit, Failure};
 use super::list;
-use super::logs::{self, Style};
+use super::logs::{Printer, Style};
 use super::output::Output;
 
 /// Options of `submit`.
@@ -55,7 +56,7 @@ pub(super) struct Args {
     /// How long each workflow may take.
     #[arg(long, value_name = "DURATION")]
     timeout: Option<SignedDuration>,
-    /// Wait until all workflows are over; exit code 1 if one failed.
+    /// Wait until all workflows are over, also while the server is started anew; exit code 1 if one failed.
     #[arg(long)]
     wait: bool,
     /// Show the logs while waiting.
@@ -63,6 +64,39 @@ pub(super) struct Args {
     follow: bool,
     #[command(flatten)]
     target: Target,
+}
+
+/// How long a server that is waited for may be away.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// How long after a failure it is asked again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Since when the server is away.
+#[derive(Debug, Default)]
+struct Absence(Option<Instant>);
+
+impl Absence {
+    /// A call failed. Gives up on what doesn't pass, and after a while on the rest.
+    fn failed(&mut self, failure: Failure, output: &mut Output) -> Result<(), Failure> {
+        let now = Instant::now();
+        match self.0 {
+            _ if !failure.may_pass() => return Err(failure),
+            Some(since) if now >= since + PATIENCE => return Err(failure),
+            Some(_) => {}
+            None => {
+                output.note(&format!("{failure}; the workflow goes on, trying again for {} s", PATIENCE.as_secs()));
+                self.0 = Some(now);
+            }
+        }
+        Ok(())
+    }
+
+    /// A call was answered.
+    fn ended(&mut self, output: &mut Output) {
+        if self.0.take().is_some() {
+            output.note("the server is back");
+        }
+    }
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -143,11 +177,9 @@ pub(super) async fn run(args: Args, output: &mut Output) -> Result<Exit, Failure
     }
     let mut ended = Vec::new();
     for workflow in &submitted.workflows {
-        if args.follow && !output.is_json() {
-            let style = if submitted.workflows.len() > 1 { Style::WithWorkflow } else { Style::WithStep };
-            logs::print(&client, &workflow.id, &workflow.name, None, true, style, output).await?;
-        }
-        ended.push(wait(&client, &workflow.id).await?);
+        let style = if submitted.workflows.len() > 1 { Style::WithWorkflow } else { Style::WithStep };
+        let printer = (args.follow && !output.is_json()).then(|| Printer::new(&workflow.name, style));
+        ended.push(wait(&client, &workflow.id, printer, output).await?);
     }
     if output.is_json() {
         output.json(&server_stub::api::WorkflowList { workflows: ended.clone(), next: None })?;
@@ -174,17 +206,53 @@ fn tell(submitted: &Submitted, output: &mut Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits for the end of a workflow, over as many calls as that takes.
-async fn wait(client: &Client, id: &str) -> Result<WorkflowView, Failure> {
+/// Waits for the end of a workflow, over as many calls as that takes; prints its logs if there is a printer.
+async fn wait(
+    client: &Client,
+    id: &str,
+    mut printer: Option<Printer>,
+    output: &mut Output,
+) -> Result<WorkflowView, Failure> {
+    let mut absence = Absence::default();
     loop {
-        let workflow: WorkflowView = client.get(&format!("/api/workflows/{}", segment(id))).await?;
-        if workflow.state.is_final() {
-            return Ok(workflow);
+        match follow(client, id, printer.as_mut(), &mut absence, output).await {
+            Ok(Some(workflow)) => return Ok(workflow),
+            // It is over, or the server goes, which ends the answer early; the next call tells.
+            Ok(None) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(failure) => {
+                absence.failed(failure, output)?;
+                tokio::time::sleep(RETRY).await;
+            }
         }
-        // Says what happens until the end; only its end is of interest.
-        let mut lines = client.lines(&format!("/api/workflows/{}/log?follow=true", segment(id))).await?;
-        while lines.next().await?.is_some() {}
-        // A server that goes ends the answer early; the next call tells.
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// Follows a workflow as far as one call reaches; returns it if it is over, and all of it was told that can be.
+async fn follow(
+    client: &Client,
+    id: &str,
+    printer: Option<&mut Printer>,
+    absence: &mut Absence,
+    output: &mut Output,
+) -> Result<Option<WorkflowView>, Failure> {
+    let path = format!("/api/workflows/{}", segment(id));
+    let workflow: WorkflowView = client.get(&path).await?;
+    let is_over = workflow.state.is_final();
+    if is_over && printer.as_ref().is_none_or(|printer| printer.is_over()) {
+        absence.ended(output);
+        return Ok(Some(workflow));
+    }
+    let mut lines = client.lines(&format!("{path}/log?follow=true")).await?;
+    absence.ended(output);
+    if let Some(printer) = printer {
+        printer.print(lines, output).await?;
+        if is_over && !printer.is_over() {
+            output.note(&format!("{}: the server can't tell the rest of the log; its own log says why", workflow.name));
+            return Ok(Some(workflow));
+        }
+    } else {
+        // Says what happens until the end; only its end is of interest.
+        while lines.next().await?.is_some() {}
+    }
+    Ok(None)
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tonic::transport::Endpoint;
 
-use crate::agent::{RawAgent, accepted, call_over, finished, hello, log, log_end, step};
+use crate::agent::{RawAgent, accepted, call_over, finished, held, hello, log, log_end, step};
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_piculet-server");
 
@@ -38,8 +38,22 @@ impl Served {
 
     fn spawn(address: &str, options: &[&str], token: Option<&str>) -> Self {
         let folder = TempDir::new().unwrap();
+        Self::within(folder, address, "127.0.0.1:0", options, token)
+    }
+
+    /// Kills it, and starts it again in the same place.
+    fn restart(mut self) -> Self {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let address = |url: &str| url.trim_start_matches("http://").to_owned();
+        let (agents, api) = (address(&self.agents), address(&self.api));
+        let folder = std::mem::replace(&mut self.folder, TempDir::new().unwrap());
+        Self::within(folder, &agents, &api, &[], None)
+    }
+
+    fn within(folder: TempDir, listen: &str, http: &str, options: &[&str], token: Option<&str>) -> Self {
         let mut child = Command::new(BINARY)
-            .args(["serve", "--listen", address, "--http", "127.0.0.1:0", "--log", "warn"])
+            .args(["serve", "--listen", listen, "--http", http, "--log", "warn"])
             .args(options)
             .envs(token.map(|token| ("PICULET_SERVER_TOKEN", token)))
             // The database is in the folder where the server runs.
@@ -153,6 +167,45 @@ async fn a_workflow_goes_its_way() {
     let mut rest = String::new();
     std::io::Read::read_to_string(&mut served.stdout, &mut rest).unwrap();
     assert_eq!(rest, "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_workflow_waits_over_a_restart_of_the_server() {
+    let served = Served::start(&[]);
+    let file = served.file("test.yaml", FILE);
+    let submitting = |options: &[&str]| {
+        let mut command = served.command(&[&["submit", text(&file), "--wait"], options].concat());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let (quiet, loud) = (submitting(&[]), submitting(&["--follow"]));
+    let mut agent = served.agent(None).await;
+    let assigns = [agent.assign().await, agent.assign().await];
+    for assign in &assigns {
+        agent.accept(assign).await;
+        agent.say(step(assign, 2, pb::StepState::Running, None)).await;
+        agent.say(log(assign, 3, 0, &["one", "two"])).await;
+        while agent.ack().await.2 < 3 {}
+    }
+    let served = served.restart();
+    let channel = Endpoint::from_shared(served.agents.clone()).unwrap().connect().await.unwrap();
+    let back = pb::Hello { held: assigns.iter().map(|assign| held(assign, 3)).collect(), ..hello("agent") };
+    let mut agent = call_over(channel, None, vec![Said::Hello(back)]).await.unwrap();
+    for assign in &assigns {
+        agent.say(log(assign, 4, 2, &["three"])).await;
+        agent.say(log_end(assign, 5, 3, 11)).await;
+        agent.say(step(assign, 6, pb::StepState::Success, Some(0))).await;
+        agent.say(finished(assign, 7, pb::WorkflowState::Success)).await;
+        while agent.ack().await.2 < 7 {}
+    }
+    let (quiet, loud) = (quiet.wait_with_output().unwrap(), loud.wait_with_output().unwrap());
+    for output in [&quiet, &loud] {
+        let error = String::from_utf8(output.stderr.clone()).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{error}");
+        assert!(error.contains("the workflow goes on, trying again for 300 s\nthe server is back\n"), "{error}");
+    }
+    let out = String::from_utf8(loud.stdout).unwrap();
+    let printed: Vec<_> = out.lines().filter_map(|line| line.strip_prefix("[build it] ")).collect();
+    assert_eq!(printed, ["one", "two", "three"], "each line once");
 }
 
 #[test]
