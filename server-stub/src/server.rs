@@ -27,7 +27,7 @@ use crate::dispatch::{
 use crate::mailbox::{Intake, Stop};
 use crate::record::Write;
 use crate::script::Script;
-use crate::store::{Store, StoreError};
+use crate::store::{Pace, Store, StoreError};
 
 /// How long after a failure the store is tried again.
 const STORE_RETRY: Duration = Duration::from_secs(2);
@@ -444,6 +444,10 @@ impl Server {
                 })
             };
             let Some((batch, spans)) = begun else {
+                // A server that goes leaves it to the next one.
+                if !self.shared.over.is_cancelled() && self.tidy(Pace::Idle).await {
+                    continue;
+                }
                 tokio::select! {
                     biased;
                     () = self.shared.unsaved.notified() => continue,
@@ -462,7 +466,16 @@ impl Server {
                 tokio::time::sleep(STORE_RETRY).await;
             }
             self.is_stored(&mut self.lock(), spans);
+            self.tidy(Pace::Busy).await;
         }
+    }
+
+    /// Does a part of what the store has left to do; true if more is left. Nobody waits for it.
+    async fn tidy(&self, pace: Pace) -> bool {
+        self.shared.store.tidy(pace).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "what was forgotten could not be deleted; it is tried again with the next change");
+            false
+        })
     }
 
     /// What went to the store is there: those are told who wait for that, the collector of traces among them.

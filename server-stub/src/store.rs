@@ -9,11 +9,13 @@ mod failure;
 mod load;
 mod migrations;
 mod pages;
+mod upkeep;
 mod write;
 
 pub use failure::StoreError;
 pub use load::{Loaded, LoadedWorkflow};
 pub use pages::{LogPlace, Page};
+pub(crate) use upkeep::Pace;
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io;
@@ -27,6 +29,8 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 
 use crate::record::Write;
+use upkeep::Upkeep;
+use write::Room;
 
 /// How many read at the same time; others wait for their turn.
 const READERS: usize = 4;
@@ -42,6 +46,8 @@ pub struct Store {
 #[derive(Debug)]
 struct Inner {
     writer: Mutex<Connection>,
+    /// Is locked only by who has the writer.
+    upkeep: Mutex<Upkeep>,
     place: Place,
 }
 
@@ -105,7 +111,8 @@ impl Store {
         let configured = configure(&writer);
         configured.map_err(|error| StoreError::open(path, &error))?;
         migrations::run(&mut writer, path)?;
-        Ok(Self { inner: Arc::new(Inner { writer: Mutex::new(writer), place }) })
+        let upkeep = Mutex::new(Upkeep::found(&writer)?);
+        Ok(Self { inner: Arc::new(Inner { writer: Mutex::new(writer), upkeep, place }) })
     }
 
     /// Whether a batch is written before [`Store::write_now`] returns, without waiting for anything.
@@ -126,7 +133,20 @@ impl Store {
     /// # Errors
     /// If it could not be written, for example because the disk is full.
     pub(crate) fn write_now(&self, batch: &[Write]) -> Result<(), StoreError> {
-        write::batch(&mut self.writer(), batch)
+        let mut writer = self.writer();
+        let mut upkeep = self.inner.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut written = write::batch(&mut writer, batch, Room::Any);
+        if let Err(StoreError::Full) = written {
+            // What was forgotten gives room: earlier, or in this batch. If not even that can be done, the second failure
+            // tells as much.
+            upkeep.go_on(&mut writer, Pace::Idle).ok();
+            written = write::batch(&mut writer, batch, Room::OfTheForgotten);
+        }
+        upkeep.add(written?);
+        if self.is_immediate() {
+            upkeep.go_on(&mut writer, Pace::Busy)?;
+        }
+        Ok(())
     }
 
     /// Writes a batch, all of it or nothing, without holding up other tasks.
@@ -145,6 +165,23 @@ impl Store {
                 on_a_thread(move || store.write_now(&batch)).await
             }
         }
+    }
+
+    /// Does a part of what batches left to do: forgotten logs go in slices. True if more is left.
+    ///
+    /// # Errors
+    /// As [`Store::write_now`]. It is gone on with when it is called again.
+    pub(crate) async fn tidy(&self, pace: Pace) -> Result<bool, StoreError> {
+        let store = self.clone();
+        match &self.inner.place {
+            Place::Memory | Place::Simulated(_) => store.tidy_now(pace),
+            Place::Disk { .. } => on_a_thread(move || store.tidy_now(pace)).await,
+        }
+    }
+
+    fn tidy_now(&self, pace: Pace) -> Result<bool, StoreError> {
+        let mut writer = self.writer();
+        self.inner.upkeep.lock().unwrap_or_else(PoisonError::into_inner).go_on(&mut writer, pace)
     }
 
     /// Reads lines of a log.
@@ -206,7 +243,7 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "wal")?;
     // What was acknowledged is there after a power cut, too.
     connection.pragma_update(None, "synchronous", "full")?;
-    // Workloads carry secrets, and logs may: what is deleted is overwritten.
+    // Workloads carry secrets: what is deleted is overwritten. Lines of logs aren't, see `upkeep`.
     connection.pragma_update(None, "secure_delete", "on")?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)
 }

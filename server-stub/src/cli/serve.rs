@@ -67,7 +67,8 @@ pub(super) struct Args {
     /// How many workflows that are over are kept; the oldest are forgotten first, with their logs.
     #[arg(long, value_name = "COUNT", default_value_t = 10_000)]
     keep_workflows: usize,
-    /// Room for all logs, in GiB. When it is full, the workflows that ended first are forgotten.
+    /// Room for all logs, in GiB. When it is full, the workflows that ended first are forgotten. The database's file
+    /// becomes somewhat larger than that, and never smaller: what is free in it is used again.
     #[arg(long, value_name = "GIB", default_value_t = 16)]
     keep_logs: u64,
     /// The server's identity, from which object names are made; the database keeps it. The default is a new one for

@@ -1,7 +1,7 @@
 //! Lines of a log, read back.
 
 use piculet_core::report::LogLine;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
 
 use super::{StoreError, block};
 
@@ -28,12 +28,15 @@ pub struct Page {
 /// The lines of a page, in the order of their numbers. A number that lacks is missing, or was not stored yet.
 pub(super) fn read(connection: &Connection, log: LogPlace, page: Page) -> Result<Vec<LogLine>, StoreError> {
     let (workflow, step, from) = (integer(log.workflow), log.step as i64, integer(page.from));
-    let mut blocks = connection.prepare_cached(
+    // The log that is found is the one that is read: both see the database as it is now.
+    let snapshot = connection.unchecked_transaction()?;
+    let log = log_of(&snapshot, workflow)?;
+    let mut blocks = snapshot.prepare_cached(
         "SELECT first, lines FROM log_blocks WHERE workflow = ?1 AND step = ?2 AND first >= coalesce(
              (SELECT max(first) FROM log_blocks WHERE workflow = ?1 AND step = ?2 AND first <= ?3), 0)
          ORDER BY first",
     )?;
-    let mut rows = blocks.query((workflow, step, from))?;
+    let mut rows = blocks.query((log, step, from))?;
     let mut lines = Vec::new();
     let mut bytes = 0;
     while let Some(row) = rows.next()? {
@@ -50,6 +53,12 @@ pub(super) fn read(connection: &Connection, log: LogPlace, page: Page) -> Result
         }
     }
     Ok(lines)
+}
+
+/// The log that a workflow has now.
+pub(super) fn log_of(connection: &Connection, workflow: i64) -> rusqlite::Result<i64> {
+    let mut renewed = connection.prepare_cached("SELECT -number FROM renewed_logs WHERE workflow = ?1")?;
+    Ok(renewed.query_row([workflow], |row| row.get(0)).optional()?.unwrap_or(workflow))
 }
 
 /// As SQLite counts. Numbers above its range don't occur: reports with such numbers of lines are refused.

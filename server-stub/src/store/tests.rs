@@ -170,7 +170,15 @@ fn deleted_secrets_are_not_left_in_the_file() {
     let _touched = dispatcher.touched();
     store.write_now(&dispatcher.take_unsaved()).unwrap();
     assert_eq!(store.load().unwrap().workflows[0].spec, None);
+    let has_secret = |name: &str| {
+        let bytes = std::fs::read(folder.path().join(name)).unwrap();
+        bytes.windows(6).any(|window| window == b"canary")
+    };
+    assert!(has_secret("server.db-wal"), "the log has what was written");
+    store.tidy_now(super::Pace::Busy).unwrap();
+    assert!(has_secret("server.db-wal"), "there is more to do than that");
+    store.tidy_now(super::Pace::Idle).unwrap();
+    assert!(!has_secret("server.db-wal") && !has_secret("server.db"), "while the server runs");
     drop(store);
-    let bytes = std::fs::read(&path).unwrap();
-    assert!(!bytes.windows(6).any(|window| window == b"canary"), "the file still has the secret");
+    assert!(!has_secret("server.db"));
 }

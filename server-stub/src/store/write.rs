@@ -6,16 +6,37 @@ use rusqlite::{Connection, Transaction};
 
 use super::StoreError;
 use super::block::{self, nanoseconds};
-use super::pages::integer;
+use super::pages::{integer, log_of};
+use super::upkeep::{self, Leftovers};
 use crate::record::{Payload, StepWrite, Write};
 
-/// Writes a batch in one transaction.
-pub(super) fn batch(connection: &mut Connection, batch: &[Write]) -> Result<(), StoreError> {
+/// Where a batch finds room for what is new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    /// The file may grow.
+    Any,
+    /// Lines that the batch itself forgets make way.
+    OfTheForgotten,
+}
+
+/// Writes a batch in one transaction; returns what it leaves to do.
+pub(super) fn batch(connection: &mut Connection, batch: &[Write], room: Room) -> Result<Leftovers, StoreError> {
+    let mut leftovers = Leftovers::default();
     let transaction = connection.transaction()?;
-    for write in batch {
-        one(&transaction, write).map_err(|error| error.about(|| subject(write)))?;
+    let is_forgotten = |write: &Write| matches!(write, Write::ForgetWorkflow(_) | Write::ForgetLogs(_));
+    // The dispatcher says first what it has forgotten.
+    let (forgotten, rest) = batch.split_at(batch.partition_point(is_forgotten));
+    for write in forgotten {
+        one(&transaction, write, &mut leftovers).map_err(|error| error.about(|| subject(write)))?;
     }
-    Ok(transaction.commit()?)
+    if room == Room::OfTheForgotten {
+        upkeep::make_room(&transaction, &leftovers)?;
+    }
+    for write in rest {
+        one(&transaction, write, &mut leftovers).map_err(|error| error.about(|| subject(write)))?;
+    }
+    transaction.commit()?;
+    Ok(leftovers)
 }
 
 /// What a change is about, for people.
@@ -34,7 +55,7 @@ fn subject(write: &Write) -> String {
     }
 }
 
-fn one(transaction: &Transaction<'_>, write: &Write) -> Result<(), StoreError> {
+fn one(transaction: &Transaction<'_>, write: &Write, leftovers: &mut Leftovers) -> Result<(), StoreError> {
     let execute = |sql: &str, values: &[&dyn rusqlite::ToSql]| -> Result<(), StoreError> {
         transaction.prepare_cached(sql)?.execute(values)?;
         Ok(())
@@ -43,12 +64,20 @@ fn one(transaction: &Transaction<'_>, write: &Write) -> Result<(), StoreError> {
         Write::ServerId(id) => execute("INSERT INTO server VALUES ('id', ?1)", &[id]),
         Write::ForgetWorkflow(number) => {
             let number = integer(*number);
+            leftovers.logs.extend(log_with_lines(transaction, number)?);
+            leftovers.secrets |= forget_payload(transaction, number)?;
             execute("DELETE FROM workflows WHERE number = ?1", &[&number])?;
-            execute("DELETE FROM payloads WHERE workflow = ?1", &[&number])?;
             execute("DELETE FROM steps WHERE workflow = ?1", &[&number])?;
-            execute("DELETE FROM log_blocks WHERE workflow = ?1", &[&number])
+            execute("DELETE FROM renewed_logs WHERE workflow = ?1", &[&number])
         }
-        Write::ForgetLogs(number) => execute("DELETE FROM log_blocks WHERE workflow = ?1", &[&integer(*number)]),
+        Write::ForgetLogs(number) => {
+            let number = integer(*number);
+            let Some(log) = log_with_lines(transaction, number)? else { return Ok(()) };
+            leftovers.logs.push(log);
+            // One that is forgotten in the same batch needs no new log.
+            let renew = "INSERT OR REPLACE INTO renewed_logs (workflow) SELECT number FROM workflows WHERE number = ?1";
+            execute(renew, &[&number])
+        }
         Write::Workflow(record, payload) => {
             let number = integer(record.number);
             execute(
@@ -61,7 +90,10 @@ fn one(transaction: &Transaction<'_>, write: &Write) -> Result<(), StoreError> {
                     let workload = workload::encode(spec).encode_to_vec();
                     execute("INSERT INTO payloads VALUES (?1, ?2)", &[&number, &workload])
                 }
-                Payload::Gone => execute("DELETE FROM payloads WHERE workflow = ?1", &[&number]),
+                Payload::Gone => {
+                    leftovers.secrets |= forget_payload(transaction, number)?;
+                    Ok(())
+                }
             }
         }
         Write::Step(step) => self::step(transaction, step),
@@ -81,6 +113,18 @@ fn one(transaction: &Transaction<'_>, write: &Write) -> Result<(), StoreError> {
     }
 }
 
+/// Deletes a workload; false if it isn't there.
+fn forget_payload(transaction: &Transaction<'_>, workflow: i64) -> Result<bool, StoreError> {
+    Ok(transaction.prepare_cached("DELETE FROM payloads WHERE workflow = ?1")?.execute([workflow])? > 0)
+}
+
+/// The log of a workflow; `None` if it has no lines.
+fn log_with_lines(transaction: &Transaction<'_>, workflow: i64) -> Result<Option<i64>, StoreError> {
+    let log = log_of(transaction, workflow)?;
+    let has_lines = transaction.prepare_cached("SELECT 1 FROM log_blocks WHERE workflow = ?1")?.exists([log])?;
+    Ok(has_lines.then_some(log))
+}
+
 fn step(transaction: &Transaction<'_>, step: &StepWrite) -> Result<(), StoreError> {
     let (workflow, position) = (integer(step.workflow), step.position as i64);
     let part = step.part.as_ref();
@@ -92,9 +136,13 @@ fn step(transaction: &Transaction<'_>, step: &StepWrite) -> Result<(), StoreErro
         part.map(|part| nanoseconds(part.time)),
         part.map(|part| &part.bytes[..]),
     ))?;
+    if step.lines.is_empty() {
+        return Ok(());
+    }
+    let log = log_of(transaction, workflow)?;
     let mut insert = transaction.prepare_cached("INSERT INTO log_blocks VALUES (?1, ?2, ?3, ?4)")?;
     for (first, lines) in block::encode(&step.lines) {
-        insert.execute((workflow, position, integer(first), lines))?;
+        insert.execute((log, position, integer(first), lines))?;
     }
     Ok(())
 }

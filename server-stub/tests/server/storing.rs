@@ -120,6 +120,24 @@ async fn what_was_not_stored_was_not_acknowledged_and_comes_again() {
     assert_eq!(stub.log(&id, "build").len(), 1);
 }
 
+#[tokio::test]
+async fn what_was_forgotten_goes_while_nothing_else_is_to_do() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("server.db");
+    drop(Store::open(&path).unwrap());
+    let other = rusqlite::Connection::open(&path).unwrap();
+    // More than goes at once, as a server left it that was killed.
+    for first in 0..40 {
+        other.execute("INSERT INTO log_blocks VALUES (7, 0, ?1, zeroblob(1048576))", [first]).unwrap();
+    }
+    let _server = Server::start(Config::default(), Store::open(&path).unwrap()).unwrap();
+    let is_tidy = || {
+        let blocks: u32 = other.query_row("SELECT count(*) FROM log_blocks", (), |row| row.get(0)).unwrap();
+        blocks == 0 && std::fs::metadata(folder.path().join("server.db-wal")).unwrap().len() == 0
+    };
+    until(is_tidy).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_shut_down_waits_until_all_is_stored() {
     let stub = slow();
