@@ -103,17 +103,30 @@ pub(crate) fn draw(seed: u64) -> Plan {
     let mut rng = Rng::with_seed(seed);
     let clusters: Vec<u32> = (0..rng.usize(1..=2)).map(|_| rng.u32(1..=2)).collect();
     let agents: usize = clusters.iter().map(|agents| *agents as usize).sum();
-    let workflows = (0..rng.usize(2..=6)).map(|number| workflow(&mut rng, number)).collect();
+    let workflows: Vec<_> = (0..rng.usize(2..=6)).map(|number| workflow(&mut rng, number)).collect();
+    let disk = milliseconds(&mut rng, 1..300);
     // Every eighth goes without any fault: then nobody may complain.
     let count = if rng.u8(0..8) == 0 { 0 } else { rng.usize(1..=8) };
-    let mut faults: Vec<_> =
-        (0..count).map(|_| (milliseconds(&mut rng, 0..150_000), fault(&mut rng, agents, clusters.len()))).collect();
+    let mut faults: Vec<_> = (0..count)
+        .map(|_| {
+            let fault = fault(&mut rng, agents, clusters.len());
+            // What a server has in hand while it hands a workflow over is the hardest to keep: half of the kills come then.
+            let at = match fault {
+                Fault::ServerKilled { .. } if rng.bool() => {
+                    let begun = rng.choice(&workflows).map_or(Duration::ZERO, |workflow| workflow.at);
+                    begun + disk.mul_f64(3.0 * rng.f64()) + milliseconds(&mut rng, 0..200)
+                }
+                _ => milliseconds(&mut rng, 0..150_000),
+            };
+            (at, fault)
+        })
+        .collect();
     // The last agent stays: somebody has to do the work.
     if count > 0 && agents > 1 && rng.u8(0..8) == 0 {
         faults.push((milliseconds(&mut rng, 0..150_000), Fault::AgentKilled { agent: rng.usize(0..agents) }));
     }
     faults.sort_by_key(|(at, _)| *at);
-    Plan { slots: rng.u32(1..=4), disk: milliseconds(&mut rng, 1..300), clusters, workflows, faults }
+    Plan { slots: rng.u32(1..=4), disk, clusters, workflows, faults }
 }
 
 fn milliseconds(rng: &mut Rng, range: std::ops::Range<u64>) -> Duration {
