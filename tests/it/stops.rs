@@ -61,6 +61,31 @@ async fn a_step_that_ended_before_it_was_asked_keeps_its_pod_until_its_log_was_r
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_step_that_ended_while_the_cluster_was_away_is_not_stopped_unseen() {
+    let mut world = World::new();
+    world.agent();
+    world.step_does("short", Script::new().pull_takes(Duration::from_secs(3)).line("all").exit(0));
+    let id = world.stub.submit(workflow(vec![vec![step("short")], vec![step("later")]]));
+    while world.cluster.objects(Kind::Pod).is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.cluster.faults().inject(Fault::drop_connection().always());
+    world.cluster.faults().cut_streams();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    cancel(&world, &id);
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    // The watch stays away: only who looks finds out.
+    world.cluster.faults().clear();
+    world.cluster.faults().inject(Fault::fail(500).on(Verb::Watch).always());
+    let workflow = world.stub.ended(&id).await;
+    assert_eq!((workflow.steps[0].state, workflow.steps[0].exit_code), (Success, Some(0)), "{workflow:?}");
+    assert_eq!(world.log(&workflow, "short").last().map(String::as_str), Some("all"));
+    world.cluster.faults().clear();
+    world.until_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_api_server_that_answers_late_delays_a_stop_by_2_s_at_most() {
     let mut world = World::new();
     world.agent();

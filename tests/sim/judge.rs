@@ -164,6 +164,9 @@ impl Judge {
                     continue;
                 }
                 self.told_the_truth(step, shown, &runs);
+                if is_planned && shown.state == StepState::Failure {
+                    self.told_why(step, shown, &runs, was_evicted);
+                }
                 if was_evicted > 0 {
                     self.tally.add("retries after eviction", runs.len().saturating_sub(1));
                     if is_planned && has_attempts_left(step) {
@@ -284,7 +287,7 @@ impl Judge {
     /// What is stored of a step whose agent is gone was printed, in that order.
     fn has_nothing_else(&mut self, step: &StepPlan, runs: &[TimedRun], log: &[(u64, String)]) {
         let stored: Vec<_> = log.iter().map(|(_, line)| line.clone()).filter(|line| !is_own(line)).collect();
-        if !is_part(&stored, &printed(runs)) {
+        if !is_cut_short(&stored, runs) {
             self.wrong(format!("the log of {}, whose agent is gone, has lines that were never printed", step.name));
         }
     }
@@ -316,6 +319,19 @@ impl Judge {
         }
     }
 
+    /// Nobody stopped it: it failed by its own exit code, or by the eviction that ended its last run.
+    fn told_why(&mut self, step: &StepPlan, shown: &StepView, runs: &[TimedRun], evicted: usize) {
+        let last = runs.last().and_then(|run| run.run.exit);
+        let expected = match last {
+            Some(Exit::Code(_)) => "exited",
+            Some(Exit::Signal(_)) if evicted > 0 => "evicted",
+            _ => return,
+        };
+        if shown.outcome.as_deref() != Some(expected) {
+            self.wrong(format!("{} was {expected} ({last:?}), and is shown as {:?}", step.name, shown.outcome));
+        }
+    }
+
     fn ran_once(&mut self, step: &StepPlan, runs: &[TimedRun], evicted: usize) {
         let allowed = (1 + evicted).min(step.max_attempts as usize);
         if runs.len() > allowed {
@@ -340,7 +356,7 @@ impl Judge {
         let announced = log.iter().map(|(_, line)| line).find(|line| is_own(line) && announces_a_loss(line));
         let may_lack = was_ended && announced.is_some();
         let differs = (0..printed.len().max(stored.len())).find(|&at| printed.get(at) != stored.get(at));
-        if let Some(at) = differs.filter(|_| !may_lack || !is_part(&stored, &printed)) {
+        if let Some(at) = differs.filter(|_| !may_lack || !is_cut_short(&stored, runs)) {
             let said: Vec<_> = log.iter().filter(|(_, line)| is_own(line)).collect();
             self.wrong(format!(
                 "the log of {} ({:?}) has {} of {} lines, and differs at {at}: printed {:?}, stored {:?}; piculet said {said:?}",
@@ -370,10 +386,11 @@ fn is_own(line: &str) -> bool {
 
 /// All that the containers printed, in the order in which they ran.
 fn printed(runs: &[TimedRun]) -> Vec<String> {
-    let lines = |run: &TimedRun| -> Vec<_> {
-        String::from_utf8_lossy(&run.run.output).lines().map(ToOwned::to_owned).collect()
-    };
     runs.iter().flat_map(lines).collect()
+}
+
+fn lines(run: &TimedRun) -> Vec<String> {
+    String::from_utf8_lossy(&run.run.output).lines().map(ToOwned::to_owned).collect()
 }
 
 /// When a workflow ended, by the time of the simulation.
@@ -384,13 +401,16 @@ fn finished(view: &WorkflowView) -> Duration {
 
 /// Whether the agent says with this line that some of the log is not there.
 fn announces_a_loss(line: &str) -> bool {
-    ["is lost", "could not be checked", "may be missing"].iter().any(|words| line.contains(words))
+    ["is lost", "could not be checked", "may be missing", "could not be read"].iter().any(|words| line.contains(words))
 }
 
-/// Whether these lines are among those, in the same order.
-fn is_part(some: &[String], all: &[String]) -> bool {
-    let mut all = all.iter();
-    some.iter().all(|line| all.any(|other| other == line))
+/// Whether these are the lines of the runs, each of them whole or cut off at its end.
+fn is_cut_short(stored: &[String], runs: &[TimedRun]) -> bool {
+    let rest = runs.iter().fold(stored, |rest, run| {
+        let same = lines(run).iter().zip(rest).take_while(|(printed, stored)| printed == stored).count();
+        rest.split_at(same).1
+    });
+    rest.is_empty()
 }
 
 fn ends(runs: &[TimedRun]) -> Vec<Option<Exit>> {

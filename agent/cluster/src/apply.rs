@@ -26,7 +26,7 @@ use crate::refusal;
 const SECOND_LOOK: Duration = Duration::from_secs(10);
 
 /// An object that exists.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Applied {
     /// The UID that the API server gave it.
     pub uid: String,

@@ -21,25 +21,42 @@ pub enum Stopped {
     Asked,
     /// There is nothing to stop: no pod has this name, or another one.
     Gone,
+    /// It is not as it was at the version that was given, and was not asked.
+    Changed,
+}
+
+/// What is to be deleted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) uid: &'a str,
+    /// Only if it is still as it was at this resource version.
+    pub(crate) version: Option<&'a str>,
 }
 
 impl Cluster {
     /// Deletes a pod, but no other one of its name. `grace` is the time between SIGTERM and SIGKILL, in whole seconds
-    /// (rounded up); `None`: the pod's own. A second call with a shorter grace shortens it.
+    /// (rounded up); `None`: the pod's own. A second call with a shorter grace shortens it. `version`: only if the pod is
+    /// still as it was at this resource version.
     ///
     /// # Errors
     /// If the agent may not delete pods, or if there was no answer.
-    pub async fn stop(&self, name: &str, uid: &PodUid, grace: Option<Duration>) -> Result<Stopped, CallError> {
+    pub async fn stop(
+        &self,
+        name: &str,
+        uid: &PodUid,
+        version: Option<&str>,
+        grace: Option<Duration>,
+    ) -> Result<Stopped, CallError> {
         let attempts = self.attempts(self.here(format_args!("delete Pod '{name}'")));
-        self.delete::<Pod>(attempts, name, uid.as_str(), grace, None).await
+        self.delete::<Pod>(attempts, Target { name, uid: uid.as_str(), version }, grace, None).await
     }
 
-    /// Deletes the object with this name and UID.
+    /// Deletes an object, but no other one of its name.
     pub(crate) async fn delete<K>(
         &self,
         mut attempts: Attempts,
-        name: &str,
-        uid: &str,
+        target: Target<'_>,
         grace: Option<Duration>,
         propagation: Option<PropagationPolicy>,
     ) -> Result<Stopped, CallError>
@@ -47,10 +64,14 @@ impl Cluster {
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
     {
         let api = self.api::<K>();
+        let Target { name, uid, version } = target;
         let params = DeleteParams {
             grace_period_seconds: grace.map(whole_seconds),
             propagation_policy: propagation,
-            preconditions: Some(Preconditions { uid: Some(uid.to_owned()), ..Preconditions::default() }),
+            preconditions: Some(Preconditions {
+                uid: Some(uid.to_owned()),
+                resource_version: version.map(str::to_owned),
+            }),
             ..DeleteParams::default()
         };
         loop {
@@ -58,11 +79,11 @@ impl Cluster {
                 match api.delete(name, &params).await {
                     Ok(_) => Ok(Some(Stopped::Asked)),
                     Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Some(Stopped::Gone)),
-                    // Either the UID is another one's, or somebody changed the object meanwhile.
+                    // Either the UID is another one's, or somebody changed the object.
                     Err(kube::Error::Api(status)) if status.is_conflict() => {
                         let found = api.get_metadata_opt(name).await?;
                         let ours = found.is_some_and(|found| is(&found.metadata, uid));
-                        Ok((!ours).then_some(Stopped::Gone))
+                        Ok(if ours { version.map(|_| Stopped::Changed) } else { Some(Stopped::Gone) })
                     }
                     Err(error) => Err(error),
                 }

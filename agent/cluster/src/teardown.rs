@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use crate::apply::Anchor;
 use crate::attempts::CallError;
 use crate::cluster::Cluster;
-use crate::stop::Stopped;
+use crate::stop::{Stopped, Target};
 
 /// How many objects are deleted at once.
 const AT_ONCE: usize = 16;
@@ -183,7 +183,7 @@ impl Sweep<'_> {
         while let Some(answer) = answers.next().await {
             match answer {
                 Ok(Stopped::Asked) => report.deleted += 1,
-                Ok(Stopped::Gone) => {}
+                Ok(Stopped::Gone | Stopped::Changed) => {}
                 Err(error) => report.note(error),
             }
         }
@@ -214,17 +214,17 @@ impl Sweep<'_> {
 
     async fn delete_one(&self, kind: Kind, object: ObjectMeta) -> Result<Stopped, CallError> {
         let name = object.name.as_deref().unwrap_or_default();
-        let uid = object.uid.as_deref().unwrap_or_default();
+        let target = Target { name, uid: object.uid.as_deref().unwrap_or_default(), version: None };
         let what = self.cluster.here(format_args!("delete {} '{name}'", kind.as_str()));
         let attempts = self.cluster.attempts_within(what, self.remaining().min(CALL));
         let background = Some(PropagationPolicy::Background);
         match kind {
-            Kind::Pod => self.cluster.delete::<Pod>(attempts, name, uid, Some(self.grace), background).await,
-            Kind::ConfigMap => self.cluster.delete::<ConfigMap>(attempts, name, uid, None, background).await,
-            Kind::Secret => self.cluster.delete::<Secret>(attempts, name, uid, None, background).await,
-            Kind::Service => self.cluster.delete::<Service>(attempts, name, uid, None, background).await,
+            Kind::Pod => self.cluster.delete::<Pod>(attempts, target, Some(self.grace), background).await,
+            Kind::ConfigMap => self.cluster.delete::<ConfigMap>(attempts, target, None, background).await,
+            Kind::Secret => self.cluster.delete::<Secret>(attempts, target, None, background).await,
+            Kind::Service => self.cluster.delete::<Service>(attempts, target, None, background).await,
             Kind::PersistentVolumeClaim => {
-                self.cluster.delete::<PersistentVolumeClaim>(attempts, name, uid, None, background).await
+                self.cluster.delete::<PersistentVolumeClaim>(attempts, target, None, background).await
             }
         }
     }

@@ -220,10 +220,10 @@ impl Outcome {
         }
     }
 
-    /// The process died of SIGKILL or SIGTERM, or said so by its exit code: somebody ended it, for a reason that this
-    /// doesn't tell.
-    pub fn is_of_a_kill(&self) -> bool {
-        matches!(self, Self::Exited { code: 137 | 143 } | Self::Signaled { signal: 9 | 15 })
+    /// The process ended badly, which may have a reason that this doesn't tell: somebody ended it, by a signal or by its
+    /// own answer to one.
+    pub fn may_have_a_reason(&self) -> bool {
+        matches!(self, Self::Exited { code: 1.. } | Self::Signaled { .. })
     }
 
     /// The state that a step with this outcome has.

@@ -28,11 +28,11 @@ pub fn observe(pod: &Pod, container: &str) -> Observation {
         Seen::Waiting(_) | Seen::Running { .. } => None,
     };
     let asked = pod.metadata.deletion_timestamp.is_some();
-    let was_killed = matches!(&seen, Seen::Ended(ended) if ended.outcome.is_of_a_kill());
+    let may_have_a_reason = matches!(&seen, Seen::Ended(ended) if ended.outcome.may_have_a_reason());
     Observation {
         uid: PodUid::new(pod.metadata.uid.as_deref().unwrap_or_default()),
         going: look.request().filter(|request| request.came_before(finished)).map(|request| request.outcome),
-        settled: !was_killed || asked || matches!(look.phase(), "Succeeded" | "Failed"),
+        settled: !may_have_a_reason || asked || matches!(look.phase(), "Succeeded" | "Failed"),
         seen,
         asked,
         node: look.node().map(str::to_owned),

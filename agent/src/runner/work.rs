@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use piculet_cluster::{Anchor, ApplyError, Cluster, Opening, Presence};
+use piculet_cluster::{Anchor, Applied, ApplyError, Cluster, Opening, Presence, Stopped};
 use piculet_core::id::{Attempt, PodUid, StepIndex};
 use piculet_core::observation::Seen;
 use piculet_core::outcome::NeverStarted;
 use piculet_core::run::Event;
 use piculet_core::trace::Part;
 use piculet_pods::{Object, PipelineStatus, StepStart, anchor, label};
+use tokio::sync::mpsc::Sender;
 use tracing::Instrument as _;
 
 use super::removal::Removal;
@@ -25,6 +26,9 @@ const LOOKING: Duration = Duration::from_secs(2);
 
 /// How long the stream of a log may take to open before its pod is asked to go.
 const OPENING: Duration = Duration::from_secs(3);
+
+/// How often a pod is looked at that changes each time just before it is asked to go.
+const LOOKS: u32 = 3;
 
 /// What a task has to say.
 #[derive(Debug)]
@@ -103,7 +107,10 @@ impl Runner {
         let span = self.record.work(Part::Create, Some((step, attempt)));
         self.tasks.spawn(async move {
             let answer = match make_all(&cluster, objects.into_objects()).instrument(span).await {
-                Ok(uid) => Answer::Created { attempt, uid, pod },
+                Ok(made) => {
+                    let (uid, version) = (made.pod_uid(), Some(made.resource_version));
+                    Answer::Created { attempt, uid, pod: StepPod { version, ..pod } }
+                }
                 Err(error) => {
                     let (reason, message) = (error.reason(), error.message());
                     let may_exist = matches!(error, ApplyError::Unreachable { .. });
@@ -118,34 +125,7 @@ impl Runner {
     pub(super) fn stop(&mut self, uid: PodUid, grace: Option<Duration>) {
         let Some(pod) = self.pods.get(&uid).cloned() else { return };
         let (cluster, answers) = (self.shop.cluster.clone(), self.answers.clone());
-        self.tasks.spawn(async move {
-            // The watch may be behind, or dead without knowing it. What a step does before it is asked to go counts, and
-            // its log can be read only as long as it is there.
-            let look = tokio::time::timeout(LOOKING, cluster.confirm_absent(&pod.name, &uid));
-            if let Ok(Ok(Presence::Present(found))) = look.await {
-                let seen = piculet_pods::observe(&found, &pod.container).seen;
-                if found.metadata.resource_version != pod.version {
-                    Answer::Found(found).send(&answers).await;
-                }
-                match seen {
-                    // Its log is being read, and its pod goes with the workflow.
-                    Seen::Ended(_) => return,
-                    Seen::Running { .. } => {
-                        let _not_in_time = tokio::time::timeout(OPENING, pod.opening.wait()).await;
-                    }
-                    Seen::Waiting(_) => {}
-                }
-            }
-            match cluster.stop(&pod.name, &uid, grace).await {
-                Ok(piculet_cluster::Stopped::Asked) => {}
-                Ok(piculet_cluster::Stopped::Gone) => {
-                    let gone = Event::Gone { step: pod.step, uid, witnessed: false };
-                    Answer::Happened(gone).send(&answers).await;
-                }
-                // The machine's own clock ends the wait for a pod that nobody could ask.
-                Err(error) => tracing::warn!(pod = pod.name, %error, "a pod could not be stopped"),
-            }
-        });
+        self.tasks.spawn(async move { ask_to_go(&cluster, &pod, &uid, grace, &answers).await });
     }
 
     /// Absence from the watch is a hint: only a read by name says that a pod is gone.
@@ -198,7 +178,7 @@ impl Runner {
 
 impl Answer {
     /// Sends the answer, unless the runner is gone and nobody needs it.
-    pub(super) async fn send(self, answers: &tokio::sync::mpsc::Sender<Self>) {
+    pub(super) async fn send(self, answers: &Sender<Self>) {
         let _runner_gone = answers.send(self).await;
     }
 
@@ -222,12 +202,54 @@ async fn make_shared(cluster: &Cluster, plan: piculet_pods::Plan) -> Result<Anch
 }
 
 /// Makes a step's objects in order; the last one is the pod.
-async fn make_all(cluster: &Cluster, objects: impl Iterator<Item = Object>) -> Result<PodUid, ApplyError> {
-    let mut uid = PodUid::new("");
+async fn make_all(cluster: &Cluster, objects: impl Iterator<Item = Object>) -> Result<Applied, ApplyError> {
+    let mut made = Applied::default();
     for object in objects {
-        uid = cluster.ensure(&object).await?.pod_uid();
+        made = cluster.ensure(&object).await?;
     }
-    Ok(uid)
+    Ok(made)
+}
+
+/// Asks a pod to go as it is known to the run: what a step has done by then counts, and its log can be read only as long
+/// as the pod is there. The watch may be behind, or dead without knowing it, and so may be who asks.
+async fn ask_to_go(cluster: &Cluster, pod: &StepPod, uid: &PodUid, grace: Option<Duration>, answers: &Sender<Answer>) {
+    let mut known = pod.version.clone();
+    for look in 1..=LOOKS {
+        let found = match tokio::time::timeout(LOOKING, cluster.confirm_absent(&pod.name, uid)).await {
+            Ok(Ok(Presence::Present(found))) => Some(found),
+            _ => None,
+        };
+        let seen = found.as_ref().map(|found| piculet_pods::observe(found, &pod.container).seen);
+        if let Some(found) = found {
+            known.clone_from(&found.metadata.resource_version);
+            Answer::Found(found).send(answers).await;
+        }
+        match seen {
+            // Its log is being read, and its pod goes with the workflow.
+            Some(Seen::Ended(_)) => return,
+            Some(Seen::Waiting(_)) => {}
+            // It runs, or may.
+            Some(Seen::Running { .. }) | None => {
+                let _not_in_time = tokio::time::timeout(OPENING, pod.opening.wait()).await;
+            }
+        }
+        // One that never stays as it was is asked all the same.
+        let as_known = known.as_deref().filter(|_| look < LOOKS);
+        match cluster.stop(&pod.name, uid, as_known, grace).await {
+            Ok(Stopped::Asked) => return,
+            Ok(Stopped::Changed) => {}
+            Ok(Stopped::Gone) => {
+                let gone = Event::Gone { step: pod.step, uid: uid.clone(), witnessed: false };
+                Answer::Happened(gone).send(answers).await;
+                return;
+            }
+            // The machine's own clock ends the wait for a pod that nobody could ask.
+            Err(error) => {
+                tracing::warn!(pod = pod.name, %error, "a pod could not be stopped");
+                return;
+            }
+        }
+    }
 }
 
 fn ended(pod: &Pod, container: &str) -> bool {

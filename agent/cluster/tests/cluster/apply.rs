@@ -91,7 +91,7 @@ async fn what_is_not_ours_is_not_adopted_after_a_lost_answer_either() {
 
     let going = setup.run(&ours, "wp-2", Script::new().forever().ignores_sigterm()).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
-    setup.cluster.stop("wp-2", &going.pod_uid(), None).await.unwrap();
+    setup.cluster.stop("wp-2", &going.pod_uid(), None, None).await.unwrap();
     setup.fake.faults().inject(Fault::drop_connection().on(Verb::Create).of("pods"));
     setup.fake.faults().inject(Fault::fail(403).on(Verb::Create).of("pods"));
     let error = setup.cluster.ensure(&pod(&ours, "wp-2").into()).await.unwrap_err();

@@ -215,18 +215,26 @@ async fn only_the_pod_that_is_meant_is_stopped() {
     sleep(Duration::from_secs(5)).await;
 
     let other = PodUid::new("another");
-    assert_eq!(setup.cluster.stop("wp-1", &other, None).await, Ok(Stopped::Gone));
-    assert_eq!(setup.cluster.stop("wp-2", &other, None).await, Ok(Stopped::Gone));
+    assert_eq!(setup.cluster.stop("wp-1", &other, None, None).await, Ok(Stopped::Gone));
+    assert_eq!(setup.cluster.stop("wp-2", &other, None, None).await, Ok(Stopped::Gone));
+    let metadata = setup.fake.object(Kind::Pod, NAMESPACE, "wp-1").unwrap()["metadata"].clone();
+    assert!(metadata["deletionTimestamp"].is_null());
+
+    // As it was made, it waited; now it runs.
+    let as_made = Some(made.resource_version.as_str());
+    assert_eq!(setup.cluster.stop("wp-1", &made.pod_uid(), as_made, None).await, Ok(Stopped::Changed));
+    assert_eq!(setup.cluster.stop("wp-1", &other, as_made, None).await, Ok(Stopped::Gone));
     let metadata = setup.fake.object(Kind::Pod, NAMESPACE, "wp-1").unwrap()["metadata"].clone();
     assert!(metadata["deletionTimestamp"].is_null());
 
     setup.fake.faults().inject(Fault::drop_connection().on(Verb::Delete).times(2));
     let grace = Some(Duration::from_millis(6500));
-    assert_eq!(setup.cluster.stop("wp-1", &made.pod_uid(), grace).await, Ok(Stopped::Asked));
+    let now = metadata["resourceVersion"].as_str();
+    assert_eq!(setup.cluster.stop("wp-1", &made.pod_uid(), now, grace).await, Ok(Stopped::Asked));
     let metadata = setup.fake.object(Kind::Pod, NAMESPACE, "wp-1").unwrap()["metadata"].clone();
     assert_eq!(metadata["deletionGracePeriodSeconds"], 7);
     sleep(Duration::from_secs(15)).await;
-    assert_eq!(setup.cluster.stop("wp-1", &made.pod_uid(), grace).await, Ok(Stopped::Gone));
+    assert_eq!(setup.cluster.stop("wp-1", &made.pod_uid(), None, grace).await, Ok(Stopped::Gone));
 }
 
 #[tokio::test(start_paused = true)]
@@ -235,12 +243,12 @@ async fn a_lost_answer_to_a_stop_is_no_error() {
     let anchor = setup.anchor("1").await;
     let made = setup.run(&anchor, "wp-1", Script::new().forever()).await;
     setup.fake.faults().inject(Fault::lose_response().on(Verb::Delete));
-    assert!(setup.cluster.stop("wp-1", &made.pod_uid(), Some(Duration::ZERO)).await.is_ok());
+    assert!(setup.cluster.stop("wp-1", &made.pod_uid(), None, Some(Duration::ZERO)).await.is_ok());
     let api = Api::<Pod>::namespaced(setup.fake.client(), NAMESPACE);
     assert!(api.get_opt("wp-1").await.unwrap().is_none());
     // Another pod of the same name is not in danger.
     setup.cluster.ensure(&pod(&anchor, "wp-1").into()).await.unwrap();
-    assert_eq!(setup.cluster.stop("wp-1", &made.pod_uid(), Some(Duration::ZERO)).await, Ok(Stopped::Gone));
+    assert_eq!(setup.cluster.stop("wp-1", &made.pod_uid(), None, Some(Duration::ZERO)).await, Ok(Stopped::Gone));
     assert!(api.get_opt("wp-1").await.unwrap().is_some());
     api.delete("wp-1", &DeleteParams::default()).await.unwrap();
 }

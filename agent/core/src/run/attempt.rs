@@ -13,7 +13,7 @@ use crate::outcome::{Deadline, Outcome, StepState, WorkflowState};
 use crate::report::StepReport;
 use crate::workload::FailurePolicy;
 
-/// How long after a container was killed its pod's final phase may come, which brings the reason. A kubelet says it
+/// How long after a container ended badly its pod's final phase may come, which brings the reason. A kubelet says it
 /// within two seconds.
 const LAST_WORD: Duration = Duration::from_secs(5);
 
@@ -30,7 +30,7 @@ impl Run {
         if step.phase != (Phase::Creating { attempt }) {
             return;
         }
-        step.phase = Phase::Waiting { pod: Pod { attempt, uid, log_ended: false }, phase: None };
+        step.phase = Phase::Waiting { pod: Pod { attempt, uid, log_ended: false, asked: false }, phase: None };
         self.deadlines.set(Clock::Wait(index), now + self.limits.schedule);
         self.deadlines.set(Clock::Explain(index), now + self.limits.explain);
         if self.steps[index.0].stop.is_some() {
@@ -100,19 +100,23 @@ impl Run {
         }
     }
 
-    /// What a later look says of a container that was killed.
+    /// What a later look says of a container that ended badly.
     fn last_word(&mut self, index: StepIndex, observation: Observation, now: Instant, out: &mut Vec<Action>) {
         let Seen::Ended(Ended { outcome, .. }) = observation.seen else { return };
+        let Phase::Draining { pod, .. } = &self.steps[index.0].phase else { return };
+        // That its pod is being deleted may be our own doing, which came too late to have a say.
+        let by_us = |going: &Outcome| pod.asked && *going == (Outcome::PodDeleted { by: None });
+        let going = observation.going.filter(|going| !by_us(going));
         let why = match outcome {
             Outcome::OomKilled { .. } => Some(outcome),
             // An exit code doesn't change.
-            Outcome::Exited { .. } | Outcome::Signaled { .. } => observation.going,
-            other => Some(observation.going.unwrap_or(other)),
+            Outcome::Exited { .. } | Outcome::Signaled { .. } => going,
+            other => Some(going.unwrap_or(other)),
         };
         self.settle(index, why, now, out);
     }
 
-    /// Why a container was killed is known, or never will be.
+    /// Why a container ended badly is known, or never will be.
     pub(super) fn settle(&mut self, index: StepIndex, why: Option<Outcome>, now: Instant, out: &mut Vec<Action>) {
         let Phase::Draining { pod, ended, settled } = &mut self.steps[index.0].phase else { return };
         *settled = true;
@@ -305,7 +309,7 @@ impl Run {
         let spec = self.workload.step(index);
         let step = &mut self.steps[index.0];
         let may_try_again = step.may_try_again(&ended.outcome, spec.spec.max_attempts, self.limits.creations);
-        if step.stop.is_none() && may_try_again {
+        if step.stop.is_none() && self.stopped.is_none() && may_try_again {
             let pause = self.limits.pause_before(step.creations + 1);
             out.push(Action::Say {
                 step: index,

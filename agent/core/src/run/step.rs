@@ -76,6 +76,8 @@ pub(super) struct Pod {
     pub(super) uid: PodUid,
     /// Its log was read to the end, maybe before its end was observed.
     pub(super) log_ended: bool,
+    /// We asked it to go.
+    pub(super) asked: bool,
 }
 
 /// Why a step is being stopped.

@@ -65,8 +65,9 @@ impl Run {
     }
 
     pub(super) fn stop_pod(&mut self, index: StepIndex, now: Instant, out: &mut Vec<Action>) {
-        let step = &self.steps[index.0];
-        let (Phase::Waiting { pod, .. } | Phase::Running { pod, .. }) = &step.phase else { return };
+        let step = &mut self.steps[index.0];
+        let (Phase::Waiting { pod, .. } | Phase::Running { pod, .. }) = &mut step.phase else { return };
+        pod.asked = true;
         let asked = self.stopped.as_ref().and_then(|stopped| stopped.grace);
         let of_service = (step.stop == Some(Stop::NotNeeded)).then_some(self.limits.service_grace);
         let shorter = of_service.filter(|grace| *grace < self.limits.grace);

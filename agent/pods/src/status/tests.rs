@@ -71,13 +71,14 @@ fn never(reason: NeverStarted, message: &str) -> Outcome {
 }
 
 #[test]
-fn who_was_killed_before_the_phase_is_final_may_learn_more() {
+fn who_ends_badly_before_the_phase_is_final_may_learn_why() {
     for (code, phase, settled) in [
         (137, "Running", false),
         (143, "Running", false),
         (137, "Failed", true),
         (137, "Succeeded", true),
-        (1, "Running", true),
+        (1, "Running", false),
+        (1, "Failed", true),
         (0, "Running", true),
     ] {
         let look = look(json!({"phase": phase, "containerStatuses": beside(terminated(code, "Error"))}));

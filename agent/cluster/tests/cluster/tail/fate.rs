@@ -35,7 +35,7 @@ async fn last_words_are_read() {
     let made = setup.run(&anchor, "wp-1", script).await;
     let log = tokio::spawn(all(tail(&setup, &made, "wp-1")));
     sleep(Duration::from_secs(10)).await;
-    setup.cluster.stop("wp-1", &made.pod_uid(), None).await.unwrap();
+    setup.cluster.stop("wp-1", &made.pod_uid(), None, None).await.unwrap();
     let log = soon(log).await.unwrap();
     assert_eq!(log.text(), "working\ncleaned up\n");
     assert!(matches!(log.end, Some(TailEnd::Complete | TailEnd::Unconfirmed { .. })), "{:?}", log.end);

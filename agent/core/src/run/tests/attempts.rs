@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::Event;
+use super::super::{Action, Event};
 use super::{Drive, ended, seen, step, uid, workload};
 use crate::id::{Attempt, StepIndex};
 use crate::observation::{Ended, Observation, Seen, WaitPhase, Waiting};
@@ -87,6 +87,43 @@ fn a_container_that_was_killed_waits_for_the_word_why() {
     assert_eq!(drive.final_outcome(0), None);
     drive.on(log_ended());
     assert_eq!(drive.final_outcome(0), Some(Outcome::Exited { code: 137 }));
+}
+
+#[test]
+fn a_deletion_that_we_asked_for_too_late_is_nobody_elses() {
+    let timed = StepSpec { timeout_seconds: Some(5), max_attempts: 2, ..step("a") };
+    let mut drive = Drive::begin(&workload(vec![vec![timed]]));
+    drive.running(0);
+    assert!(matches!(drive.after(Duration::from_secs(5)).as_slice(), [Action::Stop { .. }]));
+    // It died by itself, and the request was on its way.
+    drive.on(killed(false, None));
+    drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) });
+    drive.on(killed(true, Some(Outcome::PodDeleted { by: None })));
+    assert_eq!(drive.final_outcome(0), Some(Outcome::Exited { code: 137 }));
+    assert_eq!(drive.creations().len(), 1);
+    // What its node says is no doing of ours.
+    let evicted = Outcome::Evicted { reason: "low on memory".to_owned() };
+    let mut drive = Drive::begin(&workload(vec![vec![StepSpec { timeout_seconds: Some(5), ..step("a") }]]));
+    drive.running(0);
+    drive.after(Duration::from_secs(5));
+    drive.on(killed(false, None));
+    drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) });
+    drive.on(killed(true, Some(evicted.clone())));
+    assert_eq!(drive.final_outcome(0), Some(evicted));
+}
+
+#[test]
+fn a_workflow_that_is_being_stopped_tries_nothing_again() {
+    let mut drive = Drive::begin(&workload(vec![vec![StepSpec { max_attempts: 2, ..step("a") }]]));
+    drive.running(0);
+    drive.on(killed(false, None));
+    drive.on(Event::Cancel { by: "a test".to_owned(), grace: None });
+    let evicted = Outcome::Evicted { reason: "low on memory".to_owned() };
+    drive.on(killed(true, Some(evicted.clone())));
+    drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) });
+    assert_eq!(drive.final_outcome(0), Some(evicted));
+    assert!(!drive.said().iter().any(|said| said.contains("tried again")), "{:?}", drive.said());
+    assert_eq!(drive.creations().len(), 1);
 }
 
 #[test]
