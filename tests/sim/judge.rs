@@ -319,11 +319,12 @@ impl Judge {
         }
     }
 
-    /// Nobody stopped it: it failed by its own exit code, or by the eviction that ended its last run.
+    /// Nobody stopped it: it failed by its own exit code, or by the eviction that ended its last run. Of one that was
+    /// evicted in the moment of its end a kubelet says that it was evicted.
     fn told_why(&mut self, step: &StepPlan, shown: &StepView, runs: &[TimedRun], evicted: usize) {
         let last = runs.last().and_then(|run| run.run.exit);
         let expected = match last {
-            Some(Exit::Code(_)) => "exited",
+            Some(Exit::Code(_)) if evicted == 0 => "exited",
             Some(Exit::Signal(_)) if evicted > 0 => "evicted",
             _ => return,
         };
