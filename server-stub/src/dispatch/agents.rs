@@ -39,6 +39,8 @@ pub struct Agent {
     pub identity: Identity,
     /// The name of its cluster, as this server knows it.
     pub cluster: String,
+    /// Whether a token says that it is that one. Else the agent says so itself, and that proves nothing.
+    pub(super) has_cluster_by_token: bool,
     /// The id of the token that it came with, if that is one of a single cluster.
     pub(super) token: Option<String>,
     /// The session that it speaks through; `None` while it is away.
@@ -91,10 +93,22 @@ impl Agent {
         &self.identity.name
     }
 
-    /// Whether it may go on with what an agent of this cluster had. With a token of a single cluster it may for that
-    /// one only, whatever it says of itself: instance and UID are no secrets.
-    pub(super) fn may_act_for(&self, cluster: Option<&str>) -> bool {
-        self.token.is_none() || cluster == Some(self.cluster.as_str())
+    /// Whether it may go on with a workflow that another may have had. Of what tokens of single clusters brought to a
+    /// cluster, it may with one of another cluster have nothing, whatever it says of itself: instance and UID are no
+    /// secrets.
+    pub(super) fn may_act_for(&self, workflow: &Workflow) -> bool {
+        self.token.is_none()
+            || !workflow.has_cluster_by_token
+            || workflow.cluster.as_deref() == Some(self.cluster.as_str())
+    }
+
+    /// Gives it a workflow, or the one that another had.
+    pub(super) fn take(&mut self, workflow: &mut Workflow) {
+        workflow.driver = Some(self.identity.instance.clone());
+        workflow.agent = Some(self.name().to_owned());
+        workflow.cluster = Some(self.cluster.clone());
+        workflow.has_cluster_by_token = self.has_cluster_by_token;
+        self.runs.insert(workflow.run());
     }
 
     /// How many workflows it has.
@@ -108,7 +122,7 @@ impl Dispatcher {
     ///
     /// # Errors
     /// If its token is good no more, or is of another cluster than the one that this instance has workflows or a session
-    /// in; or if another cluster has the name of its cluster.
+    /// in by a token of it; or if another cluster has the name of its cluster.
     pub fn open(&mut self, hello: Hello, admission: Admission, now: Now) -> Result<SessionId, Status> {
         let Hello { identity, held } = hello;
         let instance = identity.instance.clone();
@@ -122,7 +136,8 @@ impl Dispatcher {
             self.close(older, Some(Status::aborted(message)));
         }
         let agent = self.arrival(former, identity, session);
-        let agent = Agent { cluster, token: admission.token, ..agent };
+        let has_cluster_by_token = admission.token.is_some();
+        let agent = Agent { cluster, has_cluster_by_token, token: admission.token, ..agent };
         let (id, is_closed) = (agent.id(), self.is_closed(&agent));
         self.agents.insert(instance.clone(), agent);
         self.unsaved.agents.insert(instance.clone());
@@ -154,7 +169,8 @@ impl Dispatcher {
     }
 
     /// Looks again at the right by which an agent comes, now that it has said who it is. With a token of another cluster
-    /// it neither takes the place of a session nor loses what it has.
+    /// it neither takes the place of a session nor loses what it has. An instance that came by no such token says no more
+    /// than its name for its cluster, and the token says how it is called from now on.
     fn admit(&self, instance: &InstanceId, admission: &Admission) -> Result<(), Status> {
         let is_good = |id: &String| self.tokens.get(id).is_some_and(|token| token.revoked.is_none());
         if !admission.token.as_ref().is_none_or(is_good) {
@@ -163,10 +179,10 @@ impl Dispatcher {
         let (Some(known), Some(cluster)) = (self.agents.get(instance), &admission.cluster) else { return Ok(()) };
         let drives = |workflow: &Workflow| workflow.driver.as_ref() == Some(instance);
         let is_in_use = || known.session.is_some() || self.open_workflows().any(drives);
-        if known.cluster != *cluster && is_in_use() {
+        if known.has_cluster_by_token && known.cluster != *cluster && is_in_use() {
             return Err(Status::permission_denied(format!(
                 "the token is for the cluster '{cluster}', and the instance '{instance}' is known in the cluster '{}'; \
-                 give it a token of that one, or start the agent anew",
+                 give it a token of that one: with any other it can't go on with what it has there",
                 known.cluster
             )));
         }
@@ -182,9 +198,18 @@ impl Dispatcher {
                 (self.agents_seen, false, BTreeSet::new())
             }
         };
-        let (cluster, token) = (String::new(), None);
-        let session = Some(session);
-        Agent { number, identity, cluster, token, session, away_since: None, is_draining: false, is_drained, runs }
+        Agent {
+            number,
+            identity,
+            cluster: String::new(),
+            has_cluster_by_token: false,
+            token: None,
+            session: Some(session),
+            away_since: None,
+            is_draining: false,
+            is_drained,
+            runs,
+        }
     }
 
     /// Whether it can be given work.
@@ -228,10 +253,11 @@ impl Dispatcher {
     fn claim(&mut self, instance: &InstanceId, run: &RunKey) -> bool {
         let Some(agent) = self.agents.get(instance) else { return false };
         let Some(workflow) = self.workflows.get_mut(&run.workflow) else { return false };
-        if !agent.may_act_for(workflow.cluster.as_deref()) {
+        if !agent.may_act_for(workflow) {
             return false;
         }
         let known = workflow.is_driven_by(instance, run.epoch);
+        let (former, last) = (workflow.driver.clone(), workflow.run());
         match workflow.assignment.place() {
             Place::Pending => return false,
             // It ended by this very agent's report, and the agent missed the acknowledgement.
@@ -240,23 +266,19 @@ impl Dispatcher {
             // The decision tells the agent what is stored: that acknowledges `Accepted`.
             Place::Assigned(_) | Place::Accepted(_) => _ = workflow.assignment.acknowledged(),
             Place::Bound(_) | Place::Orphaned { .. } => {
-                let last = workflow.run();
                 if !workflow.assignment.adopted(&agent.holder(), run.epoch) {
                     return false;
                 }
                 if run.epoch != last.epoch {
                     workflow.ledger.begin(run.epoch);
                 }
-                workflow.agent = Some(agent.name().to_owned());
-                workflow.cluster = Some(agent.cluster.clone());
-                let driver = workflow.driver.replace(instance.clone());
-                if let Some(former) = driver.and_then(|driver| self.agents.get_mut(&driver)) {
-                    former.runs.remove(&last);
-                }
             }
         }
+        if let Some(former) = former.and_then(|former| self.agents.get_mut(&former)) {
+            former.runs.remove(&last);
+        }
         if let Some(agent) = self.agents.get_mut(instance) {
-            agent.runs.insert(run.clone());
+            agent.take(workflow);
         }
         self.touched.workflows.insert(run.workflow.clone());
         true

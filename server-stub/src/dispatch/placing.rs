@@ -138,12 +138,9 @@ impl Dispatcher {
         }
         let run = workflow.run();
         workflow.ledger.begin(run.epoch);
-        workflow.driver = Some(instance.clone());
-        workflow.agent = Some(agent.name().to_owned());
-        workflow.cluster = Some(agent.cluster.clone());
+        agent.take(workflow);
         workflow.assigned = Some(now.time);
         workflow.refused_since = None;
-        agent.runs.insert(run.clone());
         session.credit.spend();
         session.spoken = now.instant;
         session.mailbox.assign(run);
@@ -160,6 +157,7 @@ impl Dispatcher {
         workflow.driver = None;
         workflow.agent = None;
         workflow.cluster = None;
+        workflow.has_cluster_by_token = false;
         workflow.assigned = None;
         workflow.queued = now.time;
         let number = workflow.number;

@@ -84,7 +84,7 @@ impl Dispatcher {
     ) -> Result<Effect, Status> {
         let Received { key: run, sequence, body } = received;
         let Some(workflow) = self.workflows.get(&run.workflow) else { return Ok(Effect::Unknown) };
-        let may_act = |agent: &Agent| agent.may_act_for(workflow.cluster.as_deref());
+        let may_act = |agent: &Agent| agent.may_act_for(workflow);
         if !workflow.is_driven_by(instance, run.epoch) || !self.agents.get(instance).is_some_and(may_act) {
             let current = workflow.assignment.epoch();
             tracing::debug!(workflow = %run.workflow, epoch = run.epoch.0, current = current.0, "dropped an old report");

@@ -145,6 +145,7 @@ impl Workflow {
             driver: self.driver.clone(),
             agent: self.agent.clone(),
             cluster: self.cluster.clone(),
+            has_cluster_by_token: self.has_cluster_by_token,
             stored,
             stop: self.stop.clone(),
             end: self.end.clone(),
@@ -202,6 +203,7 @@ impl Workflow {
             end: record.end,
             agent: record.agent,
             cluster: record.cluster,
+            has_cluster_by_token: record.has_cluster_by_token,
             trace: record.trace,
             spec: spec.map(Arc::new),
             driver: record.driver,
@@ -219,6 +221,7 @@ impl Agent {
             instance: self.identity.instance.clone(),
             identity: self.identity.clone(),
             cluster: self.cluster.clone(),
+            has_cluster_by_token: self.has_cluster_by_token,
             is_drained: self.is_drained,
         }
     }
@@ -228,6 +231,7 @@ impl Agent {
             number: record.number,
             identity: record.identity,
             cluster: record.cluster,
+            has_cluster_by_token: record.has_cluster_by_token,
             token: None,
             session: None,
             away_since: Some(now.instant),

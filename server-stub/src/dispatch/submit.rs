@@ -130,6 +130,7 @@ impl Dispatcher {
             end: None,
             agent: None,
             cluster: None,
+            has_cluster_by_token: false,
             trace,
             is_sampled,
             spec: Some(Arc::new(spec)),

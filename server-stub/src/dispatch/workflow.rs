@@ -112,6 +112,8 @@ pub struct Workflow {
     pub agent: Option<String>,
     /// The name of that agent's cluster.
     pub cluster: Option<String>,
+    /// Whether a token says that the agent is of that one.
+    pub(super) has_cluster_by_token: bool,
     /// The trace that it belongs to.
     pub(super) trace: Option<TraceContext>,
     /// Whether its trace leaves the server; `None`: no traces do.

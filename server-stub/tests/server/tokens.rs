@@ -86,6 +86,44 @@ async fn what_a_cluster_has_is_not_for_one_that_only_says_it_is_the_same() {
     assert_eq!(stub.ended(&id_of(&assign)).await.state, State::Success);
 }
 
+/// The agents of a cluster came without a token of it, or with one for all clusters, and then they have one.
+#[tokio::test(start_paused = true)]
+async fn what_runs_outlives_the_way_to_a_token_of_its_cluster() {
+    for (is_anew, is_restarted) in [(false, false), (false, true), (true, false), (true, true)] {
+        let stub = Stub::start(Config::default());
+        let mut former = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
+        stub.submit(workload("w"));
+        let assign = former.assign().await;
+        former.accept(&assign).await;
+        let token = token(&stub, "prod");
+        stub.server().settled().await;
+        let stub = if is_restarted { Stub::restart(Config::default(), stub.kill()) } else { stub };
+        let run = if is_anew { taken_over(&assign) } else { assign };
+        let instance = if is_anew { "sibling" } else { "agent" };
+        let coming = pb::Hello { instance_id: instance.to_owned(), ..sibling(&run) };
+        let agent = call(&stub.network(), Some(&token), vec![Said::Hello(coming)]).await.unwrap();
+        assert!(agent.welcome.held[0].keep, "anew: {is_anew}, restarted: {is_restarted}");
+        assert_eq!(stub.workflow(&id_of(&run)).cluster.as_deref(), Some("prod"));
+        end(&agent, &run, if is_anew { 1 } else { 2 }).await;
+        assert_eq!(stub.ended(&id_of(&run)).await.state, State::Success);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_offered_goes_along_to_the_cluster_of_the_token() {
+    let stub = Stub::start(Config::default());
+    let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
+    stub.submit(workload("w"));
+    let assign = agent.assign().await;
+    let token = token(&stub, "prod");
+    let coming = pb::Hello { held: vec![held(&assign, 0)], ..hello("agent") };
+    let agent = call(&stub.network(), Some(&token), vec![Said::Hello(coming)]).await.unwrap();
+    assert!(agent.welcome.held[0].keep);
+    assert_eq!(stub.workflow(&id_of(&assign)).cluster.as_deref(), Some("prod"));
+    // From now on it is of no other.
+    assert_eq!(stub.server().lose_cluster("prod").unwrap(), [id_of(&assign)]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_token_that_is_revoked_before_the_agent_says_who_it_is_lets_nobody_in() {
     let stub = Stub::start(Config::default());
