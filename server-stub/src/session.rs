@@ -104,17 +104,17 @@ fn authorize<T>(server: &Server, request: &Request<T>) -> Result<Admission, Stat
     let for_all = server.config().agent_token.as_ref();
     server.look(|dispatcher| {
         if for_all.is_none() && !server.config().requires_token && dispatcher.tokens().next().is_none() {
-            return Ok(Admission::default());
+            return Ok(Admission::Free);
         }
         let given = bearer(header).map_err(refusal)?;
         if for_all.is_some_and(|token| is_same(given.as_bytes(), token.expose().as_bytes())) {
-            return Ok(Admission::default());
+            return Ok(Admission::AllClusters);
         }
         let token = dispatcher.token(given).ok_or_else(|| refusal(TokenError::Wrong))?;
         if token.revoked.is_some() {
             return Err(refusal(TokenError::Revoked));
         }
-        Ok(Admission { cluster: Some(token.cluster.clone()), token: Some(token.id.clone()) })
+        Ok(Admission::Cluster { cluster: token.cluster.clone(), token: token.id.clone() })
     })
 }
 

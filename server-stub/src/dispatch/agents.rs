@@ -19,11 +19,19 @@ use crate::token::TokenError;
 
 /// By what right an agent comes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Admission {
-    /// The cluster that its token is for; `None`: it has none of a single cluster.
-    pub cluster: Option<String>,
-    /// The id of that token.
-    pub token: Option<String>,
+pub enum Admission {
+    /// It has none, and none was asked for.
+    #[default]
+    Free,
+    /// The token for all clusters.
+    AllClusters,
+    /// A token of a single cluster.
+    Cluster {
+        /// Which one.
+        cluster: String,
+        /// The id of the token.
+        token: String,
+    },
 }
 
 /// Names a session; never used twice.
@@ -121,13 +129,18 @@ impl Dispatcher {
     /// An agent opened a call and said hello. The newest call of an instance wins.
     ///
     /// # Errors
-    /// If its token is good no more, or is of another cluster than the one that this instance has workflows or a session
-    /// in by a token of it; or if another cluster has the name of its cluster.
+    /// If its token is good no more, or there are tokens by now and it has none; if its token is of another cluster than
+    /// the one that this instance has workflows or a session in by a token of it; or if another cluster has the name of
+    /// its cluster.
     pub fn open(&mut self, hello: Hello, admission: Admission, now: Now) -> Result<SessionId, Status> {
         let Hello { identity, held } = hello;
         let instance = identity.instance.clone();
         self.admit(&instance, &admission)?;
-        let cluster = self.enter_cluster(&identity, admission.cluster)?;
+        let (by_token, token) = match admission {
+            Admission::Cluster { cluster, token } => (Some(cluster), Some(token)),
+            Admission::Free | Admission::AllClusters => (None, None),
+        };
+        let cluster = self.enter_cluster(&identity, by_token)?;
         self.sessions_opened += 1;
         let session = SessionId(self.sessions_opened);
         let former = self.agents.remove(&instance);
@@ -136,8 +149,7 @@ impl Dispatcher {
             self.close(older, Some(Status::aborted(message)));
         }
         let agent = self.arrival(former, identity, session);
-        let has_cluster_by_token = admission.token.is_some();
-        let agent = Agent { cluster, has_cluster_by_token, token: admission.token, ..agent };
+        let agent = Agent { cluster, has_cluster_by_token: token.is_some(), token, ..agent };
         let (id, is_closed) = (agent.id(), self.is_closed(&agent));
         self.agents.insert(instance.clone(), agent);
         self.unsaved.agents.insert(instance.clone());
@@ -172,11 +184,17 @@ impl Dispatcher {
     /// it neither takes the place of a session nor loses what it has. An instance that came by no such token says no more
     /// than its name for its cluster, and the token says how it is called from now on.
     fn admit(&self, instance: &InstanceId, admission: &Admission) -> Result<(), Status> {
-        let is_good = |id: &String| self.tokens.get(id).is_some_and(|token| token.revoked.is_none());
-        if !admission.token.as_ref().is_none_or(is_good) {
+        let (cluster, token) = match admission {
+            Admission::Free if !self.tokens.is_empty() => {
+                return Err(Status::unauthenticated(TokenError::Missing.to_string()));
+            }
+            Admission::Free | Admission::AllClusters => return Ok(()),
+            Admission::Cluster { cluster, token } => (cluster, token),
+        };
+        if self.tokens.get(token).is_none_or(|token| token.revoked.is_some()) {
             return Err(Status::unauthenticated(TokenError::Revoked.to_string()));
         }
-        let (Some(known), Some(cluster)) = (self.agents.get(instance), &admission.cluster) else { return Ok(()) };
+        let Some(known) = self.agents.get(instance) else { return Ok(()) };
         let drives = |workflow: &Workflow| workflow.driver.as_ref() == Some(instance);
         let is_in_use = || known.session.is_some() || self.open_workflows().any(drives);
         if known.has_cluster_by_token && known.cluster != *cluster && is_in_use() {

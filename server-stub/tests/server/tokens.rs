@@ -1,6 +1,7 @@
 //! Tokens of single clusters: what they let an agent do.
 
 use piculet_core::id::WorkflowId;
+use piculet_core::secret::Secret;
 use piculet_proto::v1 as pb;
 use piculet_proto::v1::agent_message::Message as Said;
 use piculet_proto::v1::agent_service_client::AgentServiceClient;
@@ -122,6 +123,34 @@ async fn what_is_offered_goes_along_to_the_cluster_of_the_token() {
     assert_eq!(stub.workflow(&id_of(&assign)).cluster.as_deref(), Some("prod"));
     // From now on it is of no other.
     assert_eq!(stub.server().lose_cluster("prod").unwrap(), [id_of(&assign)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_without_a_token_that_was_open_before_there_were_tokens_is_not_let_in() {
+    let stub = Stub::start(Config::default());
+    let (say, queue) = tokio::sync::mpsc::channel(4);
+    let mut client = AgentServiceClient::new(channel(&stub.network()).await);
+    let mut hear = client.connect(ReceiverStream::new(queue)).await.unwrap().into_inner();
+    token(&stub, "a");
+    say.send(pb::AgentMessage { message: Some(Said::Hello(hello("late"))) }).await.unwrap();
+    let status = hear.message().await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
+    assert!(status.message().contains("a token is needed"), "{}", status.message());
+    assert!(stub.server().agents().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_with_the_token_for_all_clusters_is_let_in_when_there_are_others_by_then() {
+    let stub = Stub::start(Config { agent_token: Some(Secret::new("all")), ..Config::default() });
+    let (say, queue) = tokio::sync::mpsc::channel(4);
+    let mut request = Request::new(ReceiverStream::new(queue));
+    request.metadata_mut().insert("authorization", "Bearer all".parse().unwrap());
+    let mut client = AgentServiceClient::new(channel(&stub.network()).await);
+    let mut hear = client.connect(request).await.unwrap().into_inner();
+    token(&stub, "a");
+    say.send(pb::AgentMessage { message: Some(Said::Hello(hello("late"))) }).await.unwrap();
+    hear.message().await.unwrap();
+    assert_eq!(stub.server().agents().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
