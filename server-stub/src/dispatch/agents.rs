@@ -130,8 +130,7 @@ impl Dispatcher {
     ///
     /// # Errors
     /// If its token is good no more, or there are tokens by now and it has none; if its token is of another cluster than
-    /// the one that this instance has workflows or a session in by a token of it; or if another cluster has the name of
-    /// its cluster.
+    /// the one that this instance came to by a token; or if another cluster has the name of its cluster.
     pub fn open(&mut self, hello: Hello, admission: Admission, now: Now) -> Result<SessionId, Status> {
         let Hello { identity, held } = hello;
         let instance = identity.instance.clone();
@@ -181,8 +180,9 @@ impl Dispatcher {
     }
 
     /// Looks again at the right by which an agent comes, now that it has said who it is. With a token of another cluster
-    /// it neither takes the place of a session nor loses what it has. An instance that came by no such token says no more
-    /// than its name for its cluster, and the token says how it is called from now on.
+    /// it takes nobody's place, also not that of an instance that is away for a moment with nothing: the rightful one would
+    /// be shut out when it comes back. Of an instance that came by no such token nothing is known but what it said itself,
+    /// and the token tells better.
     fn admit(&self, instance: &InstanceId, admission: &Admission) -> Result<(), Status> {
         let (cluster, token) = match admission {
             Admission::Free if !self.tokens.is_empty() => {
@@ -195,12 +195,10 @@ impl Dispatcher {
             return Err(Status::unauthenticated(TokenError::Revoked.to_string()));
         }
         let Some(known) = self.agents.get(instance) else { return Ok(()) };
-        let drives = |workflow: &Workflow| workflow.driver.as_ref() == Some(instance);
-        let is_in_use = || known.session.is_some() || self.open_workflows().any(drives);
-        if known.has_cluster_by_token && known.cluster != *cluster && is_in_use() {
+        if known.has_cluster_by_token && known.cluster != *cluster {
             return Err(Status::permission_denied(format!(
                 "the token is for the cluster '{cluster}', and the instance '{instance}' is known in the cluster '{}'; \
-                 give it a token of that one: with any other it can't go on with what it has there",
+                 give it a token of that one, or, if it runs nothing, start it anew",
                 known.cluster
             )));
         }

@@ -1,17 +1,20 @@
 //! Tokens of single clusters: what they let an agent do.
 
+use std::time::Duration;
+
 use piculet_core::id::WorkflowId;
 use piculet_core::secret::Secret;
 use piculet_proto::v1 as pb;
 use piculet_proto::v1::agent_message::Message as Said;
 use piculet_proto::v1::agent_service_client::AgentServiceClient;
-use server_stub::dispatch::State;
+use server_stub::dispatch::{State, Timing};
 use server_stub::server::Config;
 use server_stub::stub::Stub;
+use server_stub::view::ClusterState;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request};
 
-use crate::agent::{RawAgent, call, channel, finished, held, hello, step, workload};
+use crate::agent::{RawAgent, call, channel, finished, held, hello, step, until, workload};
 
 /// A token for the agents of this cluster.
 fn token(stub: &Stub, cluster: &str) -> String {
@@ -123,6 +126,23 @@ async fn what_is_offered_goes_along_to_the_cluster_of_the_token() {
     assert_eq!(stub.workflow(&id_of(&assign)).cluster.as_deref(), Some("prod"));
     // From now on it is of no other.
     assert_eq!(stub.server().lose_cluster("prod").unwrap(), [id_of(&assign)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_stays_that_of_its_cluster_while_it_is_away_with_nothing() {
+    let stub = Stub::start(Config::default());
+    let network = stub.network();
+    let [a, b] = [token(&stub, "a"), token(&stub, "b")];
+    let come = async |token: &str| call(&network, Some(token), vec![Said::Hello(hello("agent"))]).await;
+    drop(come(&a).await.unwrap());
+    until(|| stub.server().cluster("a").unwrap().state == ClusterState::Away).await;
+    let status = come(&b).await.err().unwrap();
+    assert_eq!(status.code(), Code::PermissionDenied);
+    assert!(status.message().contains("is for the cluster 'b', and the instance 'agent' is known in the cluster 'a'"));
+    drop(come(&a).await.unwrap());
+    // Once it is forgotten it is anybody's.
+    tokio::time::sleep(Timing::default().lost_after + Duration::from_secs(1)).await;
+    come(&b).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
