@@ -370,8 +370,8 @@ impl ClusterView {
             state,
             lost: cluster.lost,
             agents: connected.len(),
-            capacity: connected.iter().map(|agent| agent.identity.capacity).sum(),
-            free_slots: connected.iter().map(|agent| dispatcher.free_slots(agent)).sum(),
+            capacity: connected.iter().map(|agent| agent.identity.capacity).fold(0, u32::saturating_add),
+            free_slots: connected.iter().map(|agent| dispatcher.free_slots(agent)).fold(0, u32::saturating_add),
             workflows: dispatcher.load_of(name),
         }
     }

@@ -130,11 +130,13 @@ impl Dispatcher {
     ///
     /// # Errors
     /// If its token is good no more, or there are tokens by now and it has none; if its token is of another cluster than
-    /// the one that this instance came to by a token; or if another cluster has the name of its cluster.
+    /// the one that this instance came to by a token; if another cluster has the name of its cluster; or if it says that
+    /// it holds what no agent can.
     pub fn open(&mut self, hello: Hello, admission: Admission, now: Now) -> Result<SessionId, Status> {
         let Hello { identity, held } = hello;
         let instance = identity.instance.clone();
         self.admit(&instance, &admission)?;
+        self.check_held(&held)?;
         let (by_token, token) = match admission {
             Admission::Cluster { cluster, token } => (Some(cluster), Some(token)),
             Admission::Free | Admission::AllClusters => (None, None),

@@ -28,7 +28,8 @@ impl Dispatcher {
         if !self.policy.places {
             return;
         }
-        let mut free: u32 = self.agents.values().map(|agent| self.free_slots(agent)).sum();
+        // Agents may say that they have room for as many as a number can be; it takes 4 billion of them to overflow this.
+        let mut free: u64 = self.agents.values().map(|agent| u64::from(self.free_slots(agent))).sum();
         // With a long queue and busy agents there is nothing to find out, but whether all have refused.
         let standings = &self.standings;
         let mut order =

@@ -3,6 +3,7 @@
 use piculet_core::id::{InstanceId, RunKey, Sequence, WorkflowId};
 use piculet_core::logs::spool::Chunk;
 use piculet_core::report::Refusal;
+use piculet_link::message::Held;
 use piculet_link::wire::agent::{Received, ReceivedBody, Said};
 use piculet_proto::v1::MAX_LOG_CHUNK_BYTES;
 use tonic::Status;
@@ -16,6 +17,9 @@ use crate::placement::Presence;
 /// How many lines the log of a step may have: a number of a line is exact wherever it goes, in the database, in JSON and
 /// in a browser. A step that prints a million lines a second would need 285 years.
 const MAX_LINES: u64 = 1 << 53;
+/// How often a workflow may change hands in its cluster before the server hears of it. Each time its epoch grows by one,
+/// and whatever an agent says, there has to be a next one.
+const MAX_UNHEARD: u64 = 1 << 20;
 
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,10 +54,10 @@ impl Dispatcher {
                 self.place(now);
                 Ok(Effect::Heard)
             }
-            Said::Heartbeat(held) => {
+            Said::Heartbeat(held) => self.check_held(&held).map(|()| {
                 self.heartbeat(&instance, &held);
-                Ok(Effect::Heard)
-            }
+                Effect::Heard
+            }),
             Said::Draining => {
                 session.credit.none();
                 if let Some(agent) = self.agents.get_mut(&instance) {
@@ -61,18 +65,34 @@ impl Dispatcher {
                 }
                 Ok(Effect::Heard)
             }
-            Said::Released(held) => {
+            Said::Released(held) => self.check_held(&held).map(|()| {
                 for held in &held {
                     self.release(&instance, &held.key, now);
                 }
                 self.place(now);
-                Ok(Effect::Heard)
-            }
+                Effect::Heard
+            }),
         };
         if let Err(status) = &effect {
             self.end_session(id, Some(status.clone()), now);
         }
         effect
+    }
+
+    /// What no agent can hold.
+    pub(super) fn check_held(&self, held: &[Held]) -> Result<(), Status> {
+        for Held { key, .. } in held {
+            let Some(workflow) = self.workflows.get(&key.workflow) else { continue };
+            let known = workflow.assignment.epoch();
+            if key.epoch.0.saturating_sub(known.0) > MAX_UNHEARD {
+                return Err(Status::invalid_argument(format!(
+                    "the agent speaks of the workflow '{}' under the epoch {}, and the server knows the epoch {}; so often \
+                     it can't have changed hands",
+                    key.workflow, key.epoch.0, known.0
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn report(

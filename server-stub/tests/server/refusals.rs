@@ -6,9 +6,10 @@ use piculet_proto::v1::agent_message::Message as Said;
 use server_stub::dispatch::State;
 use server_stub::server::Config;
 use server_stub::stub::Stub;
+use server_stub::view::PlaceView;
 use tonic::Code;
 
-use crate::agent::{RawAgent, call, finished, hello, step, workload};
+use crate::agent::{RawAgent, call, finished, held, hello, step, until, workload};
 
 #[tokio::test(start_paused = true)]
 async fn only_a_hello_of_this_protocol_opens_a_session() {
@@ -103,7 +104,64 @@ async fn a_gap_is_not_acknowledged_and_the_agent_has_to_come_again() {
     let status = agent.end().await;
     assert_eq!(status.code(), Code::DataLoss, "{status}");
     assert!(status.message().contains("came where 2 was expected"), "{status}");
-    let again = pb::Hello { held: vec![crate::agent::held(&assign, 1)], ..hello("agent") };
+    let again = pb::Hello { held: vec![held(&assign, 1)], ..hello("agent") };
     let agent = RawAgent::connect(&network, again).await;
     assert_eq!((agent.welcome.held[0].keep, agent.welcome.held[0].acknowledged), (true, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn agents_may_say_that_they_have_room_for_all_there_is() {
+    let stub = Stub::start(Config::default());
+    let network = stub.network();
+    let big = |name| pb::Hello { capacity: u32::MAX, ..hello(name) };
+    let mut agents = Vec::new();
+    for name in ["x", "y"] {
+        agents.push(RawAgent::ready(&network, with_cluster(big(name)), u32::MAX).await);
+    }
+    until(|| stub.server().agents().iter().all(|agent| agent.free_slots == u32::MAX)).await;
+    let ids = [stub.submit(workload("w1")), stub.submit(workload("w2"))];
+    for id in &ids {
+        assert_eq!(stub.workflow(id).place, PlaceView::Assigned);
+    }
+    let cluster = stub.server().cluster("big").unwrap();
+    assert_eq!((cluster.capacity, cluster.free_slots), (u32::MAX, u32::MAX), "it says as much as it can");
+}
+
+fn with_cluster(hello: pb::Hello) -> pb::Hello {
+    let cluster = pb::Cluster { name: "big".to_owned(), uid: "uid-of-big".to_owned(), version: String::new() };
+    pb::Hello { cluster: Some(cluster), ..hello }
+}
+
+/// Epochs grow one by one. One that is near the end of all numbers would be followed by none.
+#[tokio::test(start_paused = true)]
+async fn an_epoch_that_a_workflow_can_not_have_come_to_ends_the_session() {
+    let stub = Stub::start(Config::default());
+    let network = stub.network();
+    let mut agent = RawAgent::ready(&network, hello("agent"), 1).await;
+    let id = stub.submit(workload("w"));
+    let assign = agent.assign().await;
+    agent.accept(&assign).await;
+    let huge = || pb::Held { epoch: u64::MAX, ..held(&assign, 0) };
+    let check = |status: tonic::Status| {
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(status.message().contains("under the epoch 18446744073709551615"), "{}", status.message());
+        assert_eq!(stub.workflow(&id).epoch, 1);
+    };
+    agent.say(Said::Heartbeat(pb::Heartbeat { held: vec![huge()] })).await;
+    check(agent.end().await);
+    let resuming = |epoch| {
+        let held = vec![pb::Held { epoch, ..held(&assign, 0) }];
+        vec![Said::Hello(pb::Hello { held, ..hello("agent") })]
+    };
+    check(call(&network, None, resuming(u64::MAX)).await.err().unwrap());
+    let mut agent = call(&network, None, resuming(1)).await.unwrap();
+    agent.say(Said::Released(pb::Released { held: vec![huge()] })).await;
+    check(agent.end().await);
+
+    // The highest one that it may be, and what comes after it.
+    let highest = 1 + (1 << 20);
+    assert!(call(&network, None, resuming(highest + 1)).await.is_err());
+    assert!(call(&network, None, resuming(highest)).await.unwrap().welcome.held[0].keep);
+    assert_eq!(stub.server().lose_cluster("cluster-of-agent").unwrap(), std::slice::from_ref(&id));
+    assert_eq!(stub.workflow(&id).epoch, highest + 1);
 }
