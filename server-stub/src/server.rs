@@ -5,14 +5,18 @@
 //! others of the same moment; what it makes the server say (an acknowledgement, an assignment, an answer of the API)
 //! waits until that is done: see [`Server::settled`].
 
-use std::collections::{BTreeMap, BTreeSet};
+mod saving;
+mod versions;
+
+pub(crate) use saving::STORE_PATIENCE;
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use piculet_core::id::{InstanceId, WorkflowId};
 use piculet_core::secret::Secret;
-use piculet_core::trace::Span;
 use piculet_link::otlp::Outlet;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -27,12 +31,9 @@ use crate::dispatch::{
 use crate::mailbox::{Intake, Stop};
 use crate::record::Write;
 use crate::script::Script;
-use crate::store::{Pace, Store, StoreError};
+use crate::store::{Store, StoreError};
+use versions::Versions;
 
-/// How long after a failure the store is tried again.
-const STORE_RETRY: Duration = Duration::from_secs(2);
-/// How long somebody waits at most who asked for something that has to be stored before it can be told.
-pub(crate) const STORE_PATIENCE: Duration = Duration::from_secs(20);
 /// How many hexadecimal digits name a token.
 const TOKEN_ID_LENGTH: usize = 12;
 
@@ -112,16 +113,7 @@ struct Shared {
 pub(crate) struct State {
     pub(crate) dispatcher: Dispatcher,
     pub(crate) script: Script,
-    /// Counts the changes.
-    version: u64,
-    /// Up to which version everything is stored.
-    stored: u64,
-    /// Workflows that look different, by changes that the store was not given yet.
-    changed: BTreeSet<WorkflowId>,
-    /// Up to which version the store is being given everything.
-    writing: u64,
-    /// The same, by changes that it is being given.
-    being_stored: BTreeSet<WorkflowId>,
+    versions: Versions,
     sessions: BTreeMap<SessionId, Arc<Notify>>,
     followers: BTreeMap<WorkflowId, watch::Sender<()>>,
 }
@@ -162,11 +154,7 @@ impl Server {
         let state = State {
             dispatcher,
             script,
-            version: 0,
-            stored: 0,
-            changed: BTreeSet::new(),
-            writing: 0,
-            being_stored: BTreeSet::new(),
+            versions: Versions::default(),
             sessions: BTreeMap::new(),
             followers: BTreeMap::new(),
         };
@@ -210,56 +198,6 @@ impl Server {
     /// Where it keeps what it knows.
     pub fn store(&self) -> &Store {
         &self.shared.store
-    }
-
-    /// Whether all changes so far are stored.
-    pub fn is_settled(&self) -> bool {
-        let state = self.lock();
-        state.stored == state.version
-    }
-
-    /// Waits until all changes so far are stored.
-    pub async fn settled(&self) {
-        let version = self.version();
-        self.stored(version).await;
-    }
-
-    /// Waits until a workflow is stored as it is now. Whoever looked at it may tell of it then.
-    pub async fn settled_for(&self, id: &WorkflowId) {
-        let version = self.lock().version_of(id);
-        self.stored(version).await;
-    }
-
-    /// How many changes there were.
-    pub(crate) fn version(&self) -> u64 {
-        self.lock().version
-    }
-
-    /// Waits until so many changes are stored.
-    pub(crate) async fn stored(&self, version: u64) {
-        self.lives().await;
-        loop {
-            let more = self.shared.stored.notified();
-            tokio::pin!(more);
-            more.as_mut().enable();
-            if self.lock().stored >= version {
-                return;
-            }
-            more.await;
-        }
-    }
-
-    /// Waits; for ever, if the server is killed meanwhile.
-    pub(crate) async fn later(&self, time: Duration) {
-        tokio::time::sleep(time).await;
-        self.lives().await;
-    }
-
-    /// Goes on only if the server was not killed.
-    async fn lives(&self) {
-        if self.shared.killed.is_cancelled() {
-            std::future::pending::<()>().await;
-        }
     }
 
     /// What it was made with.
@@ -409,19 +347,19 @@ impl Server {
                 waker.notify_one();
             }
         }
-        state.changed.extend(touched.workflows);
+        state.versions.touch(touched.workflows);
         if touched.deadline {
             self.shared.timer.notify_one();
         }
         if state.dispatcher.has_unsaved() && !self.shared.killed.is_cancelled() {
-            state.version += 1;
+            state.versions.advance();
             if self.shared.store.is_immediate() {
                 let batch = state.dispatcher.take_unsaved();
                 if let Err(error) = self.shared.store.write_now(&batch) {
                     // Memory takes what it has room for.
                     tracing::error!(%error, "what changed could not be kept");
                 }
-                state.begin_to_store();
+                state.versions.begin_to_write();
                 let spans = state.dispatcher.take_spans();
                 self.is_stored(&mut state, spans);
             } else {
@@ -429,62 +367,6 @@ impl Server {
             }
         }
         result
-    }
-
-    /// Stores what changed, as long as something does. What could not be stored is tried again, and until then nobody
-    /// is told of it.
-    async fn keep_saved(&self) {
-        loop {
-            let begun = {
-                let mut state = self.lock();
-                let batch = state.dispatcher.take_unsaved();
-                (!batch.is_empty()).then(|| {
-                    state.begin_to_store();
-                    (Arc::new(batch), state.dispatcher.take_spans())
-                })
-            };
-            let Some((batch, spans)) = begun else {
-                // A server that goes leaves it to the next one.
-                if !self.shared.over.is_cancelled() && self.tidy(Pace::Idle).await {
-                    continue;
-                }
-                tokio::select! {
-                    biased;
-                    () = self.shared.unsaved.notified() => continue,
-                    () = self.shared.over.cancelled() => return,
-                }
-            };
-            while let Err(error) = self.shared.store.write(&batch).await {
-                // What comes later may build on it, so that nothing can be left out.
-                if matches!(error, StoreError::Contradiction { .. }) {
-                    tracing::error!(%error, "nothing more can be stored, and trying again is of no use");
-                    self.shared.failed.send_replace(Some(error.to_string()));
-                    return;
-                }
-                let seconds = STORE_RETRY.as_secs();
-                tracing::error!(%error, "nothing can be stored; nobody is told of what happens until it is: trying again in {seconds} s");
-                tokio::time::sleep(STORE_RETRY).await;
-            }
-            self.is_stored(&mut self.lock(), spans);
-            self.tidy(Pace::Busy).await;
-        }
-    }
-
-    /// Does a part of what the store has left to do; true if more is left. Nobody waits for it.
-    async fn tidy(&self, pace: Pace) -> bool {
-        self.shared.store.tidy(pace).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "what was forgotten could not be deleted; it is tried again with the next change");
-            false
-        })
-    }
-
-    /// What went to the store is there: those are told who wait for that, the collector of traces among them.
-    fn is_stored(&self, state: &mut State, spans: Vec<Span>) {
-        if let Some(outlet) = self.config().traces.as_ref().filter(|_| !spans.is_empty()) {
-            outlet.give(spans);
-        }
-        state.is_stored();
-        self.shared.stored.notify_waiters();
     }
 
     /// The waker of a session that was just opened.
@@ -542,36 +424,6 @@ impl Drop for Alarm {
         if std::thread::panicking() {
             let reason = "what stores changes or what keeps the time is gone, see above; start the server again";
             self.0.send_replace(Some(reason.to_owned()));
-        }
-    }
-}
-
-impl State {
-    /// All changes so far go to the store.
-    fn begin_to_store(&mut self) {
-        self.writing = self.version;
-        self.being_stored = std::mem::take(&mut self.changed);
-    }
-
-    /// They are there. Those are woken whom they are news for. For what came meanwhile it is too early: who looked for it
-    /// would find nothing, and nobody would wake them again.
-    fn is_stored(&mut self) {
-        self.stored = self.writing;
-        for id in std::mem::take(&mut self.being_stored) {
-            if let Some(sender) = self.followers.get(&id) {
-                sender.send_replace(());
-            }
-        }
-    }
-
-    /// The version that is to be stored before anybody is told of this workflow as it is now.
-    fn version_of(&self, id: &WorkflowId) -> u64 {
-        if self.changed.contains(id) {
-            self.version
-        } else if self.being_stored.contains(id) {
-            self.writing
-        } else {
-            self.stored
         }
     }
 }
