@@ -44,7 +44,7 @@ pub use clusters::{ClusterList, LostCluster};
 pub use error::{DiagnosticView, ErrorView};
 pub use events::StandingView;
 pub use logs::search::{MatchView, MatchesView};
-pub use logs::{EndView, LineView, LogEvent, LogPageView};
+pub use logs::{AnewView, EndView, LineView, LogEvent, LogPageView};
 pub use tokens::{CreatedToken, TokenList, TokenRequest, TokenView};
 pub use workflows::{CancelText, FilteredView, SkippedView, Submitted, SubmittedWorkflow};
 

@@ -22,6 +22,12 @@ const PAGE_BYTES: usize = 1024 * 1024;
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
+    /// The workflow began from nothing: what was told of its steps before is of a round that is gone. Comes first in
+    /// each round but the first.
+    Anew {
+        /// Counts the rounds from 1.
+        round: u64,
+    },
     /// A step printed a line.
     Line {
         /// The step's name.
@@ -44,11 +50,21 @@ pub struct Follow {
     waits: bool,
     changes: watch::Receiver<()>,
     going: CancellationToken,
+    /// The round that the cursors are about; `None`: whichever there is.
+    round: Option<u64>,
     cursors: BTreeMap<StepId, Cursor>,
     news: VecDeque<News>,
     /// The place of the step that is fetched first the next time: of many with much to tell each has its turn.
     turn: usize,
     is_over: bool,
+}
+
+/// What came of a look.
+enum Fetched {
+    /// What there is to tell, if anything.
+    News,
+    /// Nothing: the workflow began anew meanwhile.
+    OfAnotherRound,
 }
 
 /// What was told of a step.
@@ -81,6 +97,7 @@ impl Server {
             workflow,
             only,
             waits,
+            round: None,
             cursors,
             news: VecDeque::new(),
             turn: 0,
@@ -100,9 +117,13 @@ impl Follow {
                 return None;
             }
             self.changes.mark_unchanged();
-            if let Err(error) = self.fetch().await {
-                tracing::error!(workflow = %self.workflow, %error, "a log could not be read");
-                return None;
+            match self.fetch().await {
+                Ok(Fetched::News) => {}
+                Ok(Fetched::OfAnotherRound) => continue,
+                Err(error) => {
+                    tracing::error!(workflow = %self.workflow, %error, "a log could not be read");
+                    return None;
+                }
             }
             if self.news.is_empty() && !self.is_over {
                 if !self.waits {
@@ -117,9 +138,13 @@ impl Follow {
         }
     }
 
-    /// Tells nothing of what a step printed before this line.
-    pub fn skip_lines(&mut self, step: &StepId, next_line: u64) {
-        self.cursors.entry(step.clone()).or_default().next_line = next_line;
+    /// Goes on in this round of the workflow, in these steps' logs from these lines on. If the round is gone, the one
+    /// that there is is told from its beginning.
+    pub fn resume<'a>(&mut self, round: u64, lines: impl IntoIterator<Item = (&'a str, u64)>) {
+        self.round = Some(round);
+        for (step, next_line) in lines {
+            self.cursors.entry(StepId::new(step)).or_default().next_line = next_line;
+        }
     }
 
     /// What happened next, if it was fetched already.
@@ -128,10 +153,15 @@ impl Follow {
     }
 
     /// Collects some of what is new: a page, whatever the number of steps.
-    async fn fetch(&mut self) -> Result<(), StoreError> {
-        let Self { server, workflow, only, cursors, news, turn, is_over, waits, .. } = self;
+    async fn fetch(&mut self) -> Result<Fetched, StoreError> {
+        let Self { server, workflow, only, round, cursors, news, turn, is_over, waits, .. } = self;
         let glimpse = server.look(|dispatcher| {
             let workflow = dispatcher.workflow(workflow)?;
+            let current = workflow.ledger.round();
+            if round.is_some_and(|round| round != current) {
+                cursors.clear();
+            }
+            let is_new = round.replace(current).unwrap_or(1) != current;
             let steps = workflow.ledger.steps().iter().enumerate();
             let wanted = steps.filter(|(_, step)| only.as_ref().is_none_or(|only| *only == step.id));
             let steps = wanted.filter_map(|(position, step)| {
@@ -140,17 +170,20 @@ impl Follow {
             });
             let steps: Vec<_> = steps.collect();
             let end = workflow.end.is_some().then(|| Box::new(WorkflowView::of(dispatcher, workflow)));
-            Some((steps, end))
+            Some((is_new.then_some(current), steps, end))
         });
-        let Some((mut steps, end)) = glimpse else {
+        let Some((began, mut steps, end)) = glimpse else {
             *is_over = true;
-            return Ok(());
+            return Ok(Fetched::News);
         };
         // Lines come from the store; states don't, and are told when they are there, too.
-        if (end.is_some() || steps.iter().any(|step| step.news.is_some())) && !settled(server, workflow, *waits).await {
+        if (began.is_some() || end.is_some() || steps.iter().any(|step| step.news.is_some()))
+            && !settled(server, workflow, *waits).await
+        {
             *is_over = true;
-            return Ok(());
+            return Ok(Fetched::News);
         }
+        news.extend(began.map(|round| News::Anew { round }));
         let mut all_told = true;
         let mut room = PAGE_BYTES;
         let first = steps.partition_point(|step| step.place.step < *turn);
@@ -164,6 +197,12 @@ impl Follow {
             let cursor = cursors.entry(step.id.clone()).or_default();
             all_told &= step.tell(server, cursor, news, &mut room).await?;
         }
+        let now = server.look(|dispatcher| dispatcher.workflow(workflow).map(|workflow| workflow.ledger.round()));
+        if now.is_some_and(|now| Some(now) != *round) {
+            // The lines may be of either round.
+            news.clear();
+            return Ok(Fetched::OfAnotherRound);
+        }
         match end {
             Some(end) if all_told => {
                 news.push_back(News::End(end));
@@ -174,7 +213,7 @@ impl Follow {
             }
             _ => {}
         }
-        Ok(())
+        Ok(Fetched::News)
     }
 }
 

@@ -40,6 +40,7 @@ pub enum Receipt {
 /// The ledger of one workflow.
 #[derive(Debug)]
 pub struct Ledger {
+    round: u64,
     epoch: Epoch,
     stored: Sequence,
     started: Option<Timestamp>,
@@ -53,6 +54,8 @@ pub struct Ledger {
 /// What of a ledger outlives the server's process beside its steps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerState {
+    /// Counts how often the workflow began from nothing, from 1.
+    pub round: u64,
     /// The assignment whose reports count.
     pub epoch: Epoch,
     /// The last of them.
@@ -66,7 +69,7 @@ pub struct LedgerState {
 impl Ledger {
     /// An empty one. Each step's log takes at most `log_bytes` bytes of the store; what comes after is counted.
     pub fn new(spec: &WorkloadSpec, log_bytes: u64) -> Self {
-        let state = LedgerState { epoch: Epoch(1), stored: Sequence(0), started: None, finished: None };
+        let state = LedgerState { round: 1, epoch: Epoch(1), stored: Sequence(0), started: None, finished: None };
         let mut ledger = Self::restored(state, steps_of(spec, log_bytes));
         ledger.unsaved = (0..ledger.steps.len()).collect();
         ledger
@@ -74,15 +77,15 @@ impl Ledger {
 
     /// As it was stored.
     pub fn restored(state: LedgerState, steps: Vec<StepRecord>) -> Self {
-        let LedgerState { epoch, stored, started, finished } = state;
+        let LedgerState { round, epoch, stored, started, finished } = state;
         let index = steps.iter().enumerate().map(|(at, step)| (step.id.clone(), at)).collect();
-        Self { epoch, stored, started, steps, index, finished, unsaved: BTreeSet::new() }
+        Self { round, epoch, stored, started, steps, index, finished, unsaved: BTreeSet::new() }
     }
 
     /// What is to be stored beside the steps.
     pub fn state(&self) -> LedgerState {
-        let Self { epoch, stored, started, finished, .. } = self;
-        LedgerState { epoch: *epoch, stored: *stored, started: *started, finished: finished.clone() }
+        let Self { round, epoch, stored, started, finished, .. } = self;
+        LedgerState { round: *round, epoch: *epoch, stored: *stored, started: *started, finished: finished.clone() }
     }
 
     /// The steps that the store has to be given, by their place in [`Ledger::steps`], with their new lines. From now on
@@ -102,6 +105,19 @@ impl Ledger {
                 self.unsaved.insert(at);
             }
         }
+    }
+
+    /// Forgets everything: the workflow goes to an agent as if none had had it. That is another round if anything was
+    /// known of this one.
+    pub fn start_anew(&mut self, spec: &WorkloadSpec, log_bytes: u64) {
+        let round = self.round + u64::from(self.steps.iter().any(StepRecord::is_touched));
+        *self = Self { round, ..Self::new(spec, log_bytes) };
+    }
+
+    /// Counts how often the workflow began from nothing, from 1. Attempts and lines count from the beginning in each
+    /// round, so that they say nothing without it.
+    pub fn round(&self) -> u64 {
+        self.round
     }
 
     /// The room in the store that the next report will take at most, in bytes; one with another number takes none.

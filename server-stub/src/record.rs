@@ -83,6 +83,9 @@ pub struct WorkflowRecord {
     pub assigned: Option<Timestamp>,
     /// When its first step started.
     pub started: Option<Timestamp>,
+    /// How often it began from nothing.
+    #[serde(default = "first_round")]
+    pub round: u64,
     /// Which assignment is the current or the next one.
     pub epoch: Epoch,
     /// Where it is.
@@ -102,6 +105,10 @@ pub struct WorkflowRecord {
     pub stop: Option<Stop>,
     /// How it ended, if it has.
     pub end: Option<End>,
+}
+
+fn first_round() -> u64 {
+    1
 }
 
 /// Where a workflow is.

@@ -35,6 +35,9 @@ pub struct WorkflowView {
     pub place: PlaceView,
     /// Grows with each assignment; the first is 1.
     pub epoch: u64,
+    /// Counts how often it began from nothing, from 1: it does if its cluster is given up. Attempts of steps and lines
+    /// count from the beginning in each round.
+    pub round: u64,
     /// The name of the agent that has or had it.
     pub agent: Option<String>,
     /// The name of that agent's cluster.
@@ -295,6 +298,7 @@ impl WorkflowView {
             state: workflow.state(),
             place: workflow.assignment.place().into(),
             epoch: workflow.assignment.epoch().0,
+            round: workflow.ledger.round(),
             agent: workflow.agent.clone(),
             cluster: workflow.cluster.clone(),
             repository: workflow.repository.clone(),

@@ -16,14 +16,14 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 use jiff::Timestamp;
-use piculet_core::id::{StepId, WorkflowId};
+use piculet_core::id::WorkflowId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use utoipa::{IntoParams, ToSchema};
 
 use self::position::Position;
 use super::error::{ApiError, Refused};
-use super::logs::{EndView, LineView};
+use super::logs::{AnewView, EndView, LineView};
 use super::schema::{StepName, WorkflowName};
 use crate::dispatch::State as WorkflowState;
 use crate::follow::News;
@@ -38,8 +38,6 @@ const LOOK_AT_MOST: Duration = Duration::from_millis(250);
 const LOOK_AT_LEAST: Duration = Duration::from_secs(2);
 /// The header with which a browser says what it has seen.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// The id of an `end`.
-const END: &str = "end";
 
 /// Where a workflow stands: the data of the event `workflow`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -138,14 +136,15 @@ impl StandingView {
 /// What happens in a workflow, as server-sent events until it is over.
 ///
 /// `line` (`LineView`): a step printed a line. `step` (`StepView`): a step changed its state; that it ended comes after
-/// its last line. `workflow` (`StandingView`): comes first on each connection, and whenever it changed. `end`
-/// (`EndView`): the last. Each has an `id`; a call with it in `last-event-id` goes on from there.
+/// its last line. `workflow` (`StandingView`): comes first on each connection, and whenever it changed. `anew`
+/// (`AnewView`): it begins from nothing, since its cluster was given up; what was told of its steps before doesn't count.
+/// `end` (`EndView`): the last. Each has an `id`; a call with it in `last-event-id` goes on from there.
 #[utoipa::path(
     get, path = "/api/workflows/{workflow}/events", tag = "events",
     params(WorkflowName, Wanted, ("last-event-id" = Option<String>, Header, description = "The `id` of the last event seen")),
     responses(
         (status = 200, description = "Events", body = String, content_type = "text/event-stream"),
-        (status = 204, description = "After `end` there is nothing more"),
+        (status = 204, description = "After `end` there is nothing more, unless the workflow began anew"),
         Refused,
     ),
 )]
@@ -162,9 +161,7 @@ pub(super) async fn of_workflow(
     let looks = looks(server.clone(), id).boxed();
     let source = if lines {
         let mut follow = server.follow(&workflow.id, None, 0, true)?;
-        for (step, line) in position.lines() {
-            follow.skip_lines(&StepId::new(step), line);
-        }
+        follow.resume(position.round(), position.lines());
         let news = stream::unfold(follow, |mut follow| async move { Some((follow.next().await?, follow)) });
         // The first look comes first: a reader knows where the workflow stands.
         stream::select(looks, news.map(Source::News)).boxed()
@@ -177,13 +174,14 @@ pub(super) async fn of_workflow(
 
 /// What happens in a step, as server-sent events until it is over.
 ///
-/// `line` (`LineView`), `step` (`StepView`) and `end` (`EndView`; the workflow may go on), with ids as above.
+/// `line` (`LineView`), `step` (`StepView`), `anew` (`AnewView`) and `end` (`EndView`; the workflow may go on), with ids as
+/// above.
 #[utoipa::path(
     get, path = "/api/workflows/{workflow}/steps/{step}/events", tag = "events",
     params(StepName, From, ("last-event-id" = Option<String>, Header, description = "The `id` of the last event seen")),
     responses(
         (status = 200, description = "Events", body = String, content_type = "text/event-stream"),
-        (status = 204, description = "After `end` there is nothing more"),
+        (status = 204, description = "After `end` there is nothing more, unless the workflow began anew"),
         Refused,
     ),
 )]
@@ -202,7 +200,8 @@ pub(super) async fn of_step(
     };
     let Some(mut position) = position(&headers, &workflow)? else { return Ok(StatusCode::NO_CONTENT.into_response()) };
     let from = position.begin(&step, from);
-    let follow = server.follow(&workflow.id, Some(&step), from, true)?;
+    let mut follow = server.follow(&workflow.id, Some(&step), from, true)?;
+    follow.resume(position.round(), [(step.as_str(), from)]);
     let (id, views) = (workflow.id, server.clone());
     let source = stream::unfold(Some(follow), move |follow| {
         let (id, views) = (id.clone(), views.clone());
@@ -250,8 +249,10 @@ async fn wait(changes: &mut watch::Receiver<()>, place: PlaceView) -> Option<()>
 
 /// How far the caller has come; `None` if there is nothing after that.
 fn position(headers: &HeaderMap, workflow: &WorkflowView) -> Result<Option<Position>, ApiError> {
-    let Some(id) = headers.get(LAST_EVENT_ID) else { return Ok(Some(Position::start(&workflow.steps))) };
-    if id == END {
+    let Some(id) = headers.get(LAST_EVENT_ID) else {
+        return Ok(Some(Position::start(workflow.round, &workflow.steps)));
+    };
+    if id == Position::end(workflow.round).as_str() {
         return Ok(None);
     }
     let position = id.to_str().ok().and_then(|id| Position::parse(id, &workflow.steps));
@@ -285,6 +286,7 @@ impl Teller {
 
     fn tell(&mut self, source: Source, told: &mut VecDeque<Event>) {
         match source {
+            Source::News(News::Anew { round }) => self.tell_round(round, told),
             Source::News(News::Line { step, line }) => {
                 if self.position.pass_line(&step, line.number) {
                     told.extend(self.event("line", &LineView::new(&step, &line)));
@@ -295,12 +297,19 @@ impl Teller {
             Source::Look(workflow) => {
                 self.tell_standing(&workflow, told);
                 if self.tells == Tells::States {
+                    self.tell_round(workflow.round, told);
                     workflow.steps.iter().for_each(|step| self.tell_step(step, told));
                     if workflow.state.is_final() {
                         self.tell_end(&workflow, told);
                     }
                 }
             }
+        }
+    }
+
+    fn tell_round(&mut self, round: u64, told: &mut VecDeque<Event>) {
+        if self.position.pass_round(round) {
+            told.extend(self.event("anew", &AnewView { round }));
         }
     }
 
@@ -325,7 +334,9 @@ impl Teller {
     fn tell_end(&mut self, workflow: &WorkflowView, told: &mut VecDeque<Event>) {
         self.tell_standing(workflow, told);
         self.is_over = true;
-        told.extend(Event::default().event("end").id(END).json_data(EndView::of(workflow)));
+        told.extend(
+            Event::default().event("end").id(Position::end(self.position.round())).json_data(EndView::of(workflow)),
+        );
     }
 
     /// An event that says how far its reader is when it has read it. Views have nothing that JSON can't hold.

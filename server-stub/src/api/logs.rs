@@ -65,12 +65,22 @@ pub struct LogPageView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogEvent {
+    /// The workflow began from nothing: what was told of its steps before doesn't count. Comes first in each round but
+    /// the first.
+    Anew(AnewView),
     /// A step printed a line.
     Line(LineView),
     /// A step changed its state. That it ended comes after its last line.
     Step(StepView),
     /// The workflow is over. The last.
     End(EndView),
+}
+
+/// A workflow's new beginning, after its cluster was given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AnewView {
+    /// Counts how often it began from nothing, from 1.
+    pub round: u64,
 }
 
 /// A workflow's end.
@@ -200,6 +210,7 @@ fn stream_of(follow: Follow) -> Response {
 
 fn event(news: News) -> Vec<u8> {
     let event = match news {
+        News::Anew { round } => LogEvent::Anew(AnewView { round }),
         News::Line { step, line } => LogEvent::Line(LineView::new(&step, &line)),
         News::Step(step) => LogEvent::Step(step),
         News::End(workflow) => LogEvent::End(EndView::of(&workflow)),

@@ -11,7 +11,7 @@ use utoipa::{IntoParams, Modify, OpenApi};
 
 use super::error::ErrorView;
 use super::events::StandingView;
-use super::logs::{EndView, LineView};
+use super::logs::{AnewView, EndView, LineView};
 use crate::server::Server;
 
 /// What stands above the calls.
@@ -22,7 +22,7 @@ use crate::server::Server;
         description = "Workflows, their logs and the agents that run them. An error is an `ErrorView`, whatever its status.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    components(schemas(StandingView, LineView, EndView, ErrorView)),
+    components(schemas(StandingView, AnewView, LineView, EndView, ErrorView)),
     modifiers(&Token),
     tags(
         (name = "workflows", description = "Submit, list, show, stop"),

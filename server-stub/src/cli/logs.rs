@@ -54,6 +54,8 @@ pub(super) struct Printer {
     /// The workflow, for people.
     name: String,
     style: Style,
+    /// What the rest is about: the workflow's first beginning, or a later one.
+    round: u64,
     /// By step, the number of the line that comes next.
     next_lines: BTreeMap<String, u64>,
     /// Steps and attempts of which the end was told.
@@ -64,7 +66,7 @@ pub(super) struct Printer {
 impl Printer {
     pub(super) fn new(workflow: &str, style: Style) -> Self {
         let name = workflow.to_owned();
-        Self { name, style, next_lines: BTreeMap::new(), ended: BTreeSet::new(), is_over: false }
+        Self { name, style, round: 1, next_lines: BTreeMap::new(), ended: BTreeSet::new(), is_over: false }
     }
 
     /// Whether all was printed, up to the workflow's end. Not known with JSON, which is passed on as it comes.
@@ -88,6 +90,13 @@ impl Printer {
 
     fn tell(&mut self, event: LogEvent, output: &mut Output) -> Result<(), Failure> {
         match event {
+            LogEvent::Anew(anew) if anew.round == self.round => {}
+            LogEvent::Anew(anew) => {
+                self.round = anew.round;
+                self.next_lines.clear();
+                self.ended.clear();
+                output.note(&format!("{}: starts anew, since its cluster was given up", self.name));
+            }
             LogEvent::Line(line) => {
                 let next = self.next_lines.entry(line.step.clone()).or_default();
                 if line.number < *next {

@@ -8,7 +8,6 @@ use super::order::Order;
 use super::{Agent, Dispatcher, End, State, Throttle, Workflow};
 use crate::assignment::Place;
 use crate::clock::Now;
-use crate::ledger::Ledger;
 use crate::placement::{self, Candidate, Presence, Unfit, Use};
 
 /// What has become of those that a workflow awaits.
@@ -166,7 +165,7 @@ impl Dispatcher {
         self.unsaved.forgotten_logs.insert(number);
         if let Some(spec) = &workflow.spec {
             // Nothing ran; what the last agent said of it is not about the next one's run.
-            workflow.ledger = Ledger::new(spec, self.policy.limits.log_bytes);
+            workflow.ledger.start_anew(spec, self.policy.limits.log_bytes);
         }
         self.touched.workflows.insert(id.clone());
         match workflow.stop.clone() {

@@ -125,7 +125,7 @@ impl Dispatcher {
 
 impl Workflow {
     fn record(&self) -> WorkflowRecord {
-        let LedgerState { stored, started, .. } = self.ledger.state();
+        let LedgerState { round, stored, started, .. } = self.ledger.state();
         WorkflowRecord {
             number: self.number,
             id: self.id.clone(),
@@ -140,6 +140,7 @@ impl Workflow {
             queued: self.queued,
             assigned: self.assigned,
             started,
+            round,
             epoch: self.assignment.epoch(),
             place: self.assignment.place_record(),
             driver: self.driver.clone(),
@@ -175,6 +176,7 @@ impl Workflow {
             step
         });
         let state = LedgerState {
+            round: record.round,
             epoch: record.epoch,
             stored: record.stored,
             started: record.started,

@@ -79,6 +79,11 @@ impl StepRecord {
         self.error = update.error;
     }
 
+    /// Whether anything was reported of it that people can see.
+    pub(super) fn is_touched(&self) -> bool {
+        self.state != StepState::Pending || self.attempt != Attempt::FIRST || self.log.kept_until() > 0
+    }
+
     /// The workflow is over, and nobody said how this step ended: that is never a success.
     pub(super) fn close(&mut self, because: &str) {
         self.state = match self.state {

@@ -302,3 +302,21 @@ fn a_step_knows_its_stage_and_what_it_waits_for() {
         ]
     );
 }
+
+#[test]
+fn another_round_begins_where_something_was_known_of_the_last() {
+    let spec = WorkloadSpec { stages: vec![StageSpec { steps: vec![step("a")] }], ..WorkloadSpec::default() };
+    for (report, round) in [
+        (Report::Accepted, 1),
+        (state(StepState::Running, 1), 2),
+        (state(StepState::Pending, 2), 2),
+        (chunk(0, &["x"]), 2),
+    ] {
+        let mut ledger = ledger();
+        ledger.begin(Epoch(2));
+        ledger.apply(Epoch(2), Sequence(1), report, ROOM);
+        ledger.start_anew(&spec, 1000);
+        assert_eq!((ledger.round(), ledger.stored()), (round, Sequence(0)));
+        assert_eq!(Ledger::restored(ledger.state(), Vec::new()).round(), round);
+    }
+}

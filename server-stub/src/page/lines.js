@@ -22,6 +22,12 @@ export class Lines {
     this.count = 0;
   }
 
+  /** The step began anew: what it printed before is gone. */
+  clear() {
+    this.#pages.clear();
+    this.count = 0;
+  }
+
   /** A line; `null` if it is lost, `undefined` if it isn't here yet: then it is fetched. */
   line(number) {
     const page = this.#pages.get(Math.floor(number / PAGE));

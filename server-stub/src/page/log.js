@@ -183,7 +183,11 @@ export function open(main, { workflow: name, step: stepName, line }) {
     drawNow();
     if (target !== undefined) goTo(target - 1);
     await follow(`${path}/events?from=${step.log_lines}`, signal, (event) => {
-      if (event.name === "line") {
+      if (event.name === "anew") {
+        lines.clear();
+        rows.replaceChildren();
+        search.again();
+      } else if (event.name === "line") {
         lines.add(event.data);
         search.grow();
       } else if (event.name === "step") {

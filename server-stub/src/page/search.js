@@ -63,6 +63,12 @@ export class Search {
     if (this.text && !this.#isSearching && !this.#timer) this.#timer = setTimeout(() => { this.#timer = undefined; this.#search(false); }, 4 * WAIT);
   }
 
+  /** The log began anew, and so does the search. */
+  again() {
+    this.text = "";
+    this.#start();
+  }
+
   #key(event) {
     if (event.key === "Enter") {
       event.preventDefault();

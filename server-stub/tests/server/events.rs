@@ -104,7 +104,7 @@ async fn a_workflow_is_told_as_it_happens() {
     let states: Vec<_> = standing.iter().map(|event| event.data["state"].as_str().unwrap()).collect();
     assert_eq!((states.first(), states.last()), (Some(&"pending"), Some(&"failure")), "{states:?}");
     assert!(states.contains(&"running"), "{states:?}");
-    assert_eq!(events.last().map(|event| event.id.as_str()), Some("end"));
+    assert_eq!(events.last().map(|event| event.id.as_str()), Some("1:end"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,10 +121,122 @@ async fn who_comes_again_misses_nothing_and_hears_nothing_twice() {
         };
         assert_eq!(ends(&again), ends(&events[at + 1..]), "after {event:?}");
     }
-    let nothing = call(&stub, after("/api/workflows/w/events", "end")).await;
+    let nothing = call(&stub, after("/api/workflows/w/events", "1:end")).await;
     assert_eq!(nothing.status(), StatusCode::NO_CONTENT);
     let (status, error) = json_of(call(&stub, after("/api/workflows/w/events", "elsewhere")).await).await;
     assert_eq!((status.as_u16(), &error["code"]), (400, &json!("last-event-id-invalid")));
+}
+
+/// A server with a workflow whose step succeeded, and whose cluster is given up when that is asked for.
+struct GivenUp {
+    stub: Stub,
+    old: RawAgent,
+    id: WorkflowId,
+}
+
+impl GivenUp {
+    async fn ready() -> Self {
+        let stub = Stub::start(Config::default());
+        let mut old = RawAgent::ready(&stub.network(), hello("old"), 1).await;
+        let id = stub.submit(workload("w"));
+        let assign = old.assign().await;
+        old.accept(&assign).await;
+        old.say(step(&assign, 2, pb::StepState::Running, None)).await;
+        old.say(log(&assign, 3, 0, &["old 0", "old 1"])).await;
+        old.say(log_end(&assign, 4, 2, 10)).await;
+        old.say(step(&assign, 5, pb::StepState::Success, Some(0))).await;
+        while old.ack().await.2 < 5 {}
+        Self { stub, old, id }
+    }
+
+    /// Gives the cluster up. Elsewhere the step fails.
+    async fn give_up(&mut self) {
+        // Those who follow have told what there was.
+        self.old.hears_nothing().await;
+        self.stub.server().lose_cluster("cluster-of-old").unwrap();
+        let mut new = RawAgent::ready(&self.stub.network(), hello("new"), 1).await;
+        let assign = new.assign().await;
+        new.accept(&assign).await;
+        new.say(step(&assign, 2, pb::StepState::Running, None)).await;
+        new.say(log(&assign, 3, 0, &["new 0", "new 1", "new 2"])).await;
+        new.say(log_end(&assign, 4, 3, 15)).await;
+        new.say(step(&assign, 5, pb::StepState::Failure, Some(1))).await;
+        new.say(finished(&assign, 6, pb::WorkflowState::Failure)).await;
+        self.stub.ended(&self.id).await;
+    }
+}
+
+/// What is told of the steps, without what was true only for a while.
+fn of_steps(events: &[Seen]) -> Vec<String> {
+    let is_wanted = |event: &&Seen| event.name != "workflow" && event.data["state"] != "pending";
+    let told = events.iter().filter(is_wanted).map(|event| match event.name.as_str() {
+        "anew" => format!("anew {}", event.data["round"]),
+        _ => event.summary(),
+    });
+    told.filter(|told| told != "step running").collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_away_while_a_workflow_began_anew_hears_all_of_it() {
+    for (path, anew) in [
+        ("/api/workflows/w/events", vec!["anew 2", "new 0", "new 1", "new 2", "step failure", "end failure"]),
+        ("/api/workflows/w/events?lines=false", vec!["anew 2", "step failure", "end failure"]),
+        (
+            "/api/workflows/w/steps/build/events?from=2",
+            vec!["anew 2", "new 0", "new 1", "new 2", "step failure", "end failure"],
+        ),
+    ] {
+        let mut there = GivenUp::ready().await;
+        let mut response = call(&there.stub, get(path)).await;
+        let mut seen = Vec::new();
+        while !seen.iter().any(|event: &Seen| event.summary() == "step success") {
+            seen.extend(parse(&piece(&mut response).await));
+        }
+        drop(response);
+        let last = &seen.last().unwrap().id;
+        there.give_up().await;
+        assert_eq!(of_steps(&whole(&there.stub, after(path, last)).await), anew, "{path} after {last}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_step_is_not_that_of_its_next_round() {
+    let path = "/api/workflows/w/steps/build/events";
+    let mut there = GivenUp::ready().await;
+    let events = whole(&there.stub, get(path)).await;
+    assert_eq!(of_steps(&events), ["old 0", "old 1", "step success", "end running"]);
+    let end = &events.last().unwrap().id;
+    assert_eq!(call(&there.stub, after(path, end)).await.status(), StatusCode::NO_CONTENT);
+    there.give_up().await;
+    let stub = Stub::restart(Config::default(), there.stub.kill());
+    let anew = whole(&stub, after(path, end)).await;
+    assert_eq!(of_steps(&anew), ["anew 2", "new 0", "new 1", "new 2", "step failure", "end failure"]);
+    assert_eq!(call(&stub, after(path, &anew.last().unwrap().id)).await.status(), StatusCode::NO_CONTENT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_listens_while_a_workflow_begins_anew_hears_all_of_it() {
+    let mut there = GivenUp::ready().await;
+    let before = ["old 0", "old 1", "step success"];
+    let anew = ["anew 2", "new 0", "new 1", "new 2", "step failure", "end failure"];
+    let first = call(&there.stub, get("/api/workflows/w/events")).await;
+    // This one has heard the end of the step already.
+    let again = call(&there.stub, after("/api/workflows/w/events", "1:0e1.e")).await;
+    let log = call(&there.stub, get("/api/workflows/w/log?follow=true")).await;
+    let told = [first, again, log].map(|response| tokio::spawn(text(response)));
+    there.give_up().await;
+    let [first, again, log] = told;
+    assert_eq!(of_steps(&parse(&within(first).await.unwrap().1)), [&before[..], &anew].concat());
+    assert_eq!(of_steps(&parse(&within(again).await.unwrap().1)), anew);
+    let (_, log) = within(log).await.unwrap();
+    let log: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let at = log.iter().position(|event| *event == json!({"anew": {"round": 2}})).expect("it is told");
+    let numbers =
+        |events: &[Value]| -> Vec<u64> { events.iter().filter_map(|event| event["line"]["number"].as_u64()).collect() };
+    assert_eq!((numbers(&log[..at]), numbers(&log[at..])), (vec![0, 1], vec![0, 1, 2]));
+    // Who comes afterwards hears which round it is, and nothing of the first.
+    let (_, late) = text(call(&there.stub, get("/api/workflows/w/log")).await).await;
+    assert!(late.starts_with("{\"anew\":{\"round\":2}}\n") && !late.contains("old"), "{late}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -84,7 +84,7 @@ async fn a_follower_hears_of_an_end_when_it_is_stored() {
         let is_end = match news {
             News::End(_) => true,
             News::Step(step) => step.state.is_final(),
-            News::Line { .. } => false,
+            News::Line { .. } | News::Anew { .. } => false,
         };
         if is_end {
             // The write before it takes one second more, and its own takes two.

@@ -7,17 +7,21 @@ use piculet_core::outcome::StepState;
 
 use crate::view::StepView;
 
+/// The word of which an id is made where nothing follows.
+const END: &str = "end";
+
 /// The next line of a step of which all lines were told.
 const NO_MORE: u64 = u64::MAX;
 
-/// What was told of each step of a workflow.
+/// What was told of each step of a workflow, in one of its rounds.
 ///
-/// As text, words joined by `,`, each about neighbours of which the same was told: their places among the steps, a
+/// As text, the round, a `:`, and words joined by `,`, each about neighbours of which the same was told: their places among the steps, a
 /// letter (`p`: it waits, `r`: it runs, `e`: how it ended, `-`: no state), the attempt, and after a `.` the next line,
-/// or `e` for all of them. `0-7e1.e,8r1.120,9-30p1.0`: the first eight are over, 120 lines of the ninth were told, and
+/// or `e` for all of them. `1:0-7e1.e,8r1.120,9-30p1.0`: the first eight are over, 120 lines of the ninth were told, and
 /// that the others wait. So the text grows with the steps that run at once, not with all that there are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Position {
+    round: u64,
     /// In the order of the workflow's steps.
     steps: Vec<Told>,
     index: BTreeMap<String, usize>,
@@ -30,7 +34,7 @@ struct Told {
     next_line: u64,
 }
 
-/// What a word says of each of its steps. An attempt ends once, so that how it ended needs no letters.
+/// What a word says of each of its steps. An attempt ends once in a round, so that how it ended needs no letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Word {
     state: Option<(char, u32)>,
@@ -39,16 +43,22 @@ struct Word {
 
 impl Position {
     /// Nothing was told yet.
-    pub(super) fn start(steps: &[StepView]) -> Self {
+    pub(super) fn start(round: u64, steps: &[StepView]) -> Self {
         let told = |step: &StepView| Told { id: step.id.clone(), state: None, next_line: 0 };
         let index = steps.iter().enumerate().map(|(at, step)| (step.name.clone(), at)).collect();
-        Self { steps: steps.iter().map(told).collect(), index }
+        Self { round, steps: steps.iter().map(told).collect(), index }
+    }
+
+    /// The id of the last event in a round.
+    pub(super) fn end(round: u64) -> String {
+        format!("{round}:{END}")
     }
 
     /// Reads what [`fmt::Display`] writes; `None` if it is not about these steps.
     pub(super) fn parse(text: &str, steps: &[StepView]) -> Option<Self> {
-        let mut position = Self::start(steps);
-        for text in text.split(',').filter(|text| !text.is_empty()) {
+        let (round, words) = text.split_once(':')?;
+        let mut position = Self::start(round.parse().ok()?, steps);
+        for text in words.split(',').filter(|word| !word.is_empty() && *word != END) {
             let (places, word) = Word::parse(text)?;
             let (first, last) = places.split_once('-').unwrap_or((places, places));
             let places = first.parse::<usize>().ok()?..=last.parse::<usize>().ok()?;
@@ -56,6 +66,21 @@ impl Position {
             told.iter_mut().zip(steps.get(places)?).for_each(|(told, step)| word.tell(told, step));
         }
         Some(position)
+    }
+
+    /// The round that it is about.
+    pub(super) fn round(&self) -> u64 {
+        self.round
+    }
+
+    /// Passes over into a round, of which nothing was told. False if it is about that round already.
+    pub(super) fn pass_round(&mut self, round: u64) -> bool {
+        let is_news = round != self.round;
+        if is_news {
+            self.round = round;
+            self.steps.iter_mut().for_each(|told| (told.state, told.next_line) = (None, 0));
+        }
+        is_news
     }
 
     /// Each step's id, and the line that comes next.
@@ -91,7 +116,7 @@ impl Position {
         if let Some(told) = self.index.get(&step.name).and_then(|&at| self.steps.get_mut(at)) {
             match (step.state.is_final(), told.next_line) {
                 (true, _) => told.next_line = NO_MORE,
-                // It begins anew, after its cluster was given up.
+                // There is another attempt.
                 (false, NO_MORE) => told.next_line = 0,
                 (false, _) => {}
             }
@@ -135,13 +160,14 @@ impl Word {
             // How another attempt ended is news.
             _ => (step.attempt == attempt && step.state.is_final()).then_some((step.state, attempt)),
         });
-        let begins_anew = self.next_line == NO_MORE && !step.state.is_final();
-        told.next_line = if begins_anew { 0 } else { self.next_line };
+        let has_more = self.next_line == NO_MORE && !told.state.is_some_and(|(state, _)| state.is_final());
+        told.next_line = if has_more { 0 } else { self.next_line };
     }
 }
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.round)?;
         let mut at = 0;
         let mut comma = "";
         for same in self.steps.chunk_by(|one, next| Word::of(one) == Word::of(next)) {
@@ -198,15 +224,15 @@ mod tests {
 
     #[test]
     fn what_was_told_is_told_once_and_outlives_its_text() {
-        let mut position = Position::start(&steps());
-        assert_eq!(position.to_string(), "");
+        let mut position = Position::start(1, &steps());
+        assert_eq!(position.to_string(), "1:");
         assert!(position.pass_state(&step("a", StepState::Running, 1)));
         assert!(position.pass_line("a", 0));
         assert!(position.pass_line("a", 119), "lines between were lost for good");
         assert!(position.pass_line("c", 0));
         assert!(!position.pass_line("a", 119));
-        assert_eq!(position.to_string(), "0r1.120,2-.1");
-        let mut again = Position::parse("0r1.120,2-.1", &steps()).expect("it is a position");
+        assert_eq!(position.to_string(), "1:0r1.120,2-.1");
+        let mut again = Position::parse("1:0r1.120,2-.1", &steps()).expect("it is a position");
         assert_eq!(again, position);
         assert!(!again.pass_state(&step("a", StepState::Running, 1)));
         assert!(again.pass_state(&step("a", StepState::Running, 2)), "another attempt is news");
@@ -216,16 +242,16 @@ mod tests {
     #[test]
     fn how_a_step_ended_is_told_once() {
         for (state, text) in [
-            (StepState::Pending, "1p3.0"),
-            (StepState::Running, "1r3.0"),
-            (StepState::Success, "1e3.0"),
-            (StepState::Failure, "1e3.0"),
-            (StepState::Killed, "1e3.0"),
-            (StepState::Skipped, "1e3.0"),
-            (StepState::Canceled, "1e3.0"),
+            (StepState::Pending, "1:1p3.0"),
+            (StepState::Running, "1:1r3.0"),
+            (StepState::Success, "1:1e3.0"),
+            (StepState::Failure, "1:1e3.0"),
+            (StepState::Killed, "1:1e3.0"),
+            (StepState::Skipped, "1:1e3.0"),
+            (StepState::Canceled, "1:1e3.0"),
         ] {
             let now = [step("a", StepState::Pending, 1), step("b", state, 3), step("c", StepState::Pending, 1)];
-            let mut position = Position::start(&now);
+            let mut position = Position::start(1, &now);
             assert!(position.pass_state(&now[1]));
             assert_eq!(position.to_string(), text, "{state:?}");
             let mut again = Position::parse(text, &now).expect("it is a position");
@@ -235,7 +261,7 @@ mod tests {
         }
         // What was told is how the first attempt ended, and by now the second has ended, too.
         let later = [step("a", StepState::Success, 2)];
-        let mut position = Position::parse("0e1.7", &later).expect("it is a position");
+        let mut position = Position::parse("1:0e1.7", &later).expect("it is a position");
         assert!(position.pass_state(&later[0]));
         assert_eq!(position.lines().collect::<Vec<_>>(), [("id-of-a", 7)]);
     }
@@ -243,19 +269,19 @@ mod tests {
     #[test]
     fn of_a_step_that_is_over_nothing_is_left_to_tell() {
         let over = ["a", "b", "c"].map(|name| step(name, StepState::Success, 1));
-        let mut position = Position::start(&steps());
+        let mut position = Position::start(1, &steps());
         for (number, step) in (50..).zip(&over) {
             assert!(position.pass_line(&step.name, number));
             assert!(position.pass_state_after_lines(step));
         }
-        assert_eq!(position.to_string(), "0-2e1.e");
-        let mut again = Position::parse("0-2e1.e", &over).expect("it is a position");
+        assert_eq!(position.to_string(), "1:0-2e1.e");
+        let mut again = Position::parse("1:0-2e1.e", &over).expect("it is a position");
         assert_eq!(again, position);
         assert!(!again.pass_line("b", 1000));
         assert!(!again.pass_state_after_lines(&over[1]));
         // One that begins anew is told from its beginning, whether somebody listened meanwhile or not.
         assert!(again.pass_state_after_lines(&steps()[1]) && again.pass_line("b", 0));
-        let mut again = Position::parse("0-2e1.e", &steps()).expect("it is a position");
+        let mut again = Position::parse("1:0-2e1.e", &steps()).expect("it is a position");
         assert!(again.pass_state_after_lines(&steps()[1]) && again.pass_line("b", 0));
     }
 
@@ -263,7 +289,7 @@ mod tests {
     fn its_text_grows_with_what_runs_at_once() {
         let name = |number: usize| format!("step {number}");
         let waiting: Vec<_> = (0..2000).map(|number| step(&name(number), StepState::Pending, 1)).collect();
-        let mut position = Position::start(&waiting);
+        let mut position = Position::start(1, &waiting);
         waiting.iter().for_each(|step| assert!(position.pass_state_after_lines(step)));
         for number in 0..2000 {
             position.pass_state_after_lines(&step(&name(number), StepState::Running, 1));
@@ -275,23 +301,26 @@ mod tests {
             }
             assert!(position.to_string().len() < 80, "{position}");
         }
-        assert_eq!(position.to_string(), "0-1997e1.e,1998r1.1999,1999r1.2000");
+        assert_eq!(position.to_string(), "1:0-1997e1.e,1998r1.1999,1999r1.2000");
     }
 
     #[test]
     fn other_texts_are_no_position() {
         for text in [
-            "7r1.0",
-            "0q1.0",
-            "0r.0",
-            "0r1",
-            "r1.0",
-            "0r1.-1",
-            "0-.x",
-            "0r1.0;1r1.0",
-            "0-3r1.0",
-            "2-1r1.0",
-            "0-1-2r1.0",
+            "1:7r1.0",
+            "1:0q1.0",
+            "1:0r.0",
+            "1:0r1",
+            "0r1.0",
+            ":0r1.0",
+            "x:0r1.0",
+            "1:r1.0",
+            "1:0r1.-1",
+            "1:0-.x",
+            "1:0r1.0;1r1.0",
+            "1:0-3r1.0",
+            "1:2-1r1.0",
+            "1:0-1-2r1.0",
             "\u{fc}",
         ] {
             assert_eq!(Position::parse(text, &steps()), None, "{text:?}");
