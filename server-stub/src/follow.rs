@@ -108,13 +108,16 @@ impl Server {
 
 impl Follow {
     /// What happened next; `None` when there is nothing more to tell.
-    pub async fn next(&mut self) -> Option<News> {
+    ///
+    /// # Errors
+    /// If a log can't be read. What was told so far is not the whole then.
+    pub async fn next(&mut self) -> Result<Option<News>, StoreError> {
         loop {
             if let Some(news) = self.news.pop_front() {
-                return Some(news);
+                return Ok(Some(news));
             }
             if self.is_over {
-                return None;
+                return Ok(None);
             }
             self.changes.mark_unchanged();
             match self.fetch().await {
@@ -122,17 +125,20 @@ impl Follow {
                 Ok(Fetched::OfAnotherRound) => continue,
                 Err(error) => {
                     tracing::error!(workflow = %self.workflow, %error, "a log could not be read");
-                    return None;
+                    self.is_over = true;
+                    return Err(error);
                 }
             }
             if self.news.is_empty() && !self.is_over {
                 if !self.waits {
-                    return None;
+                    return Ok(None);
                 }
                 tokio::select! {
                     biased;
-                    () = self.going.cancelled() => return None,
-                    changed = self.changes.changed() => changed.ok()?,
+                    () = self.going.cancelled() => return Ok(None),
+                    changed = self.changes.changed() => if changed.is_err() {
+                        return Ok(None);
+                    },
                 }
             }
         }

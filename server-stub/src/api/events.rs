@@ -6,7 +6,6 @@
 mod position;
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
@@ -28,6 +27,7 @@ use super::schema::{StepName, WorkflowName};
 use crate::dispatch::State as WorkflowState;
 use crate::follow::News;
 use crate::server::Server;
+use crate::store::StoreError;
 use crate::view::{LookupError, PlaceView, StepView, WorkflowView};
 
 /// How often a quiet stream says that it lives.
@@ -162,9 +162,11 @@ pub(super) async fn of_workflow(
     let source = if lines {
         let mut follow = server.follow(&workflow.id, None, 0, true)?;
         follow.resume(position.round(), position.lines());
-        let news = stream::unfold(follow, |mut follow| async move { Some((follow.next().await?, follow)) });
+        let news = stream::try_unfold(follow, |mut follow| async move {
+            Ok(follow.next().await?.map(|news| (Source::News(news), follow)))
+        });
         // The first look comes first: a reader knows where the workflow stands.
-        stream::select(looks, news.map(Source::News)).boxed()
+        stream::select(looks, news).boxed()
     } else {
         looks
     };
@@ -203,24 +205,25 @@ pub(super) async fn of_step(
     let mut follow = server.follow(&workflow.id, Some(&step), from, true)?;
     follow.resume(position.round(), [(step.as_str(), from)]);
     let (id, views) = (workflow.id, server.clone());
-    let source = stream::unfold(Some(follow), move |follow| {
+    let source = stream::try_unfold(Some(follow), move |follow| {
         let (id, views) = (id.clone(), views.clone());
         async move {
-            let mut follow = follow?;
-            if let Some(news) = follow.next().await {
-                return Some((Source::News(news), Some(follow)));
+            let Some(mut follow) = follow else { return Ok(None) };
+            if let Some(news) = follow.next().await? {
+                return Ok(Some((Source::News(news), Some(follow))));
             }
             // The step is over, or the server goes: then the reader shall come again.
-            let view = views.workflow(&id).ok().filter(|_| !views.going().is_cancelled())?;
+            let view = views.workflow(&id).ok().filter(|_| !views.going().is_cancelled());
+            let Some(view) = view else { return Ok(None) };
             views.settled_for(&WorkflowId::new(id)).await;
-            Some((Source::News(News::End(Box::new(view))), None))
+            Ok(Some((Source::News(News::End(Box::new(view))), None)))
         }
     });
     Ok(answer(&server, source.boxed(), Teller::new(position, Tells::Step)))
 }
 
 /// Looks at a workflow whenever it may look different, until it is over.
-fn looks(server: Server, id: WorkflowId) -> impl Stream<Item = Source> {
+fn looks(server: Server, id: WorkflowId) -> impl Stream<Item = Result<Source, StoreError>> {
     let changes = server.changes(&id);
     stream::unfold(Some((server, id, changes, None)), |looking| async move {
         let (server, id, mut changes, last) = looking?;
@@ -231,7 +234,7 @@ fn looks(server: Server, id: WorkflowId) -> impl Stream<Item = Source> {
         let view = server.workflow(id.as_str()).ok()?;
         server.settled_for(&id).await;
         let goes_on = (!view.state.is_final()).then_some((server, id, changes, Some(view.place)));
-        Some((Source::Look(Box::new(view)), goes_on))
+        Some((Ok(Source::Look(Box::new(view))), goes_on))
     })
 }
 
@@ -261,18 +264,21 @@ fn position(headers: &HeaderMap, workflow: &WorkflowView) -> Result<Option<Posit
     position.ok_or_else(invalid).map(Some)
 }
 
-fn answer(server: &Server, source: BoxStream<'static, Source>, teller: Teller) -> Response {
-    let events = stream::unfold((source, teller, VecDeque::new()), |(mut source, mut teller, mut told)| async move {
-        loop {
-            if let Some(event) = told.pop_front() {
-                return Some((Ok::<Event, Infallible>(event), (source, teller, told)));
+fn answer(server: &Server, source: BoxStream<'static, Result<Source, StoreError>>, teller: Teller) -> Response {
+    // A stream that can't go on breaks: whoever reads it comes again.
+    let events =
+        stream::try_unfold((source, teller, VecDeque::new()), |(mut source, mut teller, mut told)| async move {
+            loop {
+                if let Some(event) = told.pop_front() {
+                    return Ok::<_, StoreError>(Some((event, (source, teller, told))));
+                }
+                if teller.is_over {
+                    return Ok(None);
+                }
+                let Some(next) = source.next().await else { return Ok(None) };
+                teller.tell(next?, &mut told);
             }
-            if teller.is_over {
-                return None;
-            }
-            teller.tell(source.next().await?, &mut told);
-        }
-    });
+        });
     let events = events.take_until(server.going().clone().cancelled_owned());
     let sse = Sse::new(events).keep_alive(KeepAlive::new().interval(PING).text("ping"));
     // A proxy that collects an answer before it hands it on would make live logs late.

@@ -3,8 +3,6 @@
 pub(super) mod raw;
 pub(super) mod search;
 
-use std::convert::Infallible;
-
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -23,6 +21,7 @@ use super::schema::{StepName, WorkflowName};
 use crate::dispatch::State as WorkflowState;
 use crate::follow::{Follow, News};
 use crate::server::Server;
+use crate::store::StoreError;
 use crate::view::{StepView, WorkflowView};
 
 /// The most lines of one page.
@@ -196,14 +195,15 @@ pub(super) async fn of_step(
 }
 
 fn stream_of(follow: Follow) -> Response {
-    let pieces = stream::unfold(follow, |mut follow| async move {
-        let mut piece = event(follow.next().await?);
+    let pieces = stream::try_unfold(follow, |mut follow| async move {
+        let Some(first) = follow.next().await? else { return Ok(None) };
+        let mut piece = event(first);
         while piece.len() < PIECE_BYTES
             && let Some(news) = follow.ready()
         {
             piece.extend_from_slice(&event(news));
         }
-        Some((Ok::<_, Infallible>(Bytes::from(piece)), follow))
+        Ok::<_, StoreError>(Some((Bytes::from(piece), follow)))
     });
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(pieces)).into_response()
 }

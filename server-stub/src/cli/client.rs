@@ -201,7 +201,7 @@ impl Lines {
                 None => return Ok(None),
                 Some(Ok(frame)) => self.rest.extend_from_slice(&frame.into_data().unwrap_or_default()),
                 Some(Err(error)) => {
-                    return Err(Failure::Unreachable { server: self.server.clone(), reason: error.to_string() });
+                    return Err(Failure::Cut { server: self.server.clone(), reason: error.to_string() });
                 }
             }
         }

@@ -64,6 +64,14 @@ pub(super) enum Failure {
         /// Why.
         reason: String,
     },
+    /// The server's answer ended too early.
+    #[error("the answer of the server at {server} broke off: {reason}; it went away, or its log says why")]
+    Cut {
+        /// Its address.
+        server: String,
+        /// Why.
+        reason: String,
+    },
     /// A file for TLS can't be used.
     #[error("{option}: {error}")]
     Certificate {
@@ -112,7 +120,7 @@ impl Failure {
             Self::Certificate { .. } | Self::Tls { .. } => Exit::Tls,
             Self::Refused { status, .. } if matches!(status.as_u16(), 401 | 403) => Exit::Unauthorised,
             Self::Refused { status, .. } if status.is_client_error() => Exit::BadInput,
-            Self::Unreachable { .. } | Self::Refused { .. } | Self::Serve(_) => Exit::Unavailable,
+            Self::Unreachable { .. } | Self::Cut { .. } | Self::Refused { .. } | Self::Serve(_) => Exit::Unavailable,
             Self::Store(_) => Exit::Database,
             Self::Output(_) | Self::Internal(_) => Exit::Internal,
         }
@@ -121,7 +129,7 @@ impl Failure {
     /// Whether the same call may succeed a while later: a server that is just being started anew, behind a proxy or not.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            Self::Unreachable { .. } | Self::Cut { .. } => true,
             Self::Refused { status, .. } => matches!(status.as_u16(), 502..=504),
             _ => false,
         }
@@ -133,6 +141,7 @@ impl Failure {
             Self::BadInput(_) => "bad-input",
             Self::Unreadable { .. } => "unreadable",
             Self::Unreachable { .. } => "unreachable",
+            Self::Cut { .. } => "cut",
             Self::Refused { error, .. } => &error.code,
             Self::Certificate { .. } | Self::Tls { .. } => "tls",
             Self::Serve(_) => "listen",

@@ -60,18 +60,25 @@ pub(super) struct Printer {
     next_lines: BTreeMap<String, u64>,
     /// Steps and attempts of which the end was told.
     ended: BTreeSet<(String, u32)>,
+    /// How much was told.
+    told: u64,
     is_over: bool,
 }
 
 impl Printer {
     pub(super) fn new(workflow: &str, style: Style) -> Self {
         let name = workflow.to_owned();
-        Self { name, style, round: 1, next_lines: BTreeMap::new(), ended: BTreeSet::new(), is_over: false }
+        Self { name, style, round: 1, next_lines: BTreeMap::new(), ended: BTreeSet::new(), told: 0, is_over: false }
     }
 
     /// Whether all was printed, up to the workflow's end. Not known with JSON, which is passed on as it comes.
     pub(super) fn is_over(&self) -> bool {
         self.is_over
+    }
+
+    /// Grows with what was printed.
+    pub(super) fn told(&self) -> u64 {
+        self.told
     }
 
     /// Prints what a call tells that was not printed yet, as it comes.
@@ -103,6 +110,7 @@ impl Printer {
                     return Ok(());
                 }
                 *next = line.number.saturating_add(1);
+                self.told += 1;
                 output.line(&match self.style {
                     Style::Bare => line.text,
                     Style::WithStep => format!("[{}] {}", line.step, line.text),
@@ -111,6 +119,7 @@ impl Printer {
             }
             LogEvent::Step(step) => {
                 if step.state.is_final() && self.ended.insert((step.name.clone(), step.attempt)) {
+                    self.told += 1;
                     tell_end(&step, output);
                 }
             }

@@ -245,7 +245,12 @@ async fn follow(
     let mut lines = client.lines(&format!("{path}/log?follow=true")).await?;
     absence.ended(output);
     if let Some(printer) = printer {
-        printer.print(lines, output).await?;
+        let before = printer.told();
+        match printer.print(lines, output).await {
+            // What breaks off goes on with the next call, unless this one told nothing new.
+            Err(Failure::Cut { .. }) if is_over && printer.told() == before => {}
+            told => told?,
+        }
         if is_over && !printer.is_over() {
             output.note(&format!("{}: the server can't tell the rest of the log; its own log says why", workflow.name));
             return Ok(Some(workflow));

@@ -71,7 +71,7 @@ pub(super) async fn follow<W: Write>(server: &Server, plan: &Plan, printer: &mut
         let Ok(mut follow) = server.follow(submission.id.as_str(), None, 0, true) else { continue };
         let found = found.clone();
         followers.spawn(async move {
-            while let Some(news) = follow.next().await {
+            while let Ok(Some(news)) = follow.next().await {
                 if let News::Line { step, line } = news
                     && found.send((format!("{title}{step}"), line.bytes)).await.is_err()
                 {

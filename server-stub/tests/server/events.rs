@@ -11,6 +11,7 @@ use piculet_core::workload::{StageSpec, StepSpec, WorkloadSpec};
 use piculet_proto::v1 as pb;
 use serde_json::{Value, json};
 use server_stub::server::Config;
+use server_stub::store::Store;
 use server_stub::stub::Stub;
 
 use crate::agent::{RawAgent, finished, hello, log, log_end, step, wanting, within, workload};
@@ -342,4 +343,49 @@ async fn who_does_not_read_holds_up_nobody() {
         events.iter().filter(|event| event.name == "line").map(|event| event.data["number"].as_u64().unwrap());
     assert!(numbers.eq(0..LINES), "every line once, in order");
     assert_eq!(events.last().map(Seen::summary).as_deref(), Some("end failure"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_can_not_be_read_is_not_the_end_of_its_step() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("server.db");
+    let stub = Stub::restart(Config::default(), Store::open(&path).unwrap());
+    let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
+    stub.submit(workload("w"));
+    let assign = agent.assign().await;
+    agent.accept(&assign).await;
+    agent.say(step(&assign, 2, pb::StepState::Running, None)).await;
+    agent.say(log(&assign, 3, 0, &["one", "two"])).await;
+    while agent.ack().await.2 < 3 {}
+    let other = rusqlite::Connection::open(&path).unwrap();
+    let stored: Vec<u8> = other.query_row("SELECT lines FROM log_blocks", (), |row| row.get(0)).unwrap();
+    other.execute("UPDATE log_blocks SET lines = x'ff'", ()).unwrap();
+    let build = "/api/workflows/w/steps/build";
+    for path in [
+        "/api/workflows/w/events",
+        "/api/workflows/w/log?follow=true",
+        &format!("{build}/events"),
+        &format!("{build}/log?follow=true"),
+        &format!("{build}/log?follow=false"),
+    ] {
+        let mut body = call(&stub, get(path)).await.into_body();
+        let mut told = String::new();
+        let error = loop {
+            match within(body.frame()).await {
+                Some(Ok(frame)) => told.push_str(std::str::from_utf8(&frame.into_data().unwrap()).unwrap()),
+                Some(Err(error)) => break error,
+                None => panic!("{path} ended as if it were whole: {told}"),
+            }
+        };
+        let error = std::error::Error::source(&error).unwrap().to_string();
+        assert!(error.starts_with("the database holds lines from 0 on of step 0 of workflow 1"), "{path}: {error}");
+        assert!(!told.contains("end"), "{path}: {told}");
+    }
+    // Whoever comes again when it can be read hears it.
+    other.execute("UPDATE log_blocks SET lines = ?1", [stored]).unwrap();
+    let mut events = call(&stub, get(&format!("{build}/events"))).await;
+    let mut told = String::new();
+    while !told.contains("\"two\"") {
+        told.push_str(&piece(&mut events).await);
+    }
 }

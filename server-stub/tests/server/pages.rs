@@ -1,9 +1,11 @@
 //! Lists and logs, page by page; search; logs as bytes.
 
 use axum::http::header;
+use http_body_util::BodyExt;
 use piculet_core::workload::WorkloadSpec;
 use serde_json::{Value, json};
 use server_stub::server::Config;
+use server_stub::store::Store;
 use server_stub::stub::Stub;
 
 use crate::agent::{RawAgent, hello, log, log_bytes, log_end, wanting, workload};
@@ -85,6 +87,28 @@ async fn a_log_is_handed_out_as_its_bytes() {
     assert_eq!(body, [lines.join(&b'\n'), b"\n".to_vec()].concat());
     let (status, error) = json_of(call(&stub, get("/api/workflows/1/steps/none/log.txt")).await).await;
     assert_eq!((status.as_u16(), &error["code"]), (404, &json!("step-unknown")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_of_which_the_rest_can_not_be_read_is_no_whole_file() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("server.db");
+    let stub = Stub::restart(Config::default(), Store::open(&path).unwrap());
+    let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
+    stub.submit(workload("w"));
+    let assign = agent.assign().await;
+    agent.accept(&assign).await;
+    for (sequence, first) in [(2, 0), (3, 500), (4, 1000)] {
+        agent.say(log(&assign, sequence, first, &["x"; 500])).await;
+        while agent.ack().await.2 < sequence {}
+    }
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute("UPDATE log_blocks SET lines = x'ff' WHERE first = 1000", ()).unwrap();
+    let response = call(&stub, get("/api/workflows/1/steps/build/log.txt")).await;
+    assert_eq!(response.status().as_u16(), 200, "the beginning is there");
+    let error = response.into_body().collect().await.unwrap_err();
+    let error = std::error::Error::source(&error).unwrap().to_string();
+    assert!(error.starts_with("the database holds lines from 1000 on"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -48,7 +48,7 @@ async fn who_follows_is_woken_for_what_came_while_something_else_was_written() {
     let mut follow = stub.server().follow(id.as_str(), None, 0, true).unwrap();
     let told = tokio::spawn(async move {
         let mut lines = Vec::new();
-        while let Some(news) = follow.next().await {
+        while let Some(news) = follow.next().await.unwrap() {
             if let News::Line { line, .. } = news {
                 lines.push(line.bytes);
             }
@@ -72,7 +72,7 @@ async fn a_follower_hears_of_an_end_when_it_is_stored() {
     let mut follow = stub.server().follow(id.as_str(), None, 0, true).unwrap();
     let told = tokio::spawn(async move {
         let mut told = Vec::new();
-        while let Some(news) = follow.next().await {
+        while let Some(news) = follow.next().await.unwrap() {
             told.push((news, Instant::now()));
         }
         told

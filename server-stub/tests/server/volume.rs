@@ -118,7 +118,7 @@ async fn follow_steps(steps: usize, lines: u64, length: usize) -> Vec<(usize, u6
     let mut follow = stub.server().follow(id.as_str(), None, 0, true).unwrap();
     let mut next_lines = vec![0; steps];
     let mut order = Vec::new();
-    while let Some(news) = follow.next().await {
+    while let Some(news) = follow.next().await.unwrap() {
         let mut held = 0;
         for news in std::iter::once(news).chain(std::iter::from_fn(|| follow.ready())) {
             let News::Line { step, line } = news else { continue };

@@ -1,16 +1,15 @@
 //! A step's log as its bytes, to be saved or piped.
 
-use std::convert::Infallible;
-
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use futures_util::stream;
 
 use super::super::error::{ApiError, Refused};
 use super::super::schema::StepName;
+use crate::log_page::PageError;
 use crate::server::Server;
 
 /// Lines that are looked up at once.
@@ -30,18 +29,20 @@ pub(in super::super) async fn of_step(
     let workflow = server.workflow(&workflow)?;
     let first = server.log_page(&workflow.id, &step, 0, 0).await?;
     let disposition = format!("attachment; filename=\"{}-{}.log\"", workflow.number, file_name(&first.step));
-    let pieces = stream::unfold((0, workflow.id, step), move |(from, id, step)| {
+    let pieces = stream::try_unfold((0, workflow.id, step), move |(from, id, step)| {
         let server = server.clone();
         async move {
-            // A workflow that was forgotten in the meantime has no more lines.
-            let page = server.log_page(&id, &step, from, LINES_AT_ONCE).await.ok();
-            let page = page.filter(|page| !page.lines.is_empty())?;
+            // If the log is gone, or can't be read, the body breaks: what came so far is not the whole.
+            let page = server.log_page(&id, &step, from, LINES_AT_ONCE).await?;
+            if page.lines.is_empty() {
+                return Ok(None);
+            }
             let mut piece = BytesMut::with_capacity(page.lines.iter().map(|line| line.bytes.len() + 1).sum());
             for line in page.lines {
                 piece.extend_from_slice(&line.bytes);
                 piece.put_u8(b'\n');
             }
-            Some((Ok::<Bytes, Infallible>(piece.freeze()), (page.next, id, step)))
+            Ok::<_, PageError>(Some((piece.freeze(), (page.next, id, step))))
         }
     });
     let headers = [
