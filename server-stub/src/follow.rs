@@ -41,6 +41,17 @@ pub enum News {
     End(Box<WorkflowView>),
 }
 
+/// Why not all could be told.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// A log can't be read.
+    #[error(transparent)]
+    Log(#[from] StoreError),
+    /// Who doesn't follow waited for the store, and it took too long.
+    #[error("what happened last is not stored yet, and is told when it is; the server tries again and again")]
+    NotStored,
+}
+
 /// Follows one workflow from its beginning, or from a line of one of its steps.
 #[derive(Debug)]
 pub struct Follow {
@@ -110,8 +121,9 @@ impl Follow {
     /// What happened next; `None` when there is nothing more to tell.
     ///
     /// # Errors
-    /// If a log can't be read. What was told so far is not the whole then.
-    pub async fn next(&mut self) -> Result<Option<News>, StoreError> {
+    /// If a log can't be read, or, for who doesn't follow, if the store doesn't take what is to be told. What was told so far
+    /// is not the whole then.
+    pub async fn next(&mut self) -> Result<Option<News>, FollowError> {
         loop {
             if let Some(news) = self.news.pop_front() {
                 return Ok(Some(news));
@@ -124,7 +136,7 @@ impl Follow {
                 Ok(Fetched::News) => {}
                 Ok(Fetched::OfAnotherRound) => continue,
                 Err(error) => {
-                    tracing::error!(workflow = %self.workflow, %error, "a log could not be read");
+                    tracing::error!(workflow = %self.workflow, %error, "a log could not be told to its end");
                     self.is_over = true;
                     return Err(error);
                 }
@@ -159,7 +171,7 @@ impl Follow {
     }
 
     /// Collects some of what is new: a page, whatever the number of steps.
-    async fn fetch(&mut self) -> Result<Fetched, StoreError> {
+    async fn fetch(&mut self) -> Result<Fetched, FollowError> {
         let Self { server, workflow, only, round, cursors, news, turn, is_over, waits, .. } = self;
         let glimpse = server.look(|dispatcher| {
             let workflow = dispatcher.workflow(workflow)?;
@@ -186,6 +198,9 @@ impl Follow {
         if (began.is_some() || end.is_some() || steps.iter().any(|step| step.news.is_some()))
             && !settled(server, workflow, *waits).await
         {
+            if !*waits {
+                return Err(FollowError::NotStored);
+            }
             *is_over = true;
             return Ok(Fetched::News);
         }

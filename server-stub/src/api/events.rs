@@ -25,9 +25,8 @@ use super::error::{ApiError, Refused};
 use super::logs::{AnewView, EndView, LineView};
 use super::schema::{StepName, WorkflowName};
 use crate::dispatch::State as WorkflowState;
-use crate::follow::News;
+use crate::follow::{FollowError, News};
 use crate::server::Server;
-use crate::store::StoreError;
 use crate::view::{LookupError, PlaceView, StepView, WorkflowView};
 
 /// How often a quiet stream says that it lives.
@@ -223,7 +222,7 @@ pub(super) async fn of_step(
 }
 
 /// Looks at a workflow whenever it may look different, until it is over.
-fn looks(server: Server, id: WorkflowId) -> impl Stream<Item = Result<Source, StoreError>> {
+fn looks(server: Server, id: WorkflowId) -> impl Stream<Item = Result<Source, FollowError>> {
     let changes = server.changes(&id);
     stream::unfold(Some((server, id, changes, None)), |looking| async move {
         let (server, id, mut changes, last) = looking?;
@@ -264,13 +263,13 @@ fn position(headers: &HeaderMap, workflow: &WorkflowView) -> Result<Option<Posit
     position.ok_or_else(invalid).map(Some)
 }
 
-fn answer(server: &Server, source: BoxStream<'static, Result<Source, StoreError>>, teller: Teller) -> Response {
+fn answer(server: &Server, source: BoxStream<'static, Result<Source, FollowError>>, teller: Teller) -> Response {
     // A stream that can't go on breaks: whoever reads it comes again.
     let events =
         stream::try_unfold((source, teller, VecDeque::new()), |(mut source, mut teller, mut told)| async move {
             loop {
                 if let Some(event) = told.pop_front() {
-                    return Ok::<_, StoreError>(Some((event, (source, teller, told))));
+                    return Ok::<_, FollowError>(Some((event, (source, teller, told))));
                 }
                 if teller.is_over {
                     return Ok(None);

@@ -19,9 +19,8 @@ use utoipa::{IntoParams, ToSchema};
 use super::error::{ApiError, Refused};
 use super::schema::{StepName, WorkflowName};
 use crate::dispatch::State as WorkflowState;
-use crate::follow::{Follow, News};
+use crate::follow::{Follow, FollowError, News};
 use crate::server::Server;
-use crate::store::StoreError;
 use crate::view::{StepView, WorkflowView};
 
 /// The most lines of one page.
@@ -203,7 +202,7 @@ fn stream_of(follow: Follow) -> Response {
         {
             piece.extend_from_slice(&event(news));
         }
-        Ok::<_, StoreError>(Some((Bytes::from(piece), follow)))
+        Ok::<_, FollowError>(Some((Bytes::from(piece), follow)))
     });
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(pieces)).into_response()
 }

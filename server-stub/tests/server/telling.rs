@@ -147,3 +147,36 @@ async fn with_a_broken_disk_readers_get_what_was_stored_last_or_a_sentence() {
     let frame = within(events.body_mut().frame()).await.unwrap().unwrap();
     assert_eq!(frame.into_data().unwrap(), ": ping\n\n");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_could_not_be_told_to_its_end_does_not_look_whole() {
+    const LINES: usize = 1200;
+    // Somebody who doesn't follow waits for less.
+    let stub = Stub::restart(Config::default(), Store::simulated(Duration::from_secs(25)).unwrap());
+    let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
+    let id = stub.submit(workload("w"));
+    let assign = agent.assign().await;
+    agent.accept(&assign).await;
+    agent.say(step(&assign, 2, pb::StepState::Running, None)).await;
+    agent.say(log(&assign, 3, 0, &["x"; LINES])).await;
+    while agent.ack().await.2 < 3 {}
+    let path = format!("/api/workflows/{id}/steps/build/log?follow=false");
+    let mut body = call(&stub, get(&path)).await.into_body();
+    let mut told = 0;
+    let lines = |piece: &[u8]| piece.iter().filter(|&&byte| byte == b'\n').count();
+    told += lines(&within(body.frame()).await.unwrap().unwrap().into_data().unwrap());
+    // Between two pieces something happens.
+    agent.say(log_end(&assign, 4, LINES as u64, LINES as u64)).await;
+    agent.say(step(&assign, 5, pb::StepState::Success, Some(0))).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let error = loop {
+        match within(body.frame()).await {
+            Some(Ok(frame)) => told += lines(&frame.into_data().unwrap()),
+            Some(Err(error)) => break error,
+            None => panic!("it ended as if that were all"),
+        }
+    };
+    assert!(told < LINES);
+    let error = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(error, "what happened last is not stored yet, and is told when it is; the server tries again and again");
+}
