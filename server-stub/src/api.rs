@@ -26,7 +26,7 @@
 //!
 //! The web page is at `/`.
 //!
-//! An answer comes when what it tells of workflows is stored; if that takes too long, it is 503 and `not-stored`. A
+//! An answer comes when what it tells is stored, but for agents, who are shown as they are at the moment; if that takes too long, it is 503 and `not-stored`. A
 //! workflow is named by its number, its id, a beginning of its id, or its name; a step by its id or name. An error is an
 //! [`ErrorView`]. No answer has anything of a workload but names and labels.
 
@@ -82,24 +82,39 @@ pub struct AgentList {
     pub agents: Vec<AgentView>,
 }
 
-/// Waits until all that happened so far is stored: what the caller changed, and what is told of it.
+/// What somebody asked for who waits for the store.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    /// To change something.
+    Change,
+    /// To be told something.
+    Look,
+}
+
+/// Waits until all that happened so far is stored, what the caller changed among it.
 async fn stored(server: &Server) -> Result<(), error::ApiError> {
-    in_time(server.settled()).await
+    in_time(Asked::Change, server.settled()).await
 }
 
 /// A workflow, named as in [`Server::workflow`], as it is stored.
-async fn stored_workflow(server: &Server, name: &str) -> Result<WorkflowView, error::ApiError> {
+async fn stored_workflow(server: &Server, name: &str, asked: Asked) -> Result<WorkflowView, error::ApiError> {
     let view = server.workflow(name)?;
-    in_time(server.settled_for(&WorkflowId::new(view.id.as_str()))).await?;
+    in_time(asked, server.settled_for(&WorkflowId::new(view.id.as_str()))).await?;
     Ok(view)
 }
 
-async fn in_time(stored: impl Future<Output = ()>) -> Result<(), error::ApiError> {
+async fn in_time(asked: Asked, stored: impl Future<Output = ()>) -> Result<(), error::ApiError> {
     tokio::time::timeout(STORE_PATIENCE, stored).await.map_err(|_| {
-        let message = format!(
-            "the server could not store this for {} s, and goes on trying; it counts when it is stored",
-            STORE_PATIENCE.as_secs()
-        );
+        let seconds = STORE_PATIENCE.as_secs();
+        let message = match asked {
+            Asked::Change => {
+                format!("the server could not store this for {seconds} s, and goes on trying; it counts when it is stored")
+            }
+            Asked::Look => format!(
+                "what changed here last could not be stored for {seconds} s, and nobody is told of it before; the server \
+                 goes on trying"
+            ),
+        };
         error::ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not-stored", message)
     })
 }

@@ -353,6 +353,9 @@ impl Server {
         }
         if state.dispatcher.has_unsaved() && !self.shared.killed.is_cancelled() {
             state.versions.advance();
+            if state.dispatcher.has_unsaved_of_operators() {
+                state.versions.touch_operators();
+            }
             if self.shared.store.is_immediate() {
                 let batch = state.dispatcher.take_unsaved();
                 if let Err(error) = self.shared.store.write_now(&batch) {

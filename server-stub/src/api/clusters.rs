@@ -32,8 +32,10 @@ pub struct LostCluster {
     get, path = "/api/clusters", tag = "clusters",
     responses((status = 200, description = "All that have agents or workflows, or that an operator closed", body = ClusterList), Refused),
 )]
-pub(super) async fn list(State(server): State<Server>) -> Json<ClusterList> {
-    Json(ClusterList { clusters: server.clusters() })
+pub(super) async fn list(State(server): State<Server>) -> Result<Json<ClusterList>, ApiError> {
+    let clusters = server.clusters();
+    super::in_time(super::Asked::Look, server.settled_for_operators()).await?;
+    Ok(Json(ClusterList { clusters }))
 }
 
 /// Lets all agents of a cluster take no more work, those that come later included.

@@ -16,6 +16,7 @@ use piculet_core::report::LogLine;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::Asked;
 use super::error::{ApiError, Refused};
 use super::schema::{StepName, WorkflowName};
 use crate::dispatch::State as WorkflowState;
@@ -149,7 +150,7 @@ pub(super) async fn of_workflow(
     let Query(whole) = whole?;
     // Who follows waits as long as it takes.
     if !whole.follow {
-        super::stored_workflow(&server, &workflow).await?;
+        super::stored_workflow(&server, &workflow, Asked::Look).await?;
     }
     Ok(stream_of(server.follow(&workflow, None, 0, whole.follow)?))
 }
@@ -173,7 +174,7 @@ pub(super) async fn of_step(
     let Query(part) = part?;
     if let Some(waits) = part.follow {
         if !waits {
-            super::stored_workflow(&server, &workflow).await?;
+            super::stored_workflow(&server, &workflow, Asked::Look).await?;
         }
         return Ok(stream_of(server.follow(&workflow, Some(&step), part.from, waits)?));
     }
@@ -182,7 +183,7 @@ pub(super) async fn of_step(
     let page = server.log_page(&workflow, &step, part.from, count).await?;
     // Lines come from the store; that no more will come has to be there, too.
     if page.is_last || page.complaint.is_some() {
-        super::stored_workflow(&server, &workflow).await?;
+        super::stored_workflow(&server, &workflow, Asked::Look).await?;
     }
     let view = LogPageView {
         is_last: page.is_last,

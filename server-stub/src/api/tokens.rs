@@ -73,10 +73,11 @@ impl From<&TokenRecord> for TokenView {
     get, path = "/api/tokens", tag = "tokens",
     responses((status = 200, description = "Also those that were revoked", body = TokenList), Refused),
 )]
-pub(super) async fn list(State(server): State<Server>) -> Json<TokenList> {
+pub(super) async fn list(State(server): State<Server>) -> Result<Json<TokenList>, ApiError> {
     let mut tokens: Vec<TokenView> = server.look(|dispatcher| dispatcher.tokens().map(TokenView::from).collect());
     tokens.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
-    Json(TokenList { tokens })
+    super::in_time(super::Asked::Look, server.settled_for_operators()).await?;
+    Ok(Json(TokenList { tokens }))
 }
 
 /// Makes a token for the agents of a cluster.

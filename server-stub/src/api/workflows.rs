@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::error::{ApiError, DiagnosticView, Refused, views};
 use super::listing::{ListText, Listing};
 use super::schema::{AgentName, WorkflowName};
-use super::{AgentList, WorkflowList};
+use super::{AgentList, Asked, WorkflowList};
 use crate::mailbox::{Intake, Stop};
 use crate::server::Server;
 use crate::submission::{Plan, Request};
@@ -150,7 +150,8 @@ pub(super) async fn list(
     RawQuery(query): RawQuery,
 ) -> Result<Json<WorkflowList>, ApiError> {
     let list = Listing::parse(query.as_deref().unwrap_or_default())?.list(&server);
-    super::stored(&server).await?;
+    let ids: Vec<_> = list.workflows.iter().map(|workflow| WorkflowId::new(workflow.id.as_str())).collect();
+    super::in_time(Asked::Look, server.settled_for_all(&ids)).await?;
     Ok(Json(list))
 }
 
@@ -163,7 +164,7 @@ pub(super) async fn show(
     State(server): State<Server>,
     Path(workflow): Path<String>,
 ) -> Result<Json<WorkflowView>, ApiError> {
-    Ok(Json(super::stored_workflow(&server, &workflow).await?))
+    Ok(Json(super::stored_workflow(&server, &workflow, Asked::Look).await?))
 }
 
 /// Stops a workflow.
@@ -187,7 +188,7 @@ pub(super) async fn cancel(
     };
     let cancelled = server.cancel(&id, stop);
     // That it came too late tells of an end, too.
-    let view = super::stored_workflow(&server, id.as_str()).await?;
+    let view = super::stored_workflow(&server, id.as_str(), Asked::Change).await?;
     cancelled?;
     Ok(Json(view))
 }

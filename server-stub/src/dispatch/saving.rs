@@ -42,6 +42,11 @@ impl Dispatcher {
             && tokens.is_empty())
     }
 
+    /// Whether the store lacks something of clusters or tokens.
+    pub fn has_unsaved_of_operators(&self) -> bool {
+        !(self.unsaved.clusters.is_empty() && self.unsaved.tokens.is_empty())
+    }
+
     /// How many bytes of log lines wait for the store.
     pub fn unsaved_log_bytes(&self) -> u64 {
         self.unsaved.log_bytes

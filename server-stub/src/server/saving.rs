@@ -34,6 +34,21 @@ impl Server {
         self.stored(version).await;
     }
 
+    /// The same for several workflows.
+    pub async fn settled_for_all<'a>(&self, ids: impl IntoIterator<Item = &'a WorkflowId>) {
+        let version = {
+            let state = self.lock();
+            ids.into_iter().map(|id| state.versions.of(id)).max().unwrap_or_default()
+        };
+        self.stored(version).await;
+    }
+
+    /// Waits until all that operators said of clusters and tokens so far is stored.
+    pub async fn settled_for_operators(&self) {
+        let version = self.lock().versions.of_operators();
+        self.stored(version).await;
+    }
+
     /// How many changes there were.
     pub(crate) fn version(&self) -> u64 {
         self.lock().versions.newest()

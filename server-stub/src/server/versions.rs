@@ -13,6 +13,8 @@ pub(super) struct Versions {
     writing: u64,
     /// Those that are stored.
     stored: u64,
+    /// The last one that is about clusters or tokens.
+    operators: u64,
     /// Workflows that look different by changes that are not being written yet.
     changed: BTreeSet<WorkflowId>,
     /// The same, by changes that are being written.
@@ -40,6 +42,11 @@ impl Versions {
         self.newest += 1;
     }
 
+    /// The last change was about clusters or tokens.
+    pub(super) fn touch_operators(&mut self) {
+        self.operators = self.newest;
+    }
+
     /// All changes so far go to the store.
     pub(super) fn begin_to_write(&mut self) {
         self.writing = self.newest;
@@ -62,5 +69,10 @@ impl Versions {
         } else {
             self.stored
         }
+    }
+
+    /// The same of all clusters and tokens, beside the agents that they let in.
+    pub(super) fn of_operators(&self) -> u64 {
+        self.operators
     }
 }

@@ -6,7 +6,9 @@ use axum::http::StatusCode;
 use http_body_util::BodyExt;
 use piculet_core::id::WorkflowId;
 use piculet_proto::v1 as pb;
+use piculet_proto::v1::agent_message::Message as Said;
 use server_stub::follow::News;
+use server_stub::mailbox::Intake;
 use server_stub::server::Config;
 use server_stub::store::Store;
 use server_stub::stub::Stub;
@@ -179,4 +181,46 @@ async fn a_log_that_could_not_be_told_to_its_end_does_not_look_whole() {
     assert!(told < LINES);
     let error = std::error::Error::source(&error).unwrap().to_string();
     assert_eq!(error, "what happened last is not stored yet, and is told when it is; the server tries again and again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_waits_for_what_it_tells_and_for_nothing_else() {
+    let stub = Stub::restart(Config::default(), Store::simulated(Duration::from_secs(45)).unwrap());
+    stub.submit(workload("stored"));
+    let token = stub.server().create_token("a".to_owned(), String::new());
+    let secret = token.token.expose().to_owned();
+    // An agent of the cluster comes, and goes, so that the cluster is known.
+    drop(crate::agent::call(&stub.network(), Some(&secret), vec![Said::Hello(hello("agent"))]).await.unwrap());
+    stub.server().settled().await;
+    let seconds = async |path: &str| {
+        let start = Instant::now();
+        let (status, error) = within(json_of(call(&stub, get(path)).await)).await;
+        (start.elapsed().as_secs(), status, error["message"].as_str().unwrap_or_default().to_owned())
+    };
+    let told = (0, StatusCode::OK, String::new());
+    let waited = (
+        20,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "what changed here last could not be stored for 20 s, and nobody is told of it before; the server goes on trying"
+            .to_owned(),
+    );
+    // Another agent is waiting for the disk.
+    let network = stub.network();
+    let other = pb::Hello { cluster: hello("agent").cluster, ..hello("other") };
+    tokio::spawn(async move { crate::agent::call(&network, Some(&secret), vec![Said::Hello(other)]).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!stub.server().is_settled());
+    for path in ["/api/workflows", "/api/tokens", "/api/clusters"] {
+        assert_eq!(seconds(path).await, told, "{path}: nothing changed there");
+    }
+    stub.submit(workload("lost"));
+    for path in ["/api/workflows?name=stored", "/api/tokens", "/api/clusters"] {
+        assert_eq!(seconds(path).await, told, "{path}: nothing changed there");
+    }
+    assert_eq!(seconds("/api/workflows").await, waited);
+    stub.server().set_cluster_intake("a", Intake::Closed).unwrap();
+    assert_eq!(seconds("/api/clusters").await, waited);
+    stub.server().revoke_token(&token.id).unwrap();
+    assert_eq!(seconds("/api/tokens").await, waited);
+    assert_eq!(seconds("/api/agents").await, told, "agents are shown as they are at the moment");
 }
