@@ -137,7 +137,8 @@ impl StandingView {
 /// `line` (`LineView`): a step printed a line. `step` (`StepView`): a step changed its state; that it ended comes after
 /// its last line. `workflow` (`StandingView`): comes first on each connection, and whenever it changed. `anew`
 /// (`AnewView`): it begins from nothing, since its cluster was given up; what was told of its steps before doesn't count.
-/// `end` (`EndView`): the last. Each has an `id`; a call with it in `last-event-id` goes on from there.
+/// `end` (`EndView`): the last. Each has an `id`; a call with it in `last-event-id` goes on from there, and one with an id that makes no sense
+/// from the beginning.
 #[utoipa::path(
     get, path = "/api/workflows/{workflow}/events", tag = "events",
     params(WorkflowName, Wanted, ("last-event-id" = Option<String>, Header, description = "The `id` of the last event seen")),
@@ -155,7 +156,7 @@ pub(super) async fn of_workflow(
 ) -> Result<Response, ApiError> {
     let Query(Wanted { lines }) = wanted?;
     let workflow = server.workflow(&workflow)?;
-    let Some(position) = position(&headers, &workflow)? else { return Ok(StatusCode::NO_CONTENT.into_response()) };
+    let Some(position) = position(&headers, &workflow) else { return Ok(StatusCode::NO_CONTENT.into_response()) };
     let id = WorkflowId::new(workflow.id.as_str());
     let looks = looks(server.clone(), id).boxed();
     let source = if lines {
@@ -199,7 +200,7 @@ pub(super) async fn of_step(
         Some(step) => step.id.clone(),
         None => return Err(LookupError::NoStep { workflow: workflow.name, step }.into()),
     };
-    let Some(mut position) = position(&headers, &workflow)? else { return Ok(StatusCode::NO_CONTENT.into_response()) };
+    let Some(mut position) = position(&headers, &workflow) else { return Ok(StatusCode::NO_CONTENT.into_response()) };
     let from = position.begin(&step, from);
     let mut follow = server.follow(&workflow.id, Some(&step), from, true)?;
     follow.resume(position.round(), [(step.as_str(), from)]);
@@ -249,18 +250,15 @@ async fn wait(changes: &mut watch::Receiver<()>, place: PlaceView) -> Option<()>
     Some(())
 }
 
-/// How far the caller has come; `None` if there is nothing after that.
-fn position(headers: &HeaderMap, workflow: &WorkflowView) -> Result<Option<Position>, ApiError> {
-    let Some(id) = headers.get(LAST_EVENT_ID) else {
-        return Ok(Some(Position::start(workflow.round, &workflow.steps)));
-    };
-    if id == Position::end(workflow.round).as_str() {
-        return Ok(None);
+/// How far the caller has come; `None` if there is nothing after that. An id that can't be read may be an older server's,
+/// and a page that is open over an update can't take it back: it counts as none.
+fn position(headers: &HeaderMap, workflow: &WorkflowView) -> Option<Position> {
+    let id = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
+    if id == Some(Position::end(workflow.round).as_str()) {
+        return None;
     }
-    let position = id.to_str().ok().and_then(|id| Position::parse(id, &workflow.steps));
-    let message = "'last-event-id' has to be the id of an event of this very stream";
-    let invalid = || ApiError::new(StatusCode::BAD_REQUEST, "last-event-id-invalid", message);
-    position.ok_or_else(invalid).map(Some)
+    let position = id.and_then(|id| Position::parse(id, &workflow.steps));
+    Some(position.unwrap_or_else(|| Position::start(workflow.round, &workflow.steps)))
 }
 
 fn answer(server: &Server, source: BoxStream<'static, Result<Source, FollowError>>, teller: Teller) -> Response {
