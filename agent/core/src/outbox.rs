@@ -313,8 +313,8 @@ impl Outbox {
     /// Makes sure that a step has a spool, if anything is still taken about it.
     fn add_spool(&mut self, key: &RunKey, step: &StepId) {
         let memory = self.limits.spool_bytes;
-        let bounds =
-            Bounds { memory, disk: self.disk.bytes(), block: disk::block_size(memory), largest: self.division().ahead };
+        let (block, largest) = (disk::block_size(memory), self.division().largest);
+        let bounds = Bounds { memory, disk: self.disk.bytes(), block, largest };
         let batch = self.limits.batch();
         if let Some(run) = self.runs.get_mut(key)
             && run.add_spool(step, || Spool::new(batch, bounds))

@@ -3,7 +3,7 @@
 //!
 //! Memory for logs has two parts. The larger one is for what was pushed. From half of it on, blocks go to the disk; from
 //! three quarters on, a disk that keeps up is waited for, a moment at most. The smaller part is for what comes back: so
-//! that it always can, however full the other is.
+//! that it always can, however full the other is, and however much of it came back before it can leave.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -98,6 +98,8 @@ pub(super) struct Division {
     pub(super) pushed: usize,
     /// For what comes back from the disk.
     pub(super) ahead: usize,
+    /// The largest block that may go to the disk. So much of `ahead` is only for blocks that are the first of their log.
+    pub(super) largest: usize,
 }
 
 /// The disk, as far as it is known.
@@ -176,10 +178,10 @@ pub(super) enum Verdict {
 impl Division {
     /// The division of this much memory.
     pub(super) fn of(memory: usize, has_disk: bool) -> Self {
-        // A block of the longest line fits, if that is possible at all.
-        let longest = MAX_LINE + 64 * 1024;
-        let ahead = if has_disk { (memory / 8).max(longest.min(memory * 3 / 8)) } else { 0 };
-        Self { pushed: memory - ahead, ahead }
+        // A block of the longest line fits, and a usual one beside it, if that is possible at all.
+        let (longest, usual) = (MAX_LINE + 64 * 1024, block_size(memory));
+        let ahead = if has_disk { (memory / 8).max((longest + usual).min(memory * 3 / 8)) } else { 0 };
+        Self { pushed: memory - ahead, ahead, largest: longest.min(ahead.saturating_sub(usual)) }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::Outbox;
-use super::disk::{Arrived, Done, Job, Verdict};
+use super::disk::{Arrived, Division, Done, Job, Verdict};
 use super::run::Run;
 use crate::logs::spool::Hunger;
 
@@ -80,14 +80,26 @@ impl Outbox {
     }
 
     /// A block that should come back from the disk. Who can't go on without one has it first.
+    ///
+    /// A full memory can always be emptied. What is back, or comes, is the first block of its log and can leave, or it
+    /// is early: the second, which has to stay if the first one is on the disk, because it went there later or could
+    /// not be read yet. A block is fetched early only if all early ones together leave room for the largest block that
+    /// a disk may have. Later they only become fewer, for what is early becomes the first one or is lost. So once all
+    /// that can leave has left, there is room for any first block.
     fn next_fetch(&mut self, now: Instant) -> Option<Job> {
         if !self.disk.has_any() {
             return None;
         }
-        let room = self.division().ahead.saturating_sub(self.ahead + self.disk.fetching());
-        let wishes = self.turns.iter().filter_map(|(key, step)| {
-            let (hunger, id, length) = self.runs.get(key)?.log(step)?.wants()?;
-            self.disk.gives(id, now).then_some((hunger != Hunger::Starving, length, key, step))
+        let Division { ahead, largest, .. } = self.division();
+        let room = ahead.saturating_sub(self.ahead + self.disk.fetching());
+        let logs = || self.turns.iter().filter_map(|(key, step)| Some((key, step, self.runs.get(key)?.log(step)?)));
+        let early: usize = logs().map(|(.., spool)| spool.early()).sum();
+        let early_room = (ahead - largest).saturating_sub(early);
+        let wishes = logs().filter_map(|(key, step, spool)| {
+            let (hunger, id, length) = spool.wants()?;
+            let can_wait = hunger != Hunger::Starving;
+            let is_welcome = !can_wait || length <= early_room;
+            (is_welcome && self.disk.gives(id, now)).then_some((can_wait, length, key, step))
         });
         // The first of those that are equal, so that they take turns.
         let (_, length, key, step) = wishes.min_by_key(|(can_wait, ..)| *can_wait)?;

@@ -58,6 +58,15 @@ impl Spool {
         self.ahead
     }
 
+    /// The bytes of a block that is back, or on the way back, and can't leave before another one has left.
+    pub fn early(&self) -> usize {
+        match self.segments.get(1) {
+            Some(Segment::Block(Block { place: Place::Ahead(bytes), .. })) => bytes.len(),
+            Some(Segment::Block(Block { place: Place::Fetching(_, length), .. })) => *length,
+            _ => 0,
+        }
+    }
+
     /// The size of the block that [`Spool::store`] would give out.
     pub fn next_store(&self) -> Option<usize> {
         self.movable_block().and_then(|index| match self.segments.get(index) {

@@ -237,8 +237,9 @@ fn the_middle_goes_to_the_disk_and_comes_back_in_time() {
 
     assert_eq!(spool.wants().map(|(hunger, ..)| hunger), Some(Hunger::Soon), "there is one more before it");
     let next = spool.fetch().expect("the next one");
-    assert_eq!((next.id, spool.wants()), (BlockId(3), None));
+    assert_eq!((next.id, spool.wants(), spool.early()), (BlockId(3), None, next.length));
     assert_eq!(leaving(&mut spool, begin), ["0:line 0|line 1|"]);
+    assert_eq!(spool.early(), 0, "it is the first now");
     assert_eq!(spool.due(), None, "nothing to do before it is there");
     assert_eq!(spool.fetched(next.id, next.last_line, Some(stored[2].bytes.clone()), begin), 0);
     assert_eq!((spool.ahead(), spool.due()), (next.length, Some(begin)));

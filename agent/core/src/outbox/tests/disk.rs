@@ -210,6 +210,60 @@ fn who_can_not_go_on_gets_its_block_first() {
     assert_eq!(outbox.usage(), Usage::default());
 }
 
+#[test]
+fn what_came_early_leaves_room_for_what_is_before_it() {
+    let (mut outbox, key, now) = outbox(LARGE);
+    let mut disk = Disk::default();
+    // The second line goes to the disk while the first is in memory; the first follows when it is all that can.
+    let long = (0..).zip([25_000, 20_000, 1000]).map(|(number, length)| line(number, "x".repeat(length)));
+    outbox.log(&key, &step("flood"), long.collect(), now);
+    for number in 3..80 {
+        disk.work(&mut outbox, now);
+        outbox.log(&key, &step("flood"), vec![text(number)], now);
+    }
+    outbox.end_logs(&key, now);
+    assert_eq!(drain(&mut outbox, &mut disk, now).len(), 80);
+    assert_eq!(outbox.usage(), Usage::default());
+}
+
+#[test]
+fn what_is_back_leaves_room_for_what_failed_before_it() {
+    let (mut outbox, key, begin) = outbox(LARGE);
+    let mut disk = Disk::default();
+    // Begins all that it can, and then ends it.
+    let mut work = |outbox: &mut Outbox, now, unreadable: usize| loop {
+        let jobs: Vec<_> = std::iter::from_fn(|| outbox.next_job(now)).collect();
+        if jobs.is_empty() {
+            break;
+        }
+        for job in jobs {
+            let done = match job {
+                Job::Fetch { id, length } if length >= unreadable => Done::Unread { id, gone: false },
+                job => disk.done(job),
+            };
+            outbox.done(done, now);
+        }
+    };
+    let say = |outbox: &mut Outbox, name: &str, lengths: &[usize], now| {
+        let lines = (0..).zip(lengths).map(|(number, length)| line(number, "x".repeat(*length)));
+        outbox.log(&key, &step(name), lines.collect(), now);
+    };
+    // All of it goes to the disk, and each first block fails whenever it is tried at first.
+    say(&mut outbox, "a", &[22_000, 11_000, 1], begin);
+    work(&mut outbox, begin, 0);
+    say(&mut outbox, "b", &[12_000, 11_000, 1], begin);
+    work(&mut outbox, begin, 0);
+    let later = |seconds| begin + Duration::from_secs(seconds);
+    say(&mut outbox, "c", &[30_000], later(10));
+    work(&mut outbox, later(10), 0);
+    for seconds in [20, 30] {
+        work(&mut outbox, later(seconds), 12_000);
+    }
+    outbox.end_logs(&key, begin);
+    assert_eq!(drain(&mut outbox, &mut disk, later(50)).len(), 7);
+    assert_eq!(outbox.usage(), Usage::default());
+}
+
 /// An outbox whose ended log of 200 lines is mostly on the disk, and the disk.
 fn backlog() -> (Outbox, Disk, Instant) {
     let (mut outbox, key, now) = outbox(LARGE);
