@@ -39,27 +39,24 @@ impl Outbox {
                 self.ahead = self.ahead - before + spool.ahead();
                 self.disk.forget(id, length);
             }
-            (Arrived::Unread(verdict), Some(spool)) => match verdict {
-                Verdict::Again => spool.unread(id, owner.last_line),
-                Verdict::Lost(is_there) => {
-                    self.lost_lines += spool.fetched(id, owner.last_line, None, now);
-                    if is_there {
-                        self.disk.forget(id, length);
+            (Arrived::Unread(verdict), spool) => {
+                let is_needed = match (&verdict, spool) {
+                    (Verdict::Again | Verdict::AllLost, Some(spool)) => spool.unread(id, owner.last_line),
+                    (Verdict::Lost(_), Some(spool)) => {
+                        self.lost_lines += spool.fetched(id, owner.last_line, None, now);
+                        false
                     }
+                    (_, None) => false,
+                };
+                if !is_needed && verdict != Verdict::Lost(false) {
+                    self.disk.forget(id, length);
                 }
-                Verdict::AllLost => {
-                    spool.unread(id, owner.last_line);
+                if verdict == Verdict::AllLost {
                     self.lose_stored(now);
                 }
-            },
-            (Arrived::Fetched(_) | Arrived::Unread(Verdict::Again | Verdict::Lost(true)), None) => {
-                self.disk.forget(id, length);
             }
-            (Arrived::Unread(Verdict::AllLost), None) => {
-                self.disk.forget(id, length);
-                self.lose_stored(now);
-            }
-            (Arrived::Written(false) | Arrived::Unread(Verdict::Lost(false)), None) => {}
+            (Arrived::Fetched(_), None) => self.disk.forget(id, length),
+            (Arrived::Written(false), None) => {}
         }
     }
 

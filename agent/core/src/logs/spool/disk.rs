@@ -136,14 +136,16 @@ impl Spool {
         Some(Stored { last_line: block.next_line() - 1, bytes: Bytes::new(), length, id })
     }
 
-    /// A block could not be read, and is still on the disk.
-    pub fn unread(&mut self, id: BlockId, last_line: u64) {
-        if let Some(index) = self.find(last_line)
-            && let Some(block) = block_of(self.segments.get_mut(index))
-            && let Place::Fetching(fetching, length) = block.place
-            && fetching == id
-        {
-            block.place = Place::Stored(id, length);
+    /// A block could not be read, and is still on the disk. Returns whether it is needed there.
+    pub fn unread(&mut self, id: BlockId, last_line: u64) -> bool {
+        let Some(index) = self.find(last_line) else { return false };
+        let Some(block) = block_of(self.segments.get_mut(index)) else { return false };
+        match block.place {
+            Place::Fetching(fetching, length) if fetching == id => {
+                block.place = Place::Stored(id, length);
+                true
+            }
+            _ => false,
         }
     }
 

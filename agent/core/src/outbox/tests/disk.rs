@@ -362,6 +362,27 @@ fn a_block_that_was_not_removed_counts_until_it_is() {
 }
 
 #[test]
+fn a_block_whose_step_was_begun_anew_is_removed_even_if_it_can_not_be_read() {
+    let (mut outbox, mut disk, now) = backlog();
+    let id = loop {
+        match outbox.next_job(now) {
+            Some(Job::Fetch { id, .. }) => break id,
+            Some(job) => outbox.done(disk.done(job), now),
+            None => {
+                let envelope = outbox.next(now).expect("not stuck");
+                outbox.acknowledge(&envelope.key, envelope.sequence);
+            }
+        }
+    };
+    outbox.close(&key("1"));
+    outbox.open(key("1"));
+    outbox.log(&key("1"), &step("flood"), vec![text(0)], now);
+    outbox.done(Done::Unread { id, gone: false }, now);
+    disk.work(&mut outbox, now);
+    assert_eq!((outbox.usage().on_disk, disk.0.len()), (0, 0));
+}
+
+#[test]
 fn a_disk_that_has_no_room_for_the_next_block_is_full_and_not_slow() {
     let (mut outbox, key, now) = outbox(8000);
     let mut disk = Disk::default();
