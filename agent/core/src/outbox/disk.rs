@@ -19,7 +19,7 @@ use crate::logs::spool::{BlockId, Spool, Stored, Why};
 const WRITES: usize = 2;
 /// How long a write is waited for when memory runs short. A disk that needs longer is too slow.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// How long nothing is written after a write failed, and nothing is removed after a removal failed.
+/// How long nothing is written after a write failed, and a block is left alone that could not be removed.
 const REST: Duration = Duration::from_secs(60);
 /// How long a block is left alone that could not be read. Longer than most bad moments: a lack of open files, say.
 const READ_REST: Duration = Duration::from_secs(20);
@@ -111,6 +111,8 @@ pub(super) struct Disk {
     jobs: BTreeMap<BlockId, Given>,
     /// Blocks that nobody needs any more.
     unneeded: VecDeque<(BlockId, usize)>,
+    /// Those of them that could not be removed, and when each is tried again, the earliest first.
+    unremoved: VecDeque<(Instant, BlockId, usize)>,
     /// Bytes of all blocks that exist.
     used: u64,
     /// Memory of the blocks that are being written, in bytes.
@@ -119,8 +121,6 @@ pub(super) struct Disk {
     fetching: usize,
     /// A write failed, and there is no other one until then.
     writes_rest_until: Option<Instant>,
-    /// A removal failed, and there is no other one until then.
-    removals_rest_until: Option<Instant>,
     /// Blocks that could not be read so far.
     unread: BTreeMap<BlockId, Unread>,
     /// Since when all reads fail, and when the last one did.
@@ -198,11 +198,11 @@ impl Disk {
             next_id: 0,
             jobs: BTreeMap::new(),
             unneeded: VecDeque::new(),
+            unremoved: VecDeque::new(),
             used: 0,
             writing: 0,
             fetching: 0,
             writes_rest_until: None,
-            removals_rest_until: None,
             unread: BTreeMap::new(),
             reads_fail: None,
         }
@@ -248,7 +248,7 @@ impl Disk {
     /// When something is tried again that failed, if that is later than now.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         let reads = self.unread.values().map(|unread| unread.again);
-        let removals = self.removals_rest_until.filter(|_| !self.unneeded.is_empty());
+        let removals = self.unremoved.front().map(|(again, ..)| *again);
         reads.chain(removals).filter(|again| *again > now).min()
     }
 
@@ -305,10 +305,10 @@ impl Disk {
 
     /// The next block that nobody needs.
     pub(super) fn remove(&mut self, now: Instant) -> Option<Job> {
-        if is_before(now, self.removals_rest_until) {
-            return None;
-        }
-        let (id, length) = self.unneeded.pop_front()?;
+        let (id, length) = self.unneeded.pop_front().or_else(|| {
+            let (_, id, length) = self.unremoved.pop_front_if(|(again, ..)| *again <= now)?;
+            Some((id, length))
+        })?;
         self.jobs.insert(id, Given { length, since: now, owner: None, is_write: false });
         Some(Job::Remove { id })
     }
@@ -350,11 +350,10 @@ impl Disk {
                 }
             }
             Done::Removed { success, .. } => {
-                self.removals_rest_until = (!success).then(|| now + REST);
                 if success {
                     self.used -= length as u64;
                 } else {
-                    self.unneeded.push_back((id, length));
+                    self.unremoved.push_back((now + REST, id, length));
                 }
                 return None;
             }
