@@ -302,17 +302,22 @@ impl Dispatcher {
         true
     }
 
-    /// The instance says that it lives, and what it holds. It may have taken over from a sibling.
-    pub(super) fn heartbeat(&mut self, instance: &InstanceId, held: &[Held]) {
+    /// The instance says that it lives, and what it holds. It may have taken over from a sibling, which has room then.
+    pub(super) fn heartbeat(&mut self, instance: &InstanceId, held: &[Held], now: Now) {
+        let mut took_over = false;
         for Held { key, .. } in held {
             let current = self.workflows.get(&key.workflow).map(|workflow| workflow.assignment.epoch());
             if current.is_none_or(|current| current >= key.epoch) || !self.claim(instance, key) {
                 continue;
             }
+            took_over = true;
             let stop = self.workflows.get(&key.workflow).and_then(|workflow| workflow.stop.clone());
             if let (Some(stop), Some(session)) = (stop, self.live_session(instance)) {
                 session.mailbox.cancel(key.clone(), stop);
             }
+        }
+        if took_over {
+            self.place(now);
         }
     }
 

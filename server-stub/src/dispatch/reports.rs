@@ -55,7 +55,7 @@ impl Dispatcher {
                 Ok(Effect::Heard)
             }
             Said::Heartbeat(held) => self.check_held(&held).map(|()| {
-                self.heartbeat(&instance, &held);
+                self.heartbeat(&instance, &held, now);
                 Effect::Heard
             }),
             Said::Draining => {

@@ -236,6 +236,26 @@ async fn a_sibling_that_adopts_in_mid_session_is_told_to_stop() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_sibling_takes_over_makes_room_at_once() {
+    let stub = Stub::start(Config::default());
+    let network = stub.network();
+    let mut first = RawAgent::ready(&network, pb::Hello { capacity: 1, ..hello("first") }, 1).await;
+    stub.submit(workload("taken over"));
+    let assign = first.assign().await;
+    first.accept(&assign).await;
+    first.demand(1).await;
+    let waits = stub.submit(workload("waits"));
+    first.hears_nothing().await;
+    let sibling = pb::Hello { cluster: hello("first").cluster, ..hello("second") };
+    let sibling = RawAgent::connect(&network, sibling).await;
+    let taken = pb::Held { epoch: 2, ..held(&assign, 0) };
+    sibling.say(Said::Heartbeat(pb::Heartbeat { held: vec![taken] })).await;
+    // Not only when the time has come to look at everything.
+    let next = tokio::time::timeout(Duration::from_millis(100), first.assign()).await.expect("it has room");
+    assert_eq!(next.workflow_id, waits.as_str());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refusal_after_the_acknowledgement_ends_the_workflow() {
     let stub = Stub::start(Config::default());
     let network = stub.network();
