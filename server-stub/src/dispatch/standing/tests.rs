@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use piculet_core::id::{InstanceId, StepId, WorkflowId};
+use piculet_core::id::{Epoch, InstanceId, RunKey, Sequence, StepId, WorkflowId};
 use piculet_core::logs::spool::{Chunk, Piece};
 use piculet_core::outcome::WorkflowState;
 use piculet_core::report::{Refusal, WorkflowReport};
 use piculet_core::workload::{StageSpec, StepSpec, WorkloadSpec};
-use piculet_link::message::{Cluster, Demand, Hello, Identity};
+use piculet_link::message::{Cluster, Demand, Held, Hello, Identity};
 use piculet_link::wire::agent::{Received, ReceivedBody, Said};
 use proptest::prelude::{Just, Strategy, any, prop};
 use proptest::test_runner::TestCaseError;
@@ -34,11 +34,16 @@ enum Event {
         count: usize,
         like: Like,
     },
-    Came(usize),
+    Came {
+        agent: usize,
+        holds: Holds,
+    },
+    /// A sign of life.
+    Lives(usize, Holds),
     Went(usize),
     Asked(usize, u32),
-    /// All letters of the agent are fetched.
-    Fetched(usize),
+    /// All letters are fetched.
+    Fetched,
     Accepted(usize),
     Refused(usize, Refusal),
     Printed(usize),
@@ -49,6 +54,13 @@ enum Event {
     Placing(bool),
     Passed(u64),
     Restarted,
+}
+
+/// What an agent says it holds: these workflows, under the epoch that the server knows or the next one.
+#[derive(Debug, Clone)]
+struct Holds {
+    workflows: BTreeSet<usize>,
+    took_over: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -74,8 +86,8 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         prop::option::of(prop::sample::select(vec!["g", "h"])),
         prop::option::of(prop::sample::select(vec!["everywhere", "nowhere"])),
         0..2i32,
-        prop::collection::vec(0..WORKFLOWS, 0..3),
-        prop::sample::select(vec![(true, false), (false, true), (true, true)]),
+        prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec(0..WORKFLOWS, 1..3)],
+        prop_oneof![3 => Just((true, false)), 1 => Just((false, true)), 1 => Just((true, true))],
     );
     let like = like.prop_map(|(repository, group, label, priority, after, on)| Like {
         repository,
@@ -87,26 +99,32 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     });
     let agent = || 0..AGENTS;
     let workflow = || 0..WORKFLOWS;
+    let running = || 0..3usize;
     let refusal = prop::sample::select(vec![Refusal::Here, Refusal::Everywhere, Refusal::Now]);
     let state = prop::sample::select(vec![WorkflowState::Success, WorkflowState::Failure]);
+    let holds = || {
+        let holds = (prop::collection::btree_set(running(), 0..4), any::<bool>());
+        holds.prop_map(|(workflows, took_over)| Holds { workflows, took_over })
+    };
     let event = prop_oneof![
         6 => (1..3usize, like).prop_map(|(count, like)| Event::Submitted { count, like }),
-        2 => agent().prop_map(Event::Came),
+        3 => (agent(), holds()).prop_map(|(agent, holds)| Event::Came { agent, holds }),
+        2 => (agent(), holds()).prop_map(|(agent, holds)| Event::Lives(agent, holds)),
         1 => agent().prop_map(Event::Went),
-        3 => (agent(), 0..3u32).prop_map(|(agent, slots)| Event::Asked(agent, slots)),
-        3 => agent().prop_map(Event::Fetched),
-        4 => workflow().prop_map(Event::Accepted),
-        1 => (workflow(), refusal).prop_map(|(workflow, scope)| Event::Refused(workflow, scope)),
-        3 => workflow().prop_map(Event::Printed),
-        4 => (workflow(), state).prop_map(|(workflow, state)| Event::Ended(workflow, state)),
+        6 => (agent(), 0..3u32).prop_map(|(agent, slots)| Event::Asked(agent, slots)),
+        5 => Just(Event::Fetched),
+        4 => running().prop_map(Event::Accepted),
+        1 => (running(), refusal).prop_map(|(workflow, scope)| Event::Refused(workflow, scope)),
+        3 => running().prop_map(Event::Printed),
+        2 => (running(), state).prop_map(|(workflow, state)| Event::Ended(workflow, state)),
         1 => workflow().prop_map(Event::Cancelled),
         1 => agent().prop_map(Event::Lost),
-        1 => agent().prop_map(Event::Found),
-        1 => any::<bool>().prop_map(Event::Placing),
-        2 => (1..90u64).prop_map(Event::Passed),
+        3 => agent().prop_map(Event::Found),
+        1 => prop::bool::weighted(0.8).prop_map(Event::Placing),
+        2 => prop::sample::select(vec![1, 10, 29, 70, 301]).prop_map(Event::Passed),
         1 => Just(Event::Restarted),
     ];
-    prop::collection::vec(event, 1..80)
+    prop::collection::vec(event, 1..120)
 }
 
 fn workflow_id(number: usize) -> WorkflowId {
@@ -130,7 +148,7 @@ impl World {
                     self.submitted += count;
                 }
             }
-            Event::Came(agent) => {
+            Event::Came { agent, holds } => {
                 let identity = Identity {
                     name: format!("agent{agent}"),
                     instance: instance(agent),
@@ -140,7 +158,12 @@ impl World {
                     platforms: Vec::new(),
                     capacity: 2,
                 };
-                self.dispatcher.open(Hello { identity, held: Vec::new() }, Admission::default(), now).unwrap();
+                let held = self.held(&holds);
+                self.dispatcher.open(Hello { identity, held }, Admission::Free, now).unwrap();
+            }
+            Event::Lives(agent, holds) => {
+                let held = self.held(&holds);
+                self.says(&instance(agent), Said::Heartbeat(held));
             }
             Event::Went(agent) => {
                 let session = self.dispatcher.agents.get(&instance(agent)).and_then(|agent| agent.session);
@@ -151,21 +174,19 @@ impl World {
             Event::Asked(agent, free_slots) => {
                 self.says(&instance(agent), Said::Demand(Demand { free_slots, assigns_received: u64::MAX }));
             }
-            Event::Fetched(agent) => {
-                let session = self.dispatcher.agents.get(&instance(agent)).and_then(|agent| agent.session);
-                while let Some(session) = session
-                    && matches!(self.dispatcher.post(session), Post::Message(_))
-                {}
+            Event::Fetched => {
+                let sessions: Vec<_> = self.dispatcher.agents().filter_map(|agent| agent.session).collect();
+                for session in sessions {
+                    while matches!(self.dispatcher.post(session), Post::Message(_)) {}
+                }
             }
             Event::Accepted(workflow) => self.reports(workflow, ReceivedBody::Accepted),
             Event::Refused(workflow, scope) => {
                 self.reports(workflow, ReceivedBody::Refused { reason: "no".to_owned(), scope });
             }
             Event::Printed(workflow) => {
-                let first_line = self
-                    .dispatcher
-                    .workflow(&workflow_id(workflow))
-                    .map_or(0, |workflow| workflow.ledger.whole_lines().values().sum());
+                let first_line =
+                    self.workflow(workflow).map_or(0, |workflow| workflow.ledger.whole_lines().values().sum());
                 let line = Piece { time: now.time, bytes: Bytes::from(vec![b'x'; 100]), continues: false };
                 let chunk = Chunk { first_line, lines: vec![line], end: None };
                 self.reports(workflow, ReceivedBody::Chunk { step: StepId::new("step"), chunk });
@@ -202,8 +223,23 @@ impl World {
         }
     }
 
+    /// One that an agent has, if there are so many; they are few among all. Else the one of that number.
+    fn workflow(&self, number: usize) -> Option<&Workflow> {
+        let mut running = self.dispatcher.workflows.values().filter(|workflow| workflow.is_with_an_agent());
+        running.nth(number).or_else(|| self.dispatcher.workflow(&workflow_id(number)))
+    }
+
+    fn held(&self, holds: &Holds) -> Vec<Held> {
+        let workflows = holds.workflows.iter().filter_map(|&number| self.workflow(number));
+        let key = |workflow: &Workflow| {
+            let Epoch(known) = workflow.assignment.epoch();
+            RunKey { workflow: workflow.id.clone(), epoch: Epoch(known + u64::from(holds.took_over)) }
+        };
+        workflows.map(|workflow| Held { key: key(workflow), acknowledged: Sequence(0) }).collect()
+    }
+
     fn reports(&mut self, workflow: usize, body: ReceivedBody) {
-        let Some(workflow) = self.dispatcher.workflow(&workflow_id(workflow)) else { return };
+        let Some(workflow) = self.workflow(workflow) else { return };
         let Some(driver) = workflow.driver.clone() else { return };
         let sequence = workflow.ledger.stored().next();
         self.says(&driver, Said::Report(Received { key: workflow.run(), sequence, body }));
@@ -266,6 +302,22 @@ fn tally<'a>(workflows: &[&'a Workflow], name: impl Fn(&'a Workflow) -> Option<&
 
 fn ids<'a>(ids: impl IntoIterator<Item = &'a WorkflowId>) -> BTreeSet<WorkflowId> {
     ids.into_iter().cloned().collect()
+}
+
+/// Who waits for nothing but an agent is told by each why it can't take it, and an agent has just what it is the holder of.
+fn check_placing(dispatcher: &Dispatcher) -> Result<(), TestCaseError> {
+    let next: Vec<_> = dispatcher.workflows.keys().filter(|id| dispatcher.standings.is_next(id)).collect();
+    for id in next.into_iter().filter(|_| dispatcher.policy.places) {
+        let reasons: Vec<_> = dispatcher.why_waiting(id).iter().map(ToString::to_string).collect();
+        prop_assert_eq!(reasons.len(), dispatcher.agents.len(), "{} could go to an agent: {:?}", id, reasons);
+    }
+    for (instance, agent) in &dispatcher.agents {
+        let all = dispatcher.workflows.values();
+        let its =
+            all.filter(|workflow| workflow.assignment.holder().is_some_and(|holder| holder.instance == *instance));
+        prop_assert_eq!(&agent.runs, &its.map(Workflow::run).collect::<BTreeSet<_>>());
+    }
+    Ok(())
 }
 
 fn check(dispatcher: &Dispatcher) -> Result<(), TestCaseError> {
@@ -335,6 +387,7 @@ proptest! {
         for event in events {
             world.happens(event);
             check(&world.dispatcher)?;
+            check_placing(&world.dispatcher)?;
         }
     }
 }
