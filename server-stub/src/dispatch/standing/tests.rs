@@ -16,6 +16,7 @@ use proptest::prelude::{Just, Strategy, any, prop};
 use proptest::test_runner::TestCaseError;
 use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest};
 
+use super::super::order::Order;
 use super::super::placing::Verdict;
 use super::super::{Admission, Condition, Dispatcher, Limits, Policy, Post, Submission, Throttle, Timing, Workflow};
 use crate::clock::Now;
@@ -378,6 +379,26 @@ fn check(dispatcher: &Dispatcher) -> Result<(), TestCaseError> {
     prop_assert!(standings.unjudged.is_empty(), "{:?}", standings.unjudged);
     prop_assert_eq!(in_lanes.difference(&ids(waiting.iter().map(|workflow| &workflow.id))).count(), 0);
     Ok(())
+}
+
+/// What an event costs beside a long queue: one look for all that ask for the same.
+#[test]
+fn of_those_who_ask_for_the_same_one_is_looked_at() {
+    let mut world = World::new();
+    let like = |repository| Like {
+        repository,
+        group: Some("g"),
+        label: None,
+        priority: 0,
+        after: Vec::new(),
+        on: (true, false),
+    };
+    world.happens(Event::Submitted { count: 9, like: like("a") });
+    world.happens(Event::Submitted { count: 5, like: like("b") });
+    let standings = &world.dispatcher.standings;
+    let mut order = Order::of(standings, |_| true);
+    let looked_at: Vec<_> = std::iter::from_fn(|| order.next(standings)).map(|(_, id)| id).collect();
+    assert_eq!(looked_at, [workflow_id(0), workflow_id(9)]);
 }
 
 proptest! {
