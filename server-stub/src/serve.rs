@@ -72,7 +72,11 @@ impl Server {
                 Incoming::new(listener, tls, Protocol::Http2),
                 self.going().clone().cancelled_owned(),
             );
-        async move { serving.await.map_err(ServeError::Agents) }
+        let is_serving = self.tasks().token();
+        async move {
+            let _is_serving = is_serving;
+            serving.await.map_err(ServeError::Agents)
+        }
     }
 
     /// Serves agents over connections of any kind, until there are no more and all have ended.

@@ -19,6 +19,7 @@ use piculet_core::id::{InstanceId, WorkflowId};
 use piculet_core::secret::Secret;
 use piculet_link::otlp::Outlet;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -296,19 +297,19 @@ impl Server {
         }
     }
 
-    /// Ends all sessions and takes no more; waits until what was begun is done, and then until it is stored, each at most
-    /// this long. Calls of the HTTP API that were begun are among that: what they change is stored.
-    pub async fn shut_down(&self, grace: Duration) {
+    /// Ends all sessions and takes no more; waits until what was begun is done, at most half of this time, and until all is
+    /// stored, at most to its end. Connections and calls of the HTTP API that were begun are among that: what they change
+    /// is stored. False if something could not be stored.
+    pub async fn shut_down(&self, grace: Duration) -> bool {
         self.shared.going.cancel();
         self.change(|state, now| state.dispatcher.shut_down(now));
         self.shared.tasks.close();
-        if tokio::time::timeout(grace, self.shared.tasks.wait()).await.is_err() {
-            tracing::warn!(seconds = grace.as_secs(), "some connections did not end in time");
+        let deadline = Instant::now() + grace;
+        if tokio::time::timeout(grace / 2, self.shared.tasks.wait()).await.is_err() {
+            tracing::warn!(seconds = (grace / 2).as_secs(), "some connections did not end in time");
         }
         self.shared.over.cancel();
-        if tokio::time::timeout(grace, self.settled()).await.is_err() {
-            tracing::error!(seconds = grace.as_secs(), "what changed last could not be stored in time");
-        }
+        tokio::time::timeout_at(deadline, self.settled()).await.is_ok()
     }
 
     /// As if the process had been killed: nothing more is stored, and nobody is told anything.

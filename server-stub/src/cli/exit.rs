@@ -9,7 +9,8 @@ use server_stub::store::StoreError;
 
 /// Shown below the help.
 pub(super) const HELP: &str = "Exit codes: 0 done; 1 a workflow failed (demo, submit --wait); 2 bad input; \
-69 the server can't be reached, or an address can't be used; 70 a fault of piculet; 73 the database can't be used; \
+69 the server can't be reached, or an address can't be used; 70 a fault of piculet; 73 the database can't be used, \
+or didn't take what happened last; \
 77 the server refused the token; 79 a certificate, its key or an authority can't be used, or no TLS connection comes \
 about; 130 ended at once by a second signal.";
 
@@ -26,7 +27,7 @@ pub(super) enum Exit {
     Unavailable = 69,
     /// A fault of piculet itself.
     Internal = 70,
-    /// The database can't be used.
+    /// The database can't be used, or didn't take what happened last.
     Database = 73,
     /// The server refused the token.
     Unauthorised = 77,
@@ -102,6 +103,12 @@ pub(super) enum Failure {
     /// The database can't be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The server ended before all was stored.
+    #[error(
+        "what happened last could not be stored before the server ended, see above; nobody was told of it, and agents say it \
+         again"
+    )]
+    NotStored,
     /// The standard output can't be written.
     #[error("can't write to the standard output: {0}")]
     Output(std::io::Error),
@@ -121,7 +128,7 @@ impl Failure {
             Self::Refused { status, .. } if matches!(status.as_u16(), 401 | 403) => Exit::Unauthorised,
             Self::Refused { status, .. } if status.is_client_error() => Exit::BadInput,
             Self::Unreachable { .. } | Self::Cut { .. } | Self::Refused { .. } | Self::Serve(_) => Exit::Unavailable,
-            Self::Store(_) => Exit::Database,
+            Self::Store(_) | Self::NotStored => Exit::Database,
             Self::Output(_) | Self::Internal(_) => Exit::Internal,
         }
     }
@@ -146,6 +153,7 @@ impl Failure {
             Self::Certificate { .. } | Self::Tls { .. } => "tls",
             Self::Serve(_) => "listen",
             Self::Store(_) => "database",
+            Self::NotStored => "not-stored",
             Self::Output(_) => "output",
             Self::Internal(_) => "internal",
         }

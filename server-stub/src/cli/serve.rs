@@ -20,8 +20,8 @@ use tracing_subscriber::EnvFilter;
 use super::exit::{Exit, Failure};
 use super::output::Output;
 
-/// How long open connections may take to end.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long what is open may take to end and to be stored. With [`FLUSH`] that is less than the 30 s that Kubernetes gives.
+const GRACE: Duration = Duration::from_secs(20);
 /// The variable with the token that agents have to present.
 const TOKEN: &str = "PICULET_SERVER_TOKEN";
 /// How long the last spans of traces may take to leave.
@@ -245,20 +245,25 @@ pub(super) async fn run(args: Args, output: &mut Output) -> Result<Exit, Failure
         reason = server.failed() => return Err(Failure::Internal(reason)),
     }
     tracing::info!("shutting down; a second signal ends the server at once");
-    let shut_down = async {
-        server.shut_down(GRACE).await;
-        // Connections that don't end by themselves are cut with the process.
-        tokio::time::timeout(GRACE, async { tokio::join!(serving_agents, serving_api) }).await.ok();
-        if let Some(traces) = traces {
-            traces.close(Instant::now() + FLUSH).await;
-        }
-    };
     tokio::select! {
         biased;
-        () = shut_down => Ok(Exit::Done),
+        ended = end(&server, traces) => ended,
         _ = terminate.recv() => Ok(Exit::Aborted),
         _ = interrupt.recv() => Ok(Exit::Aborted),
     }
+}
+
+/// Ends the server. Connections that don't end by themselves are cut with the process.
+async fn end(server: &Server, traces: Option<otlp::Open>) -> Result<Exit, Failure> {
+    let is_stored = tokio::select! {
+        biased;
+        is_stored = server.shut_down(GRACE) => is_stored,
+        reason = server.failed() => return Err(Failure::Internal(reason)),
+    };
+    if let Some(traces) = traces {
+        traces.close(Instant::now() + FLUSH).await;
+    }
+    if is_stored { Ok(Exit::Done) } else { Err(Failure::NotStored) }
 }
 
 impl Variables {
@@ -307,8 +312,25 @@ fn listen_for(kind: SignalKind) -> Result<Signal, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::duration;
+    use super::{GRACE, duration, end};
+    use crate::cli::exit::Exit;
+    use server_stub::server::{Config, Server};
+    use server_stub::store::Store;
     use std::time::Duration;
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_could_not_be_stored_at_the_end_has_exit_code_73() {
+        let disk = |latency| Store::simulated(latency).expect("memory is always to be had");
+        let server = Server::start(Config::default(), disk(Duration::from_secs(3000))).expect("it is empty");
+        server.create_token("a".to_owned(), String::new());
+        let start = Instant::now();
+        let failure = end(&server, None).await.expect_err("the disk took nothing");
+        assert_eq!((failure.exit(), start.elapsed()), (Exit::Database, GRACE));
+        let server = Server::start(Config::default(), disk(Duration::from_secs(15))).expect("it is empty");
+        server.create_token("a".to_owned(), String::new());
+        assert_eq!(end(&server, None).await.ok(), Some(Exit::Done));
+    }
 
     #[test]
     fn durations_are_written_as_people_do() {

@@ -1,6 +1,7 @@
 //! The program, as a process.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -86,11 +87,18 @@ impl Served {
         agent
     }
 
+    fn database(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.folder.path().join("piculet-server.db")).unwrap()
+    }
+
     fn terminate(&mut self) -> Option<i32> {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        signal("-TERM", &self.child);
         self.child.wait().unwrap().code()
     }
+}
+
+fn signal(name: &str, child: &Child) {
+    assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
 }
 
 impl Drop for Served {
@@ -382,4 +390,41 @@ fn a_database_that_can_not_be_used_has_exit_code_73() {
     let failed = ended(second).code(73);
     let error = String::from_utf8(failed.get_output().stderr.clone()).unwrap();
     assert!(error.contains("error[database]: the database ") && error.contains("is in use by another"), "{error}");
+}
+
+#[test]
+fn a_database_that_contradicts_the_server_ends_it_with_exit_code_70() {
+    let mut served = Served::start(&[]);
+    // A workload of a workflow that doesn't exist yet.
+    served.database().execute("INSERT INTO payloads VALUES (1, x'00')", ()).unwrap();
+    let file = served.file("test.yaml", FILE);
+    let failed = ended(served.command(&["submit", text(&file)])).code(69);
+    let error = String::from_utf8(failed.get_output().stderr.clone()).unwrap();
+    assert!(error.contains("error[unreachable]"), "it lives: {error}");
+    assert_eq!(served.child.wait().unwrap().code(), Some(70));
+}
+
+#[test]
+fn a_fault_that_comes_while_it_ends_is_a_fault() {
+    let mut served = Served::start(&[]);
+    let other = served.database();
+    other.execute_batch("BEGIN IMMEDIATE; INSERT INTO payloads VALUES (1, x'00')").unwrap();
+    let file = served.file("test.yaml", FILE);
+    let mut submitting = served.command(&["submit", text(&file)]).stderr(Stdio::null()).spawn().unwrap();
+    let address = served.api.trim_start_matches("http://").to_owned();
+    let answer = |path: &str| {
+        let mut connection = TcpStream::connect(&address).ok()?;
+        write!(connection, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        Some(answer)
+    };
+    // The server has the workflow, and can't store it now.
+    while !answer("/api/workflows/1/steps/build%20it/log").unwrap().contains("200 OK") {}
+    signal("-TERM", &served.child);
+    // It has heard it.
+    while TcpStream::connect(&address).is_ok() {}
+    other.execute_batch("COMMIT").unwrap();
+    assert_eq!(served.child.wait().unwrap().code(), Some(70));
+    submitting.wait().unwrap();
 }

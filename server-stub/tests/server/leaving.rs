@@ -54,3 +54,19 @@ async fn what_a_call_changes_that_was_open_when_the_server_went_is_stored() {
     gone.await.unwrap();
     assert_eq!(stub.kill().load().unwrap().workflows.len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_goes_waits_once_for_all() {
+    let stub = Stub::restart(Config::default(), Store::simulated(Duration::from_secs(3000)).unwrap());
+    stub.submit(crate::agent::workload("w"));
+    // Somebody connects and says nothing.
+    let _silent = stub.network().dial().unwrap();
+    let start = tokio::time::Instant::now();
+    assert!(!stub.server().shut_down(Duration::from_secs(20)).await, "the disk took nothing");
+    assert_eq!(start.elapsed().as_secs(), 20);
+    let stub = Stub::start(Config::default());
+    let _silent = stub.network().dial().unwrap();
+    let start = tokio::time::Instant::now();
+    assert!(stub.server().shut_down(Duration::from_secs(20)).await);
+    assert_eq!(start.elapsed().as_secs(), 10, "what is begun has half of the time, so that the disk has the rest");
+}
