@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_millis(250);
 const REST: Duration = Duration::from_secs(60);
 /// How long a block is left alone that could not be read. Longer than most bad moments: a lack of open files, say.
 const READ_REST: Duration = Duration::from_secs(20);
-/// So many reads of a block fail before it is lost. Fewer than a disk has threads: each may be lost to a block that hangs.
+/// So many reads of a block fail before it is lost.
 const READ_TRIES: u32 = 3;
 /// A disk that gives nothing back for so long, although it is asked, has lost all that is on it: logs have to end.
 const READS_END: Duration = Duration::from_secs(600);
@@ -81,6 +81,12 @@ pub enum Done {
         id: BlockId,
         /// It is not there any more, so that nobody has to try again.
         gone: bool,
+    },
+    /// A block was not tried to be read, because the disk is still busy with others. That says nothing about this one,
+    /// but a disk that is always busy has lost all that is on it.
+    Untried {
+        /// Its name.
+        id: BlockId,
     },
     /// A block was removed, or could not be.
     Removed {
@@ -321,8 +327,11 @@ impl Disk {
 
     /// A job is done. Returns what came of it, for whom, and how many bytes it was about.
     pub(super) fn done(&mut self, done: Done, now: Instant) -> Option<(BlockId, usize, Owner, Arrived)> {
-        let (Done::Wrote { id, .. } | Done::Fetched { id, .. } | Done::Unread { id, .. } | Done::Removed { id, .. }) =
-            done;
+        let (Done::Wrote { id, .. }
+        | Done::Fetched { id, .. }
+        | Done::Unread { id, .. }
+        | Done::Untried { id }
+        | Done::Removed { id, .. }) = done;
         let Given { length, owner, .. } = self.jobs.remove(&id)?;
         let arrived = match done {
             Done::Wrote { success, .. } => {
@@ -346,8 +355,12 @@ impl Disk {
                     self.used -= length as u64;
                     Arrived::Unread(Verdict::Lost(false))
                 } else {
-                    Arrived::Unread(self.unread(id, now))
+                    Arrived::Unread(self.unread(id, true, now))
                 }
+            }
+            Done::Untried { .. } => {
+                self.fetching -= length;
+                Arrived::Unread(self.unread(id, false, now))
             }
             Done::Removed { success, .. } => {
                 if success {
@@ -361,8 +374,8 @@ impl Disk {
         owner.map(|owner| (id, length, owner, arrived))
     }
 
-    /// A block could not be read, and may be there nevertheless.
-    fn unread(&mut self, id: BlockId, now: Instant) -> Verdict {
+    /// A block could not be read, if it was tried at all, and may be there nevertheless.
+    fn unread(&mut self, id: BlockId, tried: bool, now: Instant) -> Verdict {
         let since = match self.reads_fail {
             Some((since, last)) if now.saturating_duration_since(last) <= READS_GAP => since,
             _ => now,
@@ -374,7 +387,7 @@ impl Disk {
         }
         self.reads_fail = Some((since, now));
         let unread = self.unread.entry(id).or_insert(Unread { tries: 0, again: now });
-        unread.tries += 1;
+        unread.tries += u32::from(tried);
         unread.again = now + READ_REST;
         if unread.tries < READ_TRIES { Verdict::Again } else { Verdict::Lost(true) }
     }

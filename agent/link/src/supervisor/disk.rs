@@ -1,5 +1,6 @@
 //! Does what the outbox asks of the disk, on threads that may block: the supervisor never waits for a disk.
 
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
@@ -7,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use piculet_core::logs::spool::BlockId;
 use piculet_core::outbox::{Done, Job};
 use tokio::sync::Semaphore;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -24,23 +26,37 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Disk {
     folder: Arc<LogFolder>,
-    /// A job that was given up keeps its thread as long as the disk keeps it, and no more threads are lost to it.
+    /// A job that was given up keeps its thread as long as the disk keeps it.
     threads: Arc<Semaphore>,
     running: JoinSet<(Done, Option<Failure>)>,
+    /// What was given up and still has its thread. Nothing else is tried with these blocks: each has one thread at most.
+    hanging: BTreeMap<BlockId, AbortHandle>,
     is_failing: bool,
 }
 
-/// What went wrong.
+/// A job that was not done.
 #[derive(Debug)]
 struct Failure {
+    id: BlockId,
     path: PathBuf,
-    error: io::Error,
+    trouble: Trouble,
+}
+
+/// Why a job was not done.
+#[derive(Debug)]
+enum Trouble {
+    /// The disk says so.
+    Error(io::Error),
+    /// Others had all threads.
+    Untried,
+    /// There is no answer: since now, if this has the thread that waits for one.
+    Hangs(Option<AbortHandle>),
 }
 
 impl Disk {
     pub(super) fn new(folder: LogFolder) -> Self {
         let threads = Arc::new(Semaphore::new(JOBS));
-        Self { folder: Arc::new(folder), threads, running: JoinSet::new(), is_failing: false }
+        Self { folder: Arc::new(folder), threads, running: JoinSet::new(), hanging: BTreeMap::new(), is_failing: false }
     }
 
     /// Whether one more job may begin.
@@ -52,21 +68,19 @@ impl Disk {
     pub(super) fn begin(&mut self, job: Job) {
         let folder = Arc::clone(&self.folder);
         let threads = Arc::clone(&self.threads);
+        let (id, failed) = match job {
+            Job::Write { id, .. } => (id, Done::Wrote { id, success: false }),
+            Job::Fetch { id, .. } => (id, Done::Unread { id, gone: false }),
+            Job::Remove { id } => (id, Done::Removed { id, success: false }),
+        };
+        self.hanging.retain(|_, thread| !thread.is_finished());
+        let hangs = self.hanging.contains_key(&id);
         self.running.spawn(async move {
-            let (path, failed) = match &job {
-                Job::Write { id, .. } => (folder.block(*id), Done::Wrote { id: *id, success: false }),
-                Job::Fetch { id, .. } => (folder.block(*id), Done::Unread { id: *id, gone: false }),
-                Job::Remove { id } => (folder.block(*id), Done::Removed { id: *id, success: false }),
-            };
-            match perform(threads, folder, job).await {
+            let path = folder.block(id);
+            let done = if hangs { Err(Trouble::Hangs(None)) } else { perform(threads, folder, job).await };
+            match done {
                 Ok(done) => (done, None),
-                Err(error) => {
-                    let failed = match failed {
-                        Done::Unread { id, .. } => Done::Unread { id, gone: error.kind() == ErrorKind::NotFound },
-                        failed => failed,
-                    };
-                    (failed, Some(Failure { path, error }))
-                }
+                Err(trouble) => (trouble.told(failed), Some(Failure { id, path, trouble })),
             }
         });
     }
@@ -86,17 +100,27 @@ impl Disk {
         }
     }
 
+    /// A job is over: its thread may not be.
+    fn over(&mut self, (done, mut failure): (Done, Option<Failure>)) -> Done {
+        if let Some(Failure { id, trouble: Trouble::Hangs(thread), .. }) = &mut failure {
+            self.hanging.extend(thread.take().map(|thread| (*id, thread)));
+        }
+        self.tell(&done, failure);
+        done
+    }
+
     /// Tells people once when the disk begins to fail, and once when it works again.
-    fn over(&mut self, (done, failure): (Done, Option<Failure>)) -> Done {
+    fn tell(&mut self, done: &Done, failure: Option<Failure>) {
         match failure {
-            Some(Failure { path, error }) if !self.is_failing => {
+            Some(Failure { path, trouble, .. }) if !self.is_failing => {
                 self.is_failing = true;
+                let error = trouble.error();
                 let trouble = match done {
                     Done::Wrote { .. } => {
                         "log lines can't be kept on disk; memory alone keeps them now, and what it is too small for is lost, as the logs will say"
                     }
                     Done::Unread { gone: true, .. } => "log lines on disk are gone, as the logs will say",
-                    Done::Fetched { .. } | Done::Unread { .. } => {
+                    Done::Fetched { .. } | Done::Unread { .. } | Done::Untried { .. } => {
                         "log lines on disk can't be read; that is tried again, and what can't be read then is lost, as the logs will say"
                     }
                     Done::Removed { .. } => {
@@ -111,14 +135,33 @@ impl Disk {
             }
             Some(_) | None => {}
         }
-        done
+    }
+}
+
+impl Trouble {
+    /// What the outbox is told of a job that `failed`.
+    fn told(&self, failed: Done) -> Done {
+        match (self, failed) {
+            (Self::Error(error), Done::Unread { id, .. }) => {
+                Done::Unread { id, gone: error.kind() == ErrorKind::NotFound }
+            }
+            (Self::Untried, Done::Unread { id, .. }) => Done::Untried { id },
+            (_, failed) => failed,
+        }
+    }
+
+    /// What people are told.
+    fn error(self) -> io::Error {
+        match self {
+            Self::Error(error) => error,
+            Self::Untried | Self::Hangs(_) => io::Error::new(ErrorKind::TimedOut, "the disk does not answer"),
+        }
     }
 }
 
 /// Does a job on a thread of its own, as soon as there is one.
-async fn perform(threads: Arc<Semaphore>, folder: Arc<LogFolder>, job: Job) -> io::Result<Done> {
-    let hangs = || io::Error::new(ErrorKind::TimedOut, "the disk does not answer");
-    let Ok(Ok(thread)) = timeout(PATIENCE, threads.acquire_owned()).await else { return Err(hangs()) };
+async fn perform(threads: Arc<Semaphore>, folder: Arc<LogFolder>, job: Job) -> Result<Done, Trouble> {
+    let Ok(Ok(thread)) = timeout(PATIENCE, threads.acquire_owned()).await else { return Err(Trouble::Untried) };
     let settled = Arc::new(AtomicBool::new(false));
     let mut work = spawn_blocking({
         let settled = Arc::clone(&settled);
@@ -137,11 +180,11 @@ async fn perform(threads: Arc<Semaphore>, folder: Arc<LogFolder>, job: Job) -> i
     });
     let done = match timeout(PATIENCE, &mut work).await {
         // Whoever is second here knows of the other.
-        Err(_) if !settled.swap(true, Ordering::AcqRel) => return Err(hangs()),
+        Err(_) if !settled.swap(true, Ordering::AcqRel) => return Err(Trouble::Hangs(Some(work.abort_handle()))),
         Err(_) => work.await,
         Ok(done) => done,
     };
-    done.unwrap_or_else(|panic| Err(io::Error::other(panic)))
+    done.unwrap_or_else(|panic| Err(io::Error::other(panic))).map_err(Trouble::Error)
 }
 
 fn work(folder: &LogFolder, job: Job) -> io::Result<Done> {
