@@ -19,6 +19,7 @@ pub(crate) use upkeep::Pace;
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -62,8 +63,17 @@ enum Place {
         readers: Mutex<Vec<Connection>>,
         turns: Semaphore,
         /// Held as long as the store is open.
-        _lock: File,
+        _lock: Lock,
     },
+}
+
+/// Keeps other servers away as long as it is there.
+#[derive(Debug)]
+struct Lock {
+    path: PathBuf,
+    _file: File,
+    /// The file was made for this one.
+    is_new: bool,
 }
 
 impl Store {
@@ -95,14 +105,17 @@ impl Store {
     ///
     /// # Errors
     /// If it can't be opened or made, or kept from others; if another server has it open; if it is no database of
-    /// piculet, or one of a newer version, which isn't changed then.
+    /// piculet, or one of a newer version, which isn't changed then, and gets no files beside it.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let lock = lock(path)?;
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
-        file.map_err(|source| StoreError::File { path: path.to_owned(), source })?;
-        let writer = Connection::open(path).map_err(|error| StoreError::open(path, &error))?;
-        look_at(&writer, path)?;
+        let file = file.map_err(|source| StoreError::File { path: path.to_owned(), source });
+        if let Err(error) = file.and_then(|_| look_at(path)) {
+            lock.leave_nothing();
+            return Err(error);
+        }
         close_to_others(path)?;
+        let writer = Connection::open(path).map_err(|error| StoreError::open(path, &error))?;
         let (readers, turns) = (Mutex::new(Vec::new()), Semaphore::new(READERS));
         Self::prepare(writer, path, Place::Disk { path: path.to_owned(), readers, turns, _lock: lock })
     }
@@ -249,12 +262,35 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Finds out whether a database is one of ours, and leaves it as it is.
-fn look_at(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+fn look_at(path: &Path) -> Result<(), StoreError> {
+    let failed = |error: rusqlite::Error| StoreError::open(path, &error);
+    let is_there = |suffix| beside(path, suffix).exists();
+    if !is_there("-wal") {
+        // All is in the file itself, and SQLite is told that it need not make any beside it.
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        let looker = Connection::open_with_flags(uri(path, "immutable=1"), flags).map_err(failed)?;
+        return migrations::missing(&looker, path).map(|_| ());
+    }
+    let looker = Connection::open(path).map_err(failed)?;
+    looker.busy_timeout(BUSY).map_err(failed)?;
     // Who closes a database last writes what is in its log to the file itself.
-    let spare = |on| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, on);
-    spare(true).map_err(|error| StoreError::open(path, &error))?;
-    migrations::missing(connection, path)?;
-    spare(false).map(|_| ()).map_err(|error| StoreError::open(path, &error))
+    looker.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
+    if !is_there("-shm") {
+        // Nobody else has it open. Who has it alone needs no index of the log that others could see.
+        looker.pragma_update(None, "locking_mode", "exclusive").map_err(failed)?;
+    }
+    migrations::missing(&looker, path).map(|_| ())
+}
+
+/// A path as SQLite takes it with a parameter.
+fn uri(path: &Path, parameter: &str) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/-_.".contains(byte);
+    let bytes = path.as_os_str().as_bytes().iter();
+    let path: String =
+        bytes.map(|byte| if plain(byte) { char::from(*byte).to_string() } else { format!("%{byte:02x}") }).collect();
+    // Between the first two slashes and the third would be the name of a machine.
+    let start = if path.starts_with('/') { "file://" } else { "file:" };
+    format!("{start}{path}?{parameter}")
 }
 
 /// Lets only the owner read the database, and the files that SQLite keeps beside it.
@@ -289,14 +325,24 @@ fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// Keeps other servers away. The lock is on a file beside the database: SQLite's own locks come and go.
-fn lock(path: &Path) -> Result<File, StoreError> {
+fn lock(path: &Path) -> Result<Lock, StoreError> {
     let beside = beside(path, ".lock");
+    let is_new = !beside.exists();
     let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&beside);
     let file = file.map_err(|source| StoreError::File { path: beside.clone(), source })?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock { path: beside, _file: file, is_new }),
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: path.to_owned() }),
         Err(TryLockError::Error(source)) => Err(StoreError::File { path: beside, source }),
+    }
+}
+
+impl Lock {
+    /// The database is not one of ours: what was made beside it goes.
+    fn leave_nothing(self) {
+        if self.is_new {
+            fs::remove_file(&self.path).ok();
+        }
     }
 }
 

@@ -105,17 +105,32 @@ fn what_can_not_be_used_is_said() {
 
 #[test]
 fn a_database_of_something_else_stays_as_it_is() {
-    let folder = TempDir::new().unwrap();
-    for (name, mode) in [("plain.db", "delete"), ("logged.db", "wal")] {
+    for (name, mode, beside) in
+        [("plain?#%.db", "delete", 0), ("closed.db", "wal", 0), ("logged.db", "wal", 2), ("copied.db", "wal", 1)]
+    {
+        let folder = TempDir::new().unwrap();
         let path = folder.path().join(name);
         let theirs = Connection::open(&path).unwrap();
         theirs.pragma_update(None, "journal_mode", mode).unwrap();
-        theirs.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+        let spares = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+        theirs.set_db_config(spares, beside > 0).unwrap();
         theirs.execute_batch("CREATE TABLE other (a)").unwrap();
         drop(theirs);
+        if beside == 1 {
+            std::fs::remove_file(super::beside(&path, "-shm")).unwrap();
+        }
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        let look = || (std::fs::read(&path).unwrap(), std::fs::metadata(&path).unwrap().permissions().mode() & 0o777);
+        let look = || {
+            let files = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap());
+            // An index of the log that is there already says who has the database open.
+            let is_index = |path: &std::path::Path| path.extension().is_some_and(|end| end == "db-shm");
+            let text = |path: &std::path::Path| (!is_index(path)).then(|| std::fs::read(path).unwrap());
+            let files = files.map(|file| (file.file_name(), text(&file.path())));
+            let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+            (files.collect::<std::collections::BTreeMap<_, _>>(), mode)
+        };
         let before = look();
+        assert_eq!(before.0.len(), 1 + beside, "{name}");
         assert!(matches!(Store::open(&path), Err(StoreError::Foreign { .. })));
         assert!(look() == before, "{name} was changed");
     }
