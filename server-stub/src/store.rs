@@ -114,7 +114,7 @@ impl Store {
             lock.leave_nothing();
             return Err(error);
         }
-        close_to_others(path)?;
+        close_to_others(path, |file, mode| fs::set_permissions(file, mode))?;
         let writer = Connection::open(path).map_err(|error| StoreError::open(path, &error))?;
         let (readers, turns) = (Mutex::new(Vec::new()), Semaphore::new(READERS));
         Self::prepare(writer, path, Place::Disk { path: path.to_owned(), readers, turns, _lock: lock })
@@ -294,13 +294,19 @@ fn uri(path: &Path, parameter: &str) -> String {
 }
 
 /// Lets only the owner read the database, and the files that SQLite keeps beside it.
-fn close_to_others(path: &Path) -> Result<(), StoreError> {
+fn close_to_others(path: &Path, change: impl Fn(&Path, Permissions) -> io::Result<()>) -> Result<(), StoreError> {
     for suffix in ["", "-wal", "-shm"] {
         let file = beside(path, suffix);
-        let closed = fs::metadata(&file).and_then(|found| {
-            let mode = found.permissions().mode();
-            if mode & 0o077 == 0 { Ok(()) } else { fs::set_permissions(&file, Permissions::from_mode(mode & 0o700)) }
-        });
+        let mode = || fs::metadata(&file).map(|found| found.permissions().mode() & 0o777);
+        let close = |open: u32| {
+            change(&file, Permissions::from_mode(open & 0o700))?;
+            // Some file systems take any mode, and keep their own.
+            match mode()? {
+                left if left & 0o077 == 0 => Ok(()),
+                left => Err(io::Error::other(format!("the file system keeps it at {left:o}"))),
+            }
+        };
+        let closed = mode().and_then(|found| if found & 0o077 == 0 { Ok(()) } else { close(found) });
         match closed {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(StoreError::Exposed { path: file, source }),

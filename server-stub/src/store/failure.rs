@@ -34,7 +34,7 @@ pub enum StoreError {
     /// Others may read it, and that can't be changed.
     #[error(
         "others may read {}, which holds secrets, and its mode can't be changed: {source}; make it the file of the user \
-         that the server runs as",
+         that the server runs as, on a file system that knows modes",
         path.display()
     )]
     Exposed {

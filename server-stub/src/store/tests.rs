@@ -157,6 +157,17 @@ fn a_file_that_others_could_read_is_closed_to_them() {
 }
 
 #[test]
+fn that_a_mode_is_not_kept_is_noticed() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("server.db");
+    std::fs::write(&path, "").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    // As file systems do that have no modes.
+    let error = super::close_to_others(&path, |_, _| Ok(())).unwrap_err().to_string();
+    assert!(error.contains("can't be changed: the file system keeps it at 640; make it"), "{error}");
+}
+
+#[test]
 fn deleted_secrets_are_not_left_in_the_file() {
     use crate::dispatch::{Dispatcher, Limits, Policy, Submission, Timing};
     use piculet_core::id::WorkflowId;
