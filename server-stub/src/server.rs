@@ -431,19 +431,3 @@ impl Drop for Alarm {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use tokio::sync::watch;
-
-    use super::vital;
-
-    #[tokio::test]
-    async fn that_a_vital_task_died_is_heard_of() {
-        let (failed, reason) = watch::channel(None);
-        vital(failed.clone(), async {}).await;
-        assert_eq!(*reason.borrow(), None);
-        let died = tokio::spawn(vital(failed, async { panic!("a fault") })).await;
-        assert!(died.is_err() && reason.borrow().as_deref().is_some_and(|reason| reason.contains("start the server")));
-    }
-}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use piculet_core::id::WorkflowId;
 use piculet_proto::v1 as pb;
 use piculet_proto::v1::server_message::Message as Heard;
-use server_stub::dispatch::State;
+use server_stub::dispatch::{State, Submission, Timing};
 use server_stub::server::{Config, Server};
 use server_stub::store::Store;
 use server_stub::stub::Stub;
@@ -265,9 +265,54 @@ async fn what_contradicts_the_database_is_not_tried_again_and_again() {
     // A workload of a workflow that doesn't exist yet.
     let other = rusqlite::Connection::open(&path).unwrap();
     other.execute("INSERT INTO payloads VALUES (1, x'00')", ()).unwrap();
-    let submission = server_stub::dispatch::Submission::new(piculet_core::id::WorkflowId::new("w"), workload("w"));
-    server.submit(vec![submission]).unwrap();
+    server.submit(vec![Submission::new(WorkflowId::new("w"), workload("w"))]).unwrap();
     let reason = within(server.failed()).await;
     assert!(reason.starts_with("the database refused to store workflow 1: UNIQUE"), "{reason}");
     assert!(!server.is_settled(), "nobody was told of it");
+}
+
+/// Breaks whoever has an error to log.
+struct Breaks;
+
+impl tracing::Subscriber for Breaks {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::ERROR && metadata.target().starts_with("server_stub::server")
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        panic!("a fault of this test's making");
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_nothing_stores_any_more_is_heard_of() {
+    let disk = Disk::new();
+    let server = Server::start(Config::default(), disk.store()).unwrap();
+    disk.fill();
+    let _breaks = tracing::subscriber::set_default(Breaks);
+    server.submit(vec![Submission::new(WorkflowId::new("w"), workload("w"))]).unwrap();
+    let reason = within(server.failed()).await;
+    assert!(reason.contains("what stores changes or what keeps the time is gone"), "{reason}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_nothing_keeps_the_time_any_more_is_heard_of() {
+    // A moment that is beyond all clocks breaks whoever counts up to it.
+    let timing = Timing { lost_after: Duration::MAX, ..Timing::default() };
+    let stub = Stub::start(Config { timing, ..Config::default() });
+    drop(RawAgent::connect(&stub.network(), hello("agent")).await);
+    let reason = within(stub.server().failed()).await;
+    assert!(reason.contains("what stores changes or what keeps the time is gone"), "{reason}");
 }
