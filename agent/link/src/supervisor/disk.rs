@@ -1,5 +1,7 @@
 //! Does what the outbox asks of the disk, on threads that may block: the supervisor never waits for a disk.
 
+mod news;
+
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::io::{self, ErrorKind};
@@ -16,6 +18,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::log_folder::LogFolder;
+use news::{News, Said, remedy};
 
 /// Jobs at the same time.
 const JOBS: usize = 4;
@@ -31,7 +34,7 @@ pub(super) struct Disk {
     running: JoinSet<(Done, Option<Failure>)>,
     /// What was given up and still has its thread. Nothing else is tried with these blocks: each has one thread at most.
     hanging: BTreeMap<BlockId, AbortHandle>,
-    is_failing: bool,
+    said: Said,
 }
 
 /// A job that was not done.
@@ -56,7 +59,13 @@ enum Trouble {
 impl Disk {
     pub(super) fn new(folder: LogFolder) -> Self {
         let threads = Arc::new(Semaphore::new(JOBS));
-        Self { folder: Arc::new(folder), threads, running: JoinSet::new(), hanging: BTreeMap::new(), is_failing: false }
+        Self {
+            folder: Arc::new(folder),
+            threads,
+            running: JoinSet::new(),
+            hanging: BTreeMap::new(),
+            said: Said::default(),
+        }
     }
 
     /// Whether one more job may begin.
@@ -109,31 +118,15 @@ impl Disk {
         done
     }
 
-    /// Tells people once when the disk begins to fail, and once when it works again.
+    /// Tells people once when something begins to fail, and once when it works again.
     fn tell(&mut self, done: &Done, failure: Option<Failure>) {
-        match failure {
-            Some(Failure { path, trouble, .. }) if !self.is_failing => {
-                self.is_failing = true;
+        match (self.said.news(done), failure) {
+            (Some(News::Fails(what)), Some(Failure { path, trouble, .. })) => {
                 let error = trouble.error();
-                let trouble = match done {
-                    Done::Wrote { .. } => {
-                        "log lines can't be kept on disk; memory alone keeps them now, and what it is too small for is lost, as the logs will say"
-                    }
-                    Done::Unread { gone: true, .. } => "log lines on disk are gone, as the logs will say",
-                    Done::Fetched { .. } | Done::Unread { .. } | Done::Untried { .. } => {
-                        "log lines on disk can't be read; that is tried again, and what can't be read then is lost, as the logs will say"
-                    }
-                    Done::Removed { .. } => {
-                        "log lines that nobody needs can't be removed from the disk; that is tried again"
-                    }
-                };
-                warn!(path = %path.display(), %error, "{trouble}: {}", remedy(error.kind()));
+                warn!(path = %path.display(), %error, "{what}: {}", remedy(error.kind()));
             }
-            None if self.is_failing && matches!(done, Done::Wrote { .. } | Done::Fetched { .. }) => {
-                self.is_failing = false;
-                info!("the disk for log lines works again");
-            }
-            Some(_) | None => {}
+            (Some(News::Works(what)), _) => info!("{what}"),
+            _ => {}
         }
     }
 }
@@ -199,15 +192,4 @@ fn work(folder: &LogFolder, job: Job) -> io::Result<Done> {
             Done::Removed { id, success: true }
         }
     })
-}
-
-/// What to do about it.
-fn remedy(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room on it, or lower logs.disk",
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "let the agent's user write there",
-        ErrorKind::NotFound => "somebody removed the folder; a restart of the agent makes a new one",
-        ErrorKind::TimedOut => "look whether the disk is alive, or set logs.directory to another one",
-        _ => "look whether the disk works, or set logs.directory to another one",
-    }
 }
