@@ -15,10 +15,10 @@
 //! step, and only so many bytes of them may be unacknowledged. Within one workflow the numbers keep their order, also
 //! when they are sent again. [`Report::Finished`] is always the last.
 //!
-//! Everything is bounded: unacknowledged chunks and spools in bytes, see [`Limits`] and [`Outbox::set_disk`]. A workflow's state reports are
-//! bounded by its shape: it has one `Accepted`, one `Finished`, and a few for each attempt at each step. Should a
-//! workflow have [`Limits::waiting_reports`] that were never sent, a newer one takes the place of those about the same
-//! step, so that no more than this and one for each step wait.
+//! Everything is bounded: unacknowledged chunks and spools in bytes, see [`Limits`] and [`Outbox::set_disk`]. A
+//! workflow's state reports are bounded by its shape: it has one `Accepted`, one `Finished`, and a few for each attempt
+//! at each step. Should a workflow have [`Limits::waiting_reports`] that were never sent, a newer one takes the place of
+//! those about the same step, so that no more than this and one for each step wait.
 
 mod disk;
 mod jobs;
@@ -34,8 +34,8 @@ use disk::{Disk, Division};
 pub use disk::{Done, Job};
 use run::Run;
 
-/// How many times the free room a step's spool may have, in memory and on disk. With 4, a single flood gets 4/5 of the whole, and a quiet
-/// step beside it still has room: a fixed bound would let the loudest step take it all.
+/// How many times the free room a step's spool may have, in memory and on disk. With 4, a single flood gets 4/5 of the
+/// whole, and a quiet step beside it still has room: a fixed bound would let the loudest step take it all.
 const SHARE: u64 = 4;
 
 /// What an outbox may keep, and when it lets go.

@@ -34,7 +34,7 @@
 //! | Running | Tick: its own time is up | Running | Stop |
 //! | Waiting, Running | stop | the same | Stop |
 //! | Waiting, Running | Tick: asked to go, and not over in time | Draining | |
-//! | Draining | LogEnded, and why it was killed, if it was; or Tick: one of them took too long | Pausing, if the step may be tried again; else Over | CloseLog, Report |
+//! | Draining | LogEnded, and why it ended badly, if it did; or Tick: one of them took too long | Pausing, if the step may be tried again; else Over | CloseLog, Report |
 //!
 //! Skips are decided by what a step waits for: it runs `on_failure` if one of the steps before it, directly or through
 //! others, failed in a way that counts, and `on_success` if none did.

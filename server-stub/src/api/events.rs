@@ -137,8 +137,8 @@ impl StandingView {
 /// `line` (`LineView`): a step printed a line. `step` (`StepView`): a step changed its state; that it ended comes after
 /// its last line. `workflow` (`StandingView`): comes first on each connection, and whenever it changed. `anew`
 /// (`AnewView`): it begins from nothing, since its cluster was given up; what was told of its steps before doesn't count.
-/// `end` (`EndView`): the last. Each has an `id`; a call with it in `last-event-id` goes on from there, and one with an id that makes no sense
-/// from the beginning.
+/// `end` (`EndView`): the last. Each has an `id`; a call with it in `last-event-id` goes on from there, and one with an
+/// id that makes no sense from the beginning.
 #[utoipa::path(
     get, path = "/api/workflows/{workflow}/events", tag = "events",
     params(WorkflowName, Wanted, ("last-event-id" = Option<String>, Header, description = "The `id` of the last event seen")),

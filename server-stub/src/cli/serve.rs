@@ -91,9 +91,13 @@ struct Variables {
     otel: Vec<(String, String)>,
 }
 
+/// What is longer is a mistake, and clocks can't count what is much longer.
+const A_YEAR: Duration = Duration::from_hours(365 * 24);
+
 fn duration(text: &str) -> Result<Duration, String> {
     let duration = text.parse::<SignedDuration>().map_err(|error| error.to_string())?;
-    Duration::try_from(duration).map_err(|_| "it has to be positive".to_owned())
+    let duration = Duration::try_from(duration).map_err(|_| "it has to be positive".to_owned())?;
+    if duration > A_YEAR { Err("it may be a year at most".to_owned()) } else { Ok(duration) }
 }
 
 /// Reads a token from a file; white space around it doesn't count.
@@ -338,5 +342,6 @@ mod tests {
         assert_eq!(duration("1h 30s"), Ok(Duration::from_secs(3630)));
         assert!(duration("-1s").is_err());
         assert!(duration("soon").is_err());
+        assert!(duration("8760h").is_ok() && duration("8761h").is_err());
     }
 }

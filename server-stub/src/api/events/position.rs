@@ -15,10 +15,11 @@ const NO_MORE: u64 = u64::MAX;
 
 /// What was told of each step of a workflow, in one of its rounds.
 ///
-/// As text, the round, a `:`, and words joined by `,`, each about neighbours of which the same was told: their places among the steps, a
-/// letter (`p`: it waits, `r`: it runs, `e`: how it ended, `-`: no state), the attempt, and after a `.` the next line,
-/// or `e` for all of them. `1:0-7e1.e,8r1.120,9-30p1.0`: the first eight are over, 120 lines of the ninth were told, and
-/// that the others wait. So the text grows with the steps that run at once, not with all that there are.
+/// As text, the round, a `:`, and words joined by `,`, each about neighbours of which the same was told: their places
+/// among the steps, a letter (`p`: it waits, `r`: it runs, `e`: how it ended, `-`: no state), the attempt, and after a
+/// `.` the next line, or `e` for all of them. `1:0-7e1.e,8r1.120,9-30p1.0`: the first eight are over, 120 lines of the
+/// ninth were told, and that the others wait. So the text grows with the steps that run at once, not with all that there
+/// are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Position {
     round: u64,
