@@ -140,7 +140,7 @@ fn row(event: &Event, before: &Phase, after: &Phase, state: Option<StepState>, s
             Draining { .. },
             Event::LogEnded { .. } | Event::Observed { .. } | Event::Gone { .. } | Event::Tick,
             Draining { .. } | Over { .. } | Pausing { .. },
-        ) => "LogEnded, and why it was killed, if it was; or Tick: one of them took too long",
+        ) => "LogEnded, and why it ended badly, if it did; or Tick: one of them took too long",
         _ => "?",
     }
 }
