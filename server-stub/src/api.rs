@@ -26,9 +26,10 @@
 //!
 //! The web page is at `/`.
 //!
-//! An answer comes when what it tells is stored, but for agents, who are shown as they are at the moment; if that takes
-//! too long, it is 503 and `not-stored`. A workflow is named by its number, its id, a beginning of its id, or its name; a
-//! step by its id or name. An error is an [`ErrorView`]. No answer has anything of a workload but names and labels.
+//! An answer comes when what it tells is stored, but for agents, who are shown as they are at the moment, as is what a
+//! cluster has of them; if that takes too long, it is 503 and `not-stored`. A workflow is named by its number, its id, a
+//! beginning of its id, or its name; a step by its id or name. An error is an [`ErrorView`]. No answer has anything of a
+//! workload but names and labels.
 
 mod clusters;
 mod error;

@@ -89,7 +89,7 @@ pub(crate) fn main() -> ExitCode {
 fn run(command: Command, output: &mut Output) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Internal(error.to_string()))?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         match command {
             Command::Serve(args) => serve::run(args, output).await,
             #[cfg(feature = "demo")]
@@ -105,5 +105,9 @@ fn run(command: Command, output: &mut Output) -> Result<Exit, Failure> {
             Command::Lose(args) => clusters::lose(args, output).await,
             Command::Tokens(command) => tokens::run(command, output).await,
         }
-    })
+    });
+    // A disk that hangs, or a database that somebody else keeps locked, must not keep a process that is to end: what it
+    // didn't take was told to nobody.
+    runtime.shutdown_background();
+    result
 }

@@ -84,7 +84,6 @@ pub struct WorkflowRecord {
     /// When its first step started.
     pub started: Option<Timestamp>,
     /// How often it began from nothing.
-    #[serde(default = "first_round")]
     pub round: u64,
     /// Which assignment is the current or the next one.
     pub epoch: Epoch,
@@ -97,7 +96,6 @@ pub struct WorkflowRecord {
     /// The name of that agent's cluster.
     pub cluster: Option<String>,
     /// Whether a token says that the agent is of that one.
-    #[serde(default = "may_be_by_token")]
     pub has_cluster_by_token: bool,
     /// The last report that was stored.
     pub stored: Sequence,
@@ -105,10 +103,6 @@ pub struct WorkflowRecord {
     pub stop: Option<Stop>,
     /// How it ended, if it has.
     pub end: Option<End>,
-}
-
-fn first_round() -> u64 {
-    1
 }
 
 /// Where a workflow is.
@@ -161,15 +155,9 @@ pub struct AgentRecord {
     /// The name of its cluster.
     pub cluster: String,
     /// Whether a token says that it is that one.
-    #[serde(default = "may_be_by_token")]
     pub has_cluster_by_token: bool,
     /// An operator said that it shall take no more work.
     pub is_drained: bool,
-}
-
-/// Of records that don't say it: what a token may have brought to a cluster is for no other.
-fn may_be_by_token() -> bool {
-    true
 }
 
 /// A cluster.
@@ -202,22 +190,4 @@ pub struct TokenRecord {
     pub created: Timestamp,
     /// When it was revoked, if it was.
     pub revoked: Option<Timestamp>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::AgentRecord;
-    use serde_json::json;
-
-    #[test]
-    fn what_does_not_say_who_names_its_cluster_counts_as_named_by_a_token() {
-        let cluster = json!({ "name": "a", "uid": "", "version": "" });
-        let identity = json!({
-            "name": "agent", "instance": "i", "version": "", "cluster": cluster, "labels": {}, "platforms": [],
-            "capacity": 1,
-        });
-        let record = json!({ "number": 1, "instance": "i", "identity": identity, "cluster": "a", "is_drained": false });
-        let record: AgentRecord = serde_json::from_value(record).unwrap();
-        assert!(record.has_cluster_by_token);
-    }
 }

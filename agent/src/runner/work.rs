@@ -217,7 +217,8 @@ async fn ask_to_go(cluster: &Cluster, pod: &StepPod, uid: &PodUid, grace: Option
     for look in 1..=LOOKS {
         let found = match tokio::time::timeout(LOOKING, cluster.confirm_absent(&pod.name, uid)).await {
             Ok(Ok(Presence::Present(found))) => Some(found),
-            _ => None,
+            Ok(Ok(Presence::Gone | Presence::Replaced(_))) => return gone(pod, uid, answers).await,
+            Ok(Err(_)) | Err(_) => None,
         };
         let seen = found.as_ref().map(|found| piculet_pods::observe(found, &pod.container).seen);
         if let Some(found) = found {
@@ -238,11 +239,7 @@ async fn ask_to_go(cluster: &Cluster, pod: &StepPod, uid: &PodUid, grace: Option
         match cluster.stop(&pod.name, uid, as_known, grace).await {
             Ok(Stopped::Asked) => return,
             Ok(Stopped::Changed) => {}
-            Ok(Stopped::Gone) => {
-                let gone = Event::Gone { step: pod.step, uid: uid.clone(), witnessed: false };
-                Answer::Happened(gone).send(answers).await;
-                return;
-            }
+            Ok(Stopped::Gone) => return gone(pod, uid, answers).await,
             // The machine's own clock ends the wait for a pod that nobody could ask.
             Err(error) => {
                 tracing::warn!(pod = pod.name, %error, "a pod could not be stopped");
@@ -250,6 +247,11 @@ async fn ask_to_go(cluster: &Cluster, pod: &StepPod, uid: &PodUid, grace: Option
             }
         }
     }
+}
+
+async fn gone(pod: &StepPod, uid: &PodUid, answers: &Sender<Answer>) {
+    let gone = Event::Gone { step: pod.step, uid: uid.clone(), witnessed: false };
+    Answer::Happened(gone).send(answers).await;
 }
 
 fn ended(pod: &Pod, container: &str) -> bool {

@@ -48,7 +48,6 @@ const STEPS: &[&str] = &["
     CREATE TABLE clusters (name TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT, WITHOUT ROWID;
     -- Of a token itself only its SHA-256 is kept.
     CREATE TABLE tokens (id TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT, WITHOUT ROWID;
-", "
     -- The `workflow` of `log_blocks` names a log: that of the workflow with this number, unless it started anew. Then its
     -- log is the negative of this one, and the lines of the former one go by and by.
     CREATE TABLE renewed_logs (

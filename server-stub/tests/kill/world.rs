@@ -121,8 +121,7 @@ impl World {
     async fn all_over(&self, api: &Api) -> Vec<Value> {
         let wait = async {
             loop {
-                let listed = api.get("/api/workflows").await.unwrap_or_default();
-                let workflows = listed["workflows"].as_array().cloned().unwrap_or_default();
+                let workflows = list(api).await;
                 if !workflows.is_empty() && !workflows.iter().any(is_open) {
                     return workflows;
                 }
@@ -132,12 +131,18 @@ impl World {
         match tokio::time::timeout(PATIENCE, wait).await {
             Ok(workflows) => workflows,
             Err(_) => {
-                let listed = api.get("/api/workflows").await.unwrap_or_default();
-                let workflows = listed["workflows"].as_array().cloned().unwrap_or_default();
+                let workflows = list(api).await;
                 panic!("after {PATIENCE:?} there is still: {:?}", workflows.iter().find(|workflow| is_open(workflow)));
             }
         }
     }
+}
+
+/// All workflows; none if the server is away.
+async fn list(api: &Api) -> Vec<Value> {
+    let listed = api.get("/api/workflows?limit=1000").await.unwrap_or_default();
+    assert!(listed["next"].is_null(), "there are more than a page has");
+    listed["workflows"].as_array().cloned().unwrap_or_default()
 }
 
 fn line(number: usize) -> String {

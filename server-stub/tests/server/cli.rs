@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use assert_cmd::assert::Assert;
 use piculet_proto::v1 as pb;
@@ -404,27 +404,49 @@ fn a_database_that_contradicts_the_server_ends_it_with_exit_code_70() {
     assert_eq!(served.child.wait().unwrap().code(), Some(70));
 }
 
-#[test]
-fn a_fault_that_comes_while_it_ends_is_a_fault() {
-    let mut served = Served::start(&[]);
+/// Locks the database with this change, and submits a workflow: the server has it, and can't store it now.
+fn lock_and_submit(served: &Served, change: &str) -> (rusqlite::Connection, Child) {
     let other = served.database();
-    other.execute_batch("BEGIN IMMEDIATE; INSERT INTO payloads VALUES (1, x'00')").unwrap();
+    other.execute_batch(&format!("BEGIN IMMEDIATE; {change}")).unwrap();
     let file = served.file("test.yaml", FILE);
-    let mut submitting = served.command(&["submit", text(&file)]).stderr(Stdio::null()).spawn().unwrap();
-    let address = served.api.trim_start_matches("http://").to_owned();
+    let submitting = served.command(&["submit", text(&file)]).stderr(Stdio::null()).spawn().unwrap();
     let answer = |path: &str| {
-        let mut connection = TcpStream::connect(&address).ok()?;
+        let mut connection = TcpStream::connect(served.api.trim_start_matches("http://")).unwrap();
         write!(connection, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         connection.read_to_string(&mut answer).unwrap();
-        Some(answer)
+        answer
     };
-    // The server has the workflow, and can't store it now.
-    while !answer("/api/workflows/1/steps/build%20it/log").unwrap().contains("200 OK") {}
+    while !answer("/api/workflows/1/steps/build%20it/log").contains("200 OK") {}
+    (other, submitting)
+}
+
+/// Tells it to end, and waits until it has heard that.
+fn tell_to_end(served: &Served) {
     signal("-TERM", &served.child);
-    // It has heard it.
-    while TcpStream::connect(&address).is_ok() {}
+    while TcpStream::connect(served.api.trim_start_matches("http://")).is_ok() {}
+}
+
+#[test]
+fn a_fault_that_comes_while_it_ends_is_a_fault() {
+    let mut served = Served::start(&[]);
+    let (other, mut submitting) = lock_and_submit(&served, "INSERT INTO payloads VALUES (1, x'00')");
+    tell_to_end(&served);
     other.execute_batch("COMMIT").unwrap();
     assert_eq!(served.child.wait().unwrap().code(), Some(70));
     submitting.wait().unwrap();
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_also_while_its_disk_hangs() {
+    let mut served = Served::start(&[]);
+    let (other, mut submitting) = lock_and_submit(&served, "");
+    tell_to_end(&served);
+    let told = Instant::now();
+    signal("-TERM", &served.child);
+    assert_eq!(served.child.wait().unwrap().code(), Some(130));
+    // The write gives up after ten.
+    assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
+    submitting.wait().unwrap();
+    drop(other);
 }

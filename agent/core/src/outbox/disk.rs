@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_millis(250);
 const REST: Duration = Duration::from_secs(60);
 /// How long a block is left alone that could not be read. Longer than most bad moments: a lack of open files, say.
 const READ_REST: Duration = Duration::from_secs(20);
-/// So many reads of a block fail before it is lost.
+/// So many reads of a block fail before it is lost. One that hangs has failed, and so has the next while it does.
 const READ_TRIES: u32 = 3;
 /// A disk that gives nothing back for so long, although it is asked, has lost all that is on it: logs have to end.
 const READS_END: Duration = Duration::from_secs(600);
