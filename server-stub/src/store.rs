@@ -107,6 +107,8 @@ impl Store {
     /// If it can't be opened or made, or kept from others; if another server has it open; if it is no database of
     /// piculet, or one of a newer version, which isn't changed then, and gets no files beside it.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        // What is beside a database is beside the file that a link leads to.
+        let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let lock = lock(path)?;
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
         let file = file.map_err(|source| StoreError::File { path: path.to_owned(), source });

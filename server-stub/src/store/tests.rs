@@ -89,6 +89,8 @@ fn what_can_not_be_used_is_said() {
 
     let _first = Store::open(&path("used.db")).unwrap();
     assert!(said("used.db").contains("is in use by another piculet-server"), "{}", said("used.db"));
+    std::os::unix::fs::symlink(path("used.db"), path("link.db")).unwrap();
+    assert!(said("link.db").contains("used.db is in use by another piculet-server"), "{}", said("link.db"));
 
     std::fs::write(path("text.db"), "no database at all, but a text that is longer than a header").unwrap();
     assert!(said("text.db").contains("can't be used: file is not a database"), "{}", said("text.db"));
