@@ -81,6 +81,8 @@ export class Lines {
       while (page.known < end) {
         const from = page.known;
         const part = await get(`${this.#path}/log?from=${from}&count=${end - from}`, this.#signal);
+        // The step began anew meanwhile, or the page went to make room: this is about nothing that is shown.
+        if (this.#pages.get(index) !== page) return;
         for (const { number, text, time } of part.lines) {
           if (number < end) this.#put(page, number, text, time);
         }
