@@ -124,10 +124,27 @@ impl Listing {
         WorkflowList { workflows: found.iter().filter_map(view).collect(), next }
     }
 
+    /// The workflows that a page tells of: those that are in it, and, where only some states are asked for, all that could
+    /// be. One that isn't there has another state, and that is told, too.
+    pub(super) fn told(&self, server: &Server, page: &WorkflowList) -> Vec<WorkflowId> {
+        let mut told: Vec<_> = page.workflows.iter().map(|workflow| WorkflowId::new(workflow.id.as_str())).collect();
+        if !self.states.is_empty() {
+            server.look(|dispatcher| {
+                let possible = dispatcher.workflows().filter(|workflow| self.matches_in_any_state(workflow));
+                told.extend(possible.map(|workflow| workflow.id.clone()));
+            });
+        }
+        told
+    }
+
     fn matches(&self, workflow: &Workflow) -> bool {
+        (self.states.is_empty() || self.states.contains(&workflow.state())) && self.matches_in_any_state(workflow)
+    }
+
+    /// What this looks at never changes.
+    fn matches_in_any_state(&self, workflow: &Workflow) -> bool {
         self.before.is_none_or(|before| workflow.number < before)
             && self.after.is_none_or(|after| workflow.number > after)
-            && (self.states.is_empty() || self.states.contains(&workflow.state()))
             && workflow.name.to_lowercase().contains(&self.name)
             && self.labels.iter().all(|(key, value)| workflow.labels.get(key) == Some(value))
     }

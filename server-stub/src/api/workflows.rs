@@ -149,9 +149,9 @@ pub(super) async fn list(
     State(server): State<Server>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<WorkflowList>, ApiError> {
-    let list = Listing::parse(query.as_deref().unwrap_or_default())?.list(&server);
-    let ids: Vec<_> = list.workflows.iter().map(|workflow| WorkflowId::new(workflow.id.as_str())).collect();
-    super::in_time(Asked::Look, server.settled_for_all(&ids)).await?;
+    let listing = Listing::parse(query.as_deref().unwrap_or_default())?;
+    let list = listing.list(&server);
+    super::in_time(Asked::Look, server.settled_for_all(&listing.told(&server, &list))).await?;
     Ok(Json(list))
 }
 

@@ -8,7 +8,7 @@ use piculet_core::id::WorkflowId;
 use piculet_proto::v1 as pb;
 use piculet_proto::v1::agent_message::Message as Said;
 use server_stub::follow::News;
-use server_stub::mailbox::Intake;
+use server_stub::mailbox::{Intake, Stop};
 use server_stub::server::Config;
 use server_stub::store::Store;
 use server_stub::stub::Stub;
@@ -223,4 +223,33 @@ async fn a_list_waits_for_what_it_tells_and_for_nothing_else() {
     stub.server().revoke_token(&token.id).unwrap();
     assert_eq!(seconds("/api/tokens").await, waited);
     assert_eq!(seconds("/api/agents").await, told, "agents are shown as they are at the moment");
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_a_workflow_left_the_state_that_is_asked_for_is_told_when_it_is_stored() {
+    let stub = Stub::restart(Config::default(), Store::simulated(FOR_EVER).unwrap());
+    let id = stub.submit(workload("cancelled"));
+    stub.submit(workload("stored"));
+    stub.server().settled().await;
+    stub.server().cancel(&id, Stop { reason: "asked".to_owned(), grace: None }).unwrap();
+    let not_stored = (20, StatusCode::SERVICE_UNAVAILABLE, None);
+    for (query, expected) in [
+        ("state=pending", not_stored),
+        ("state=pending&limit=1", not_stored),
+        ("state=pending&state=running&name=cancel", not_stored),
+        ("state=pending&name=stored", (0, StatusCode::OK, Some(1))),
+        ("state=pending&after=1", (0, StatusCode::OK, Some(1))),
+    ] {
+        let start = Instant::now();
+        let (status, list) = within(json_of(call(&stub, get(&format!("/api/workflows?{query}"))).await)).await;
+        let told = list["workflows"].as_array().map(Vec::len);
+        assert_eq!((start.elapsed().as_secs(), status, told), expected, "{query}: {list}");
+    }
+
+    let (stub, agent, assign, _) = running().await;
+    let came = end(&agent, &assign).await;
+    tokio::time::sleep(LATENCY * 3 / 4).await;
+    let (_, list) = within(json_of(call(&stub, get("/api/workflows?state=running")).await)).await;
+    assert_eq!(list["workflows"], serde_json::json!([]));
+    assert!(came.elapsed() >= Duration::from_secs(3), "told after {:?}", came.elapsed());
 }
