@@ -50,6 +50,9 @@ pub enum FollowError {
     /// Who doesn't follow waited for the store, and it took too long.
     #[error("what happened last is not stored yet, and is told when it is; the server tries again and again")]
     NotStored,
+    /// The server has it no more.
+    #[error("the workflow was forgotten before all of it was told; those that ended first make room for others")]
+    Forgotten,
 }
 
 /// Follows one workflow from its beginning, or from a line of one of its steps.
@@ -121,8 +124,8 @@ impl Follow {
     /// What happened next; `None` when there is nothing more to tell.
     ///
     /// # Errors
-    /// If a log can't be read, or, for who doesn't follow, if the store doesn't take what is to be told. What was told so far
-    /// is not the whole then.
+    /// If a log can't be read, if the workflow is forgotten meanwhile, or, for who doesn't follow, if the store doesn't take
+    /// what is to be told. What was told so far is not the whole then.
     pub async fn next(&mut self) -> Result<Option<News>, FollowError> {
         loop {
             if let Some(news) = self.news.pop_front() {
@@ -190,10 +193,7 @@ impl Follow {
             let end = workflow.end.is_some().then(|| Box::new(WorkflowView::of(dispatcher, workflow)));
             Some((is_new.then_some(current), steps, end))
         });
-        let Some((began, mut steps, end)) = glimpse else {
-            *is_over = true;
-            return Ok(Fetched::News);
-        };
+        let (began, mut steps, end) = glimpse.ok_or(FollowError::Forgotten)?;
         // Lines come from the store; states don't, and are told when they are there, too.
         if (began.is_some() || end.is_some() || steps.iter().any(|step| step.news.is_some()))
             && !settled(server, workflow, *waits).await
@@ -219,10 +219,10 @@ impl Follow {
             all_told &= step.tell(server, cursor, news, &mut room).await?;
         }
         let now = server.look(|dispatcher| dispatcher.workflow(workflow).map(|workflow| workflow.ledger.round()));
-        if now.is_some_and(|now| Some(now) != *round) {
-            // The lines may be of either round.
+        if now != *round {
+            // The lines may be of either round, or a part of what is being deleted.
             news.clear();
-            return Ok(Fetched::OfAnotherRound);
+            return now.map(|_| Fetched::OfAnotherRound).ok_or(FollowError::Forgotten);
         }
         match end {
             Some(end) if all_told => {

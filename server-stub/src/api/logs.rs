@@ -137,6 +137,9 @@ impl EndView {
 }
 
 /// What happened in a workflow, one JSON object a line.
+///
+/// An answer that breaks off is not the whole: a log can't be read, what happened last can't be stored, or the workflow
+/// was forgotten meanwhile.
 #[utoipa::path(
     get, path = "/api/workflows/{workflow}/log", tag = "logs",
     params(WorkflowName, Whole),
@@ -156,6 +159,8 @@ pub(super) async fn of_workflow(
 }
 
 /// A page of a step's log; with `follow` what happens in the step, one JSON object a line.
+///
+/// A stream that breaks off is not the whole, as with that of a workflow.
 #[utoipa::path(
     get, path = "/api/workflows/{workflow}/steps/{step}/log", tag = "logs",
     params(StepName, Part),

@@ -7,14 +7,15 @@ use http_body_util::BodyExt;
 use piculet_core::id::WorkflowId;
 use piculet_proto::v1 as pb;
 use piculet_proto::v1::agent_message::Message as Said;
-use server_stub::follow::News;
+use server_stub::dispatch::Limits;
+use server_stub::follow::{FollowError, News};
 use server_stub::mailbox::{Intake, Stop};
 use server_stub::server::Config;
 use server_stub::store::Store;
 use server_stub::stub::Stub;
 use tokio::time::Instant;
 
-use crate::agent::{RawAgent, finished, hello, log, log_end, step, within, workload};
+use crate::agent::{RawAgent, finished, hello, log, log_end, step, until, within, workload};
 use crate::api::{call, get, json_of, post, text};
 
 /// How long the disk of these tests takes.
@@ -181,6 +182,57 @@ async fn a_log_that_could_not_be_told_to_its_end_does_not_look_whole() {
     assert!(told < LINES);
     let error = std::error::Error::source(&error).unwrap().to_string();
     assert_eq!(error, "what happened last is not stored yet, and is told when it is; the server tries again and again");
+}
+
+/// A workflow that ended having printed many lines; the server keeps one that is over.
+async fn over(store: Store, lines: usize) -> (Stub, WorkflowId) {
+    let limits = Limits { finished_workflows: 1, ..Limits::default() };
+    let stub = Stub::restart(Config { limits, ..Config::default() }, store);
+    let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
+    let id = stub.submit(workload("w"));
+    let assign = agent.assign().await;
+    agent.accept(&assign).await;
+    agent.say(step(&assign, 2, pb::StepState::Running, None)).await;
+    agent.say(log(&assign, 3, 0, &vec!["x"; lines])).await;
+    agent.say(log_end(&assign, 4, lines as u64, lines as u64)).await;
+    agent.say(step(&assign, 5, pb::StepState::Success, Some(0))).await;
+    agent.say(finished(&assign, 6, pb::WorkflowState::Success)).await;
+    until(|| stub.workflow(&id).state.is_final()).await;
+    (stub, id)
+}
+
+/// Another one ends, and the first makes room for it.
+fn forget(stub: &Stub) {
+    let other = stub.submit(workload("other"));
+    stub.server().cancel(&other, Stop { reason: "asked".to_owned(), grace: None }).unwrap();
+    assert_eq!(stub.server().workflows().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workflow_that_is_forgotten_while_it_is_told_does_not_look_whole() {
+    const LINES: usize = 1200;
+    for follow in ["true", "false"] {
+        let (stub, id) = over(Store::in_memory().unwrap(), LINES).await;
+        let path = format!("/api/workflows/{id}/log?follow={follow}");
+        let mut body = call(&stub, get(&path)).await.into_body();
+        within(body.frame()).await.unwrap().unwrap();
+        forget(&stub);
+        let error = within(body.collect()).await.expect_err("it ended as if that were all");
+        let error = std::error::Error::source(&error).unwrap().to_string();
+        assert!(error.starts_with("the workflow was forgotten before all of it was told"), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workflow_that_is_forgotten_while_it_is_looked_up_does_not_look_whole() {
+    let (stub, id) = over(Store::simulated(LATENCY).unwrap(), 1).await;
+    let mut follow = stub.server().follow(id.as_str(), None, 0, true).unwrap();
+    let told = tokio::spawn(async move { follow.next().await });
+    // It waits until the end is stored.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    forget(&stub);
+    let told = within(told).await.unwrap();
+    assert!(matches!(told, Err(FollowError::Forgotten)), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]
