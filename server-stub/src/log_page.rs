@@ -14,6 +14,8 @@ const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
 pub struct LogPage {
     /// The name of the step.
     pub step: String,
+    /// The workflow's round that the lines are of: each has logs of its own.
+    pub round: u64,
     /// In the order of their numbers; a number that lacks is missing.
     pub lines: Vec<LogLine>,
     /// The number to ask for next.
@@ -42,26 +44,33 @@ impl Server {
     /// # Errors
     /// If there is no such workflow or step, or its log can't be read.
     pub async fn log_page(&self, workflow: &str, step: &str, from: u64, count: usize) -> Result<LogPage, PageError> {
-        let (mut page, place, until) = self.look(|dispatcher| {
-            let workflow = find(dispatcher, workflow)?;
-            let (position, record) = workflow
-                .ledger
-                .find_step(step)
-                .ok_or_else(|| LookupError::NoStep { workflow: workflow.name.clone(), step: step.to_owned() })?;
-            let is_over = workflow.end.is_some();
-            let page = LogPage {
-                step: record.name.clone(),
-                lines: Vec::new(),
-                next: from,
-                is_last: is_over || record.log.end().is_some(),
-                complaint: record.log.complaint(is_over),
-            };
-            let place = LogPlace { workflow: workflow.number, step: position };
-            Ok::<_, LookupError>((page, place, record.log.kept_until()))
-        })?;
-        page.lines = self.store().lines(place, Page { from, lines: count, bytes: MAX_PAGE_BYTES }).await?;
-        page.next = page.lines.last().map_or(from, |line| line.number + 1);
-        page.is_last &= page.next >= until;
-        Ok(page)
+        loop {
+            let (id, mut page, place, until) = self.look(|dispatcher| {
+                let workflow = find(dispatcher, workflow)?;
+                let (position, record) = workflow
+                    .ledger
+                    .find_step(step)
+                    .ok_or_else(|| LookupError::NoStep { workflow: workflow.name.clone(), step: step.to_owned() })?;
+                let is_over = workflow.end.is_some();
+                let page = LogPage {
+                    step: record.name.clone(),
+                    round: workflow.ledger.round(),
+                    lines: Vec::new(),
+                    next: from,
+                    is_last: is_over || record.log.end().is_some(),
+                    complaint: record.log.complaint(is_over),
+                };
+                let place = LogPlace { workflow: workflow.number, step: position };
+                Ok::<_, LookupError>((workflow.id.clone(), page, place, record.log.kept_until()))
+            })?;
+            page.lines = self.store().lines(place, Page { from, lines: count, bytes: MAX_PAGE_BYTES }).await?;
+            page.next = page.lines.last().map_or(from, |line| line.number + 1);
+            page.is_last &= page.next >= until;
+            // Meanwhile another round may have begun, of which the lines may be, or they may have been deleted.
+            let now = self.look(|dispatcher| dispatcher.workflow(&id).map(|workflow| workflow.ledger.round()));
+            if now == Some(page.round) {
+                return Ok(page);
+            }
+        }
     }
 }

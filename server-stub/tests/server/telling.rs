@@ -209,6 +209,43 @@ fn forget(stub: &Stub) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_log_that_begins_anew_while_it_is_downloaded_does_not_look_whole() {
+    const LINES: usize = 1200;
+    for lines_of_the_new_round in [0, LINES] {
+        let stub = Stub::start(Config::default());
+        let mut agent = RawAgent::ready(&stub.network(), hello("old"), 1).await;
+        let id = stub.submit(workload("w"));
+        let assign = agent.assign().await;
+        agent.accept(&assign).await;
+        agent.say(log(&assign, 2, 0, &["old"; LINES])).await;
+        while agent.ack().await.2 < 2 {}
+        let mut body = call(&stub, get(&format!("/api/workflows/{id}/steps/build/log.txt"))).await.into_body();
+        within(body.frame()).await.unwrap().unwrap();
+        stub.server().lose_cluster("cluster-of-old").unwrap();
+        let mut agent = RawAgent::ready(&stub.network(), hello("new"), 1).await;
+        let assign = agent.assign().await;
+        agent.accept(&assign).await;
+        agent.say(log(&assign, 2, 0, &vec!["new"; lines_of_the_new_round])).await;
+        while agent.ack().await.2 < 2 {}
+        let error = within(body.collect()).await.expect_err("it ended as if that were all");
+        let error = std::error::Error::source(&error).unwrap().to_string();
+        assert!(error.starts_with("the workflow began anew"), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_is_downloaded_as_it_is_in_the_round_that_is_stored() {
+    let (stub, agent, assign, id) = running().await;
+    agent.say(log(&assign, 2, 0, &["old"; 1200])).await;
+    tokio::time::sleep(LATENCY * 2).await;
+    stub.server().lose_cluster("cluster-of-agent").unwrap();
+    let start = Instant::now();
+    let (status, text) =
+        within(text(call(&stub, get(&format!("/api/workflows/{id}/steps/build/log.txt"))).await)).await;
+    assert_eq!((status, text.as_str(), start.elapsed()), (StatusCode::OK, "", LATENCY));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_workflow_that_is_forgotten_while_it_is_told_does_not_look_whole() {
     const LINES: usize = 1200;
     for follow in ["true", "false"] {
