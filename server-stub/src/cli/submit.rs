@@ -13,7 +13,7 @@ use server_stub::submission::{ContextText, FileText, Request};
 use server_stub::view::WorkflowView;
 use tokio::time::Instant;
 
-use super::client::{Client, Target, segment};
+use super::client::{Client, Lines, Target, segment};
 use super::exit::{Exit, Failure};
 use super::list;
 use super::logs::{Printer, Style};
@@ -99,6 +99,49 @@ impl Absence {
     }
 }
 
+/// After so many answers in a row that broke off with nothing new, a log counts as one that can't be read.
+const FUTILE: u32 = 2;
+/// What tells nothing new for longer than this, and then breaks off, was cut by something that stands between.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// A workflow's logs, as they are printed.
+struct Log {
+    printer: Printer,
+    /// How many answers in a row broke off with nothing new.
+    futile: u32,
+}
+
+impl Log {
+    fn new(printer: Printer) -> Self {
+        Self { printer, futile: 0 }
+    }
+
+    /// Whether all was printed that can be.
+    fn is_over(&self) -> bool {
+        self.printer.is_over()
+    }
+
+    /// Whether another call may tell more.
+    fn can_be_read(&self) -> bool {
+        self.futile < FUTILE
+    }
+
+    /// Prints what a call tells. If the workflow `has_ended`, there is nothing that a call would wait for.
+    async fn print(&mut self, lines: Lines, has_ended: bool, output: &mut Output) -> Result<(), Failure> {
+        let (before, began) = (self.printer.told(), Instant::now());
+        let told = self.printer.print(lines, output).await;
+        let broke_off = match &told {
+            Ok(()) => has_ended && !self.is_over(),
+            Err(Failure::Cut { .. }) => has_ended || began.elapsed() < QUIET,
+            Err(_) => false,
+        };
+        let is_futile = broke_off && self.printer.told() == before;
+        self.futile = if is_futile { self.futile + 1 } else { 0 };
+        // What breaks off goes on with the next call, if there is one.
+        if self.can_be_read() { told } else { Ok(()) }
+    }
+}
+
 fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
@@ -178,8 +221,8 @@ pub(super) async fn run(args: Args, output: &mut Output) -> Result<Exit, Failure
     let mut ended = Vec::new();
     for workflow in &submitted.workflows {
         let style = if submitted.workflows.len() > 1 { Style::WithWorkflow } else { Style::WithStep };
-        let printer = (args.follow && !output.is_json()).then(|| Printer::new(&workflow.name, style));
-        ended.push(wait(&client, &workflow.id, printer, output).await?);
+        let log = (args.follow && !output.is_json()).then(|| Log::new(Printer::new(&workflow.name, style)));
+        ended.push(wait(&client, &workflow.id, log, output).await?);
     }
     if output.is_json() {
         output.json(&server_stub::api::WorkflowList { workflows: ended.clone(), next: None })?;
@@ -206,16 +249,11 @@ fn tell(submitted: &Submitted, output: &mut Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits for the end of a workflow, over as many calls as that takes; prints its logs if there is a printer.
-async fn wait(
-    client: &Client,
-    id: &str,
-    mut printer: Option<Printer>,
-    output: &mut Output,
-) -> Result<WorkflowView, Failure> {
+/// Waits for the end of a workflow, over as many calls as that takes; prints its logs if they are wanted.
+async fn wait(client: &Client, id: &str, mut log: Option<Log>, output: &mut Output) -> Result<WorkflowView, Failure> {
     let mut absence = Absence::default();
     loop {
-        match follow(client, id, printer.as_mut(), &mut absence, output).await {
+        match follow(client, id, log.as_mut(), &mut absence, output).await {
             Ok(Some(workflow)) => return Ok(workflow),
             // It is over, or the server goes, which ends the answer early; the next call tells.
             Ok(None) => tokio::time::sleep(Duration::from_millis(100)).await,
@@ -231,33 +269,34 @@ async fn wait(
 async fn follow(
     client: &Client,
     id: &str,
-    printer: Option<&mut Printer>,
+    log: Option<&mut Log>,
     absence: &mut Absence,
     output: &mut Output,
 ) -> Result<Option<WorkflowView>, Failure> {
     let path = format!("/api/workflows/{}", segment(id));
     let workflow: WorkflowView = client.get(&path).await?;
-    let is_over = workflow.state.is_final();
-    if is_over && printer.as_ref().is_none_or(|printer| printer.is_over()) {
+    let has_ended = workflow.state.is_final();
+    if has_ended && log.as_ref().is_none_or(|log| log.is_over()) {
         absence.ended(output);
         return Ok(Some(workflow));
     }
-    let mut lines = client.lines(&format!("{path}/log?follow=true")).await?;
-    absence.ended(output);
-    if let Some(printer) = printer {
-        let before = printer.told();
-        match printer.print(lines, output).await {
-            // What breaks off goes on with the next call, unless this one told nothing new.
-            Err(Failure::Cut { .. }) if is_over && printer.told() == before => {}
-            told => told?,
-        }
-        if is_over && !printer.is_over() {
-            output.note(&format!("{}: the server can't tell the rest of the log; its own log says why", workflow.name));
-            return Ok(Some(workflow));
-        }
-    } else {
+    let Some(log) = log.filter(|log| has_ended || log.can_be_read()) else {
         // Says what happens until the end; only its end is of interest.
-        while lines.next().await?.is_some() {}
+        let mut events = client.lines(&format!("{path}/events?lines=false")).await?;
+        absence.ended(output);
+        while events.next().await?.is_some() {}
+        return Ok(None);
+    };
+    let lines = client.lines(&format!("{path}/log?follow=true")).await?;
+    absence.ended(output);
+    log.print(lines, has_ended, output).await?;
+    if log.can_be_read() {
+        return Ok(None);
     }
+    if has_ended {
+        output.note(&format!("{}: the server can't tell the rest of the log; its own log says why", workflow.name));
+        return Ok(Some(workflow));
+    }
+    output.note(&format!("{}: the server can't tell the log; it is asked for the rest at the end", workflow.name));
     Ok(None)
 }

@@ -10,6 +10,7 @@ mod cli;
 mod clusters;
 mod described;
 mod events;
+mod following;
 mod lease;
 mod leaving;
 mod pages;
