@@ -438,6 +438,7 @@ fn a_fault_that_comes_while_it_ends_is_a_fault() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a test that nothing hangs has to look at a clock")]
 fn a_second_signal_ends_it_at_once_also_while_its_disk_hangs() {
     let mut served = Served::start(&[]);
     let (other, mut submitting) = lock_and_submit(&served, "");
