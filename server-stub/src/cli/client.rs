@@ -19,6 +19,7 @@ use rustls::ClientConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use server_stub::api::ErrorView;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -26,6 +27,12 @@ use tokio::time::timeout;
 use super::exit::Failure;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may be quiet before the other end is asked whether it is still there.
+const PROBE_AFTER: Duration = Duration::from_secs(30);
+/// How often it is asked again.
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+/// How many questions without an answer are the end of the connection.
+const PROBES: u32 = 3;
 
 /// Which server, and with which token.
 #[derive(Debug, clap::Args)]
@@ -120,7 +127,7 @@ impl Client {
         let port = self.authority.port_u16().unwrap_or(usual);
         let host = self.authority.host().trim_start_matches('[').trim_end_matches(']');
         let connect = async {
-            let stream = TcpStream::connect((host, port)).await.map_err(|error| self.unreachable(error))?;
+            let stream = connect(host, port).await.map_err(|error| self.unreachable(error))?;
             match &self.tls {
                 None => self.speak(stream).await,
                 Some(config) => self.speak(tls::connect(Arc::clone(config), &self.authority, stream).await?).await,
@@ -175,9 +182,23 @@ impl Client {
         Ok(Failure::Refused { status, error })
     }
 
+    /// An answer was not whole.
+    pub(super) fn cut(&self, reason: impl ToString) -> Failure {
+        Failure::Cut { server: self.authority.to_string(), reason: reason.to_string() }
+    }
+
     fn unreachable(&self, reason: impl ToString) -> Failure {
         Failure::Unreachable { server: self.authority.to_string(), reason: reason.to_string() }
     }
+}
+
+/// A connection that breaks if its other end vanishes: who follows a workflow hears nothing for hours, and that is no
+/// trouble, but a machine that went down without a word is.
+async fn connect(host: &str, port: u16) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect((host, port)).await?;
+    let probes = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_INTERVAL).with_retries(PROBES);
+    SockRef::from(&stream).set_tcp_keepalive(&probes)?;
+    Ok(stream)
 }
 
 /// An error that the API didn't tell: something else listens there, or stands between.
@@ -210,11 +231,25 @@ impl Lines {
 
 #[cfg(test)]
 mod tests {
-    use super::segment;
+    use socket2::SockRef;
+    use tokio::net::TcpListener;
+
+    use super::{PROBE_AFTER, PROBE_INTERVAL, PROBES, connect, segment};
 
     #[test]
     fn a_segment_holds_any_text() {
         assert_eq!(segment("build it/\u{fc}?"), "build%20it%2F%C3%BC%3F");
         assert_eq!(segment("a-Z_0.9~"), "a-Z_0.9~");
+    }
+
+    #[tokio::test]
+    async fn a_connection_notices_when_its_other_end_vanishes() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let stream = connect("127.0.0.1", listener.local_addr().unwrap().port()).await.unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), PROBE_AFTER);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), PROBE_INTERVAL);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), PROBES);
     }
 }

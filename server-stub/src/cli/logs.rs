@@ -44,7 +44,11 @@ pub(super) async fn run(args: Args, output: &mut Output) -> Result<Exit, Failure
     let part = args.step.as_deref().map(|step| format!("/steps/{}", segment(step))).unwrap_or_default();
     let path = format!("/api/workflows/{}{part}/log?follow={}", segment(&args.workflow), args.follow);
     let lines = client.lines(&path).await?;
-    Printer::new(&args.workflow, style).print(lines, output).await?;
+    let mut printer = Printer::new(&args.workflow, style);
+    printer.print(lines, output).await?;
+    if args.follow && !printer.is_over() {
+        return Err(client.cut("it ended before what it tells of was over"));
+    }
     Ok(Exit::Done)
 }
 
@@ -71,7 +75,7 @@ impl Printer {
         Self { name, style, round: 1, next_lines: BTreeMap::new(), ended: BTreeSet::new(), told: 0, is_over: false }
     }
 
-    /// Whether all was printed, up to the workflow's end. Not known with JSON, which is passed on as it comes.
+    /// Whether all was printed, up to the end of the workflow, or of the step if it is about one.
     pub(super) fn is_over(&self) -> bool {
         self.is_over
     }
@@ -84,15 +88,25 @@ impl Printer {
     /// Prints what a call tells that was not printed yet, as it comes.
     pub(super) async fn print(&mut self, mut lines: Lines, output: &mut Output) -> Result<(), Failure> {
         while let Some(line) = lines.next().await? {
-            if output.is_json() {
-                output.line(&String::from_utf8_lossy(&line))?;
-                continue;
-            }
             let event = serde_json::from_slice(&line)
                 .map_err(|error| Failure::Internal(format!("a line of the server's answer makes no sense: {error}")))?;
-            self.tell(event, output)?;
+            self.is_over = self.is_over_with(&event);
+            if output.is_json() {
+                output.line(&String::from_utf8_lossy(&line))?;
+            } else {
+                self.tell(event, output)?;
+            }
         }
         Ok(())
+    }
+
+    fn is_over_with(&self, event: &LogEvent) -> bool {
+        match event {
+            LogEvent::Anew(_) => false,
+            LogEvent::Line(_) => self.is_over,
+            LogEvent::Step(step) => self.is_over || (self.style == Style::Bare && step.state.is_final()),
+            LogEvent::End(_) => true,
+        }
     }
 
     fn tell(&mut self, event: LogEvent, output: &mut Output) -> Result<(), Failure> {
@@ -124,7 +138,6 @@ impl Printer {
                 }
             }
             LogEvent::End(end) => {
-                self.is_over = true;
                 if !end.error.is_empty() {
                     output.note(&format!("{}: {}", end.state.as_str(), end.error));
                 }

@@ -216,6 +216,44 @@ async fn who_waits_for_a_workflow_waits_over_a_restart_of_the_server() {
     assert_eq!(printed, ["one", "two", "three"], "each line once");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_was_followed_to_less_than_its_end_is_no_success() {
+    let mut served = Served::start(&[]);
+    let file = served.file("test.yaml", FILE);
+    stdout(served.command(&["submit", text(&file)]));
+    let mut agent = served.agent(None).await;
+    let assign = agent.assign().await;
+    agent.accept(&assign).await;
+    agent.say(log(&assign, 2, 0, &["one"])).await;
+    agent.say(log_end(&assign, 3, 1, 4)).await;
+    agent.say(step(&assign, 4, pb::StepState::Success, Some(0))).await;
+    while agent.ack().await.2 < 4 {}
+    // The step is over, and the workflow is not.
+    for options in [&[][..], &["--json"]] {
+        let out = stdout(served.command(&[&["logs", "-f", "1", "build it"], options].concat()));
+        assert!(out.contains("one"), "{out}");
+    }
+    let mut following: Vec<_> = [&[][..], &["--json"]]
+        .map(|options| {
+            let mut command = served.command(&[&["logs", "-f", "1"], options].concat());
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        })
+        .into();
+    for child in &mut following {
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    }
+    let ended = tokio::spawn(async move { agent.end().await });
+    assert_eq!(served.terminate(), Some(0));
+    ended.await.unwrap();
+    for child in following {
+        let output = child.wait_with_output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(69), "{error}");
+        assert!(error.contains("broke off: it ended before what it tells of was over"), "{error}");
+    }
+}
+
 #[test]
 fn a_workflow_without_an_agent_says_so_and_can_be_cancelled() {
     let served = Served::start(&[]);
