@@ -79,6 +79,10 @@ pub(super) struct From {
     /// The first line; a step's first is 0. What `last-event-id` says wins.
     #[serde(default)]
     from: u64,
+    /// The `round` of the workflow in which that line is counted: the current one unless told. If there is another one
+    /// meanwhile, it is told from its beginning, after an `anew`.
+    #[serde(default)]
+    round: Option<u64>,
 }
 
 /// What a stream is made of.
@@ -156,7 +160,7 @@ pub(super) async fn of_workflow(
 ) -> Result<Response, ApiError> {
     let Query(Wanted { lines }) = wanted?;
     let workflow = server.workflow(&workflow)?;
-    let Some(position) = position(&headers, &workflow) else { return Ok(StatusCode::NO_CONTENT.into_response()) };
+    let Some(position) = position(&headers, &workflow, None) else { return Ok(StatusCode::NO_CONTENT.into_response()) };
     let id = WorkflowId::new(workflow.id.as_str());
     let looks = looks(server.clone(), id).boxed();
     let source = if lines {
@@ -193,14 +197,16 @@ pub(super) async fn of_step(
     from: Result<Query<From>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let Query(From { from }) = from?;
+    let Query(From { from, round }) = from?;
     let workflow = server.workflow(&workflow)?;
     let find = |step: &String| workflow.steps.iter().find(|other| other.id == *step || other.name == *step);
     let step = match find(&step) {
         Some(step) => step.id.clone(),
         None => return Err(LookupError::NoStep { workflow: workflow.name, step }.into()),
     };
-    let Some(mut position) = position(&headers, &workflow) else { return Ok(StatusCode::NO_CONTENT.into_response()) };
+    let Some(mut position) = position(&headers, &workflow, round) else {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    };
     let from = position.begin(&step, from);
     let mut follow = server.follow(&workflow.id, Some(&step), from, true)?;
     follow.resume(position.round(), [(step.as_str(), from)]);
@@ -250,15 +256,16 @@ async fn wait(changes: &mut watch::Receiver<()>, place: PlaceView) -> Option<()>
     Some(())
 }
 
-/// How far the caller has come; `None` if there is nothing after that. An id that can't be read may be an older server's,
+/// How far the caller has come; `None` if there is nothing after that. Without an id it is at the beginning of the `round`
+/// that it says, or of the current one. An id that can't be read may be an older server's,
 /// and a page that is open over an update can't take it back: it counts as none.
-fn position(headers: &HeaderMap, workflow: &WorkflowView) -> Option<Position> {
+fn position(headers: &HeaderMap, workflow: &WorkflowView, round: Option<u64>) -> Option<Position> {
     let id = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
     if id == Some(Position::end(workflow.round).as_str()) {
         return None;
     }
     let position = id.and_then(|id| Position::parse(id, &workflow.steps));
-    Some(position.unwrap_or_else(|| Position::start(workflow.round, &workflow.steps)))
+    Some(position.unwrap_or_else(|| Position::start(round.unwrap_or(workflow.round), &workflow.steps)))
 }
 
 fn answer(server: &Server, source: BoxStream<'static, Result<Source, FollowError>>, teller: Teller) -> Response {

@@ -182,7 +182,7 @@ export function open(main, { workflow: name, step: stepName, line }) {
     show();
     drawNow();
     if (target !== undefined) goTo(target - 1);
-    await follow(`${path}/events?from=${step.log_lines}`, signal, (event) => {
+    await follow(`${path}/events?from=${step.log_lines}&round=${workflow.round}`, signal, (event) => {
       if (event.name === "anew") {
         lines.clear();
         rows.replaceChildren();

@@ -125,7 +125,6 @@ impl TlsFiles {
             error => self.error(TlsFile::Certificate, format!("can't be used: {error}")),
         })?;
         // Whoever comes back shows its certificate again: the authorities may have changed, or its time may be over.
-        config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(Credentials { config: Arc::new(config), validity })
     }

@@ -157,6 +157,49 @@ async fn it_grows_with_its_colours_and_is_searched_and_saved() {
 }
 
 #[tokio::test]
+async fn what_a_lost_cluster_printed_makes_room_for_what_is_printed_elsewhere() {
+    let Some(browser) = Browser::start().await else { return };
+    let site = Site::start(None).await;
+    let mut agent = site.agent("berlin-1", "berlin", 1, &[]).await;
+    site.stub.submit(workflow("release", &[], vec![vec![step("build")]]));
+    let mut run = site.run(&mut agent).await;
+    run.starts(&agent, "build", 0).await;
+    run.prints(&agent, "build", (0..50).map(|number| format!("berlin prints {number}"))).await;
+    run.settle(&mut agent).await;
+    browser.open(&site.at("workflows/1/steps/build/log")).await;
+    browser.until(&format!("{} === 'berlin prints 49'", text_of(50))).await;
+    browser.type_into("#search", "prints 1\u{e007}").await;
+    browser.sees("#search-count", " of 11").await;
+
+    site.stub.server().lose_cluster("berlin").unwrap();
+    browser.until(&format!("{DRAWN} === 0")).await;
+    let mut agent = site.agent("oslo-1", "oslo", 1, &[]).await;
+    let mut run = site.run(&mut agent).await;
+    run.starts(&agent, "build", 1).await;
+    run.prints(&agent, "build", ["oslo prints 0", "oslo prints 1"]).await;
+    run.settle(&mut agent).await;
+    browser.until(&format!("{} === 'oslo prints 1'", text_of(2))).await;
+    assert_eq!(browser.eval(&text_of(1)).await, json!("oslo prints 0"));
+    assert_eq!(browser.eval(DRAWN).await, json!(2));
+    browser.until("/^[01] of 1$/.test(document.getElementById('search-count').textContent)").await;
+
+    // Who opens the page in the moment of the loss has a look at the first round, and follows the second.
+    browser.open("about:blank").await;
+    let look = json!({
+        "source": "const ask = window.fetch; window.fetch = async (path, options) => { \
+                   const answer = await ask(path, options); \
+                   if (!String(path).endsWith('/workflows/1')) return answer; \
+                   const view = await answer.json(); view.round = 1; view.steps[0].log_lines = 50; \
+                   return new Response(JSON.stringify(view), answer); };"
+    });
+    browser.devtools("Page.addScriptToEvaluateOnNewDocument", look).await;
+    browser.open(&site.at("workflows/1/steps/build/log")).await;
+    browser.until(&format!("{} === 'oslo prints 1'", text_of(2))).await;
+    browser.until(&format!("{DRAWN} === 2")).await;
+    assert_eq!(browser.console().await, [""; 0]);
+}
+
+#[tokio::test]
 async fn a_very_long_one_takes_no_more_than_what_is_seen() {
     const LINES: u32 = 200_000;
     let Some(browser) = Browser::start().await else { return };

@@ -206,6 +206,18 @@ async fn who_was_away_while_a_workflow_began_anew_hears_all_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_line_of_a_round_that_is_gone_is_no_place_to_begin_at() {
+    let path = "/api/workflows/w/steps/build/events?from=2&round=1";
+    let mut there = GivenUp::ready().await;
+    assert_eq!(of_steps(&whole(&there.stub, get(path)).await), ["step success", "end running"]);
+    there.give_up().await;
+    let all = ["anew 2", "new 0", "new 1", "new 2", "step failure", "end failure"];
+    assert_eq!(of_steps(&whole(&there.stub, get(path)).await), all);
+    let current = path.replace("round=1", "round=2");
+    assert_eq!(of_steps(&whole(&there.stub, get(&current)).await), ["new 2", "step failure", "end failure"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_end_of_a_step_is_not_that_of_its_next_round() {
     let path = "/api/workflows/w/steps/build/events";
     let mut there = GivenUp::ready().await;

@@ -13,7 +13,8 @@ use piculet_proto::v1::agent_message::Message as Said;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use server_stub::serve::{Tls, TlsFiles, bind};
 use server_stub::server::{Config, Server};
@@ -250,8 +251,12 @@ fn an_expired_certificate_is_said_and_no_reason_not_to_start() {
     assert!(log.contains("ERROR") && log.contains("old.pem") && log.contains("expired at 2021-01-01"), "{log}");
 }
 
-/// The certificate that a new connection is shown.
-fn shown(address: &str, trusted: &[&Authority]) -> CertificateDer<'static> {
+/// A connection whose hands are shaken.
+fn connected(
+    address: &str,
+    trusted: &[&Authority],
+    own: Option<&(String, String)>,
+) -> StreamOwned<ClientConnection, TcpStream> {
     let mut roots = RootCertStore::empty();
     for authority in trusted {
         roots.add(CertificateDer::from(authority.0.der().to_vec())).unwrap();
@@ -259,7 +264,14 @@ fn shown(address: &str, trusted: &[&Authority]) -> CertificateDer<'static> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().unwrap();
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let mut config = config.with_webpki_verifier(verifier).with_no_client_auth();
+    let config = config.with_webpki_verifier(verifier);
+    let mut config = match own {
+        None => config.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+            config.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()).unwrap()
+        }
+    };
     config.alpn_protocols = vec![b"h2".to_vec()];
     let connection = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap();
     let socket = TcpStream::connect(address.strip_prefix("https://").unwrap()).unwrap();
@@ -267,7 +279,23 @@ fn shown(address: &str, trusted: &[&Authority]) -> CertificateDer<'static> {
     while stream.conn.is_handshaking() {
         stream.conn.complete_io(&mut stream.sock).unwrap();
     }
-    stream.conn.peer_certificates().unwrap()[0].clone().into_owned()
+    stream
+}
+
+/// The certificate that a new connection is shown.
+fn shown(address: &str, trusted: &[&Authority]) -> CertificateDer<'static> {
+    connected(address, trusted, None).conn.peer_certificates().unwrap()[0].clone().into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_back_shows_its_certificate_again() {
+    let (authority, files) = (Authority::new(), Files::new());
+    let (_server, address) = start(files.mount(1, &authority.issue("localhost"), &authority)).await;
+    let mut stream = connected(&address, &[&authority], Some(&authority.issue("agent")));
+    // Tickets would come before the first frame, which follows the client's preface.
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    stream.read_exact(&mut [0]).unwrap();
+    assert_eq!(stream.conn.tls13_tickets_received(), 0, "with one it would not have to");
 }
 
 /// Here the clock is real: a hang is a failure before long.
