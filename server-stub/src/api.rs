@@ -11,7 +11,7 @@
 //! | `GET /api/workflows/{workflow}/steps/{step}/log.txt` | a step's log as its bytes |
 //! | `GET /api/workflows/{workflow}/steps/{step}/log/search?text=&from=&count=` | lines of a step's log with a text ([`MatchesView`]) |
 //! | `GET /api/workflows/{workflow}/events?lines=` | what happens in it, as server-sent events |
-//! | `GET /api/workflows/{workflow}/steps/{step}/events?from=` | what happens in a step, as server-sent events |
+//! | `GET /api/workflows/{workflow}/steps/{step}/events?from=&round=` | what happens in a step, as server-sent events |
 //! | `GET /api/agents` | lists agents |
 //! | `POST /api/agents/{agent}/drain` | lets an agent take no more work |
 //! | `POST /api/agents/{agent}/resume` | lets it work again |

@@ -207,6 +207,8 @@ pub(super) async fn of_step(
     let Some(mut position) = position(&headers, &workflow, round) else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
+    // Who says its last event may have gone on into another round, where `from` means nothing.
+    let from = if round.is_none_or(|round| round == position.round()) { from } else { 0 };
     let from = position.begin(&step, from);
     let mut follow = server.follow(&workflow.id, Some(&step), from, true)?;
     follow.resume(position.round(), [(step.as_str(), from)]);

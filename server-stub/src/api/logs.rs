@@ -139,7 +139,7 @@ impl EndView {
 /// What happened in a workflow, one JSON object a line.
 ///
 /// An answer that breaks off is not the whole: a log can't be read, what happened last can't be stored, or the workflow
-/// was forgotten meanwhile.
+/// was forgotten meanwhile. Nor is one with `follow` that ends without an `end`: the server went.
 #[utoipa::path(
     get, path = "/api/workflows/{workflow}/log", tag = "logs",
     params(WorkflowName, Whole),
@@ -160,7 +160,8 @@ pub(super) async fn of_workflow(
 
 /// A page of a step's log; with `follow` what happens in the step, one JSON object a line.
 ///
-/// A stream that breaks off is not the whole, as with that of a workflow.
+/// A stream that breaks off is not the whole, as with that of a workflow; nor is one with `follow=true` that ends with
+/// neither an `end` nor a final state of the step.
 #[utoipa::path(
     get, path = "/api/workflows/{workflow}/steps/{step}/log", tag = "logs",
     params(StepName, Part),

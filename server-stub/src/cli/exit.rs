@@ -9,8 +9,8 @@ use server_stub::store::StoreError;
 
 /// Shown below the help.
 pub(super) const HELP: &str = "Exit codes: 0 done; 1 a workflow failed (demo, submit --wait); 2 bad input; \
-69 the server can't be reached, or an address can't be used; 70 a fault of piculet; 73 the database can't be used, \
-or didn't take what happened last; \
+69 the server can't be reached, its answer broke off, or an address can't be used; 70 a fault of piculet; \
+73 the database can't be used, or didn't take what happened last; \
 77 the server refused the token; 79 a certificate, its key or an authority can't be used, or no TLS connection comes \
 about; 130 ended at once by a second signal.";
 
@@ -23,7 +23,7 @@ pub(super) enum Exit {
     Failed = 1,
     /// The command line, a file or an option's value is wrong.
     BadInput = 2,
-    /// The server can't be reached, or an address can't be used.
+    /// The server can't be reached, its answer broke off, or an address can't be used.
     Unavailable = 69,
     /// A fault of piculet itself.
     Internal = 70,

@@ -19,7 +19,7 @@ pub(super) struct Args {
     /// One step of it, by name or id.
     #[arg(value_name = "STEP")]
     step: Option<String>,
-    /// Go on until the workflow is over.
+    /// Go on until the workflow, or the step, is over.
     #[arg(long, short)]
     follow: bool,
     #[command(flatten)]
@@ -88,14 +88,18 @@ impl Printer {
     /// Prints what a call tells that was not printed yet, as it comes.
     pub(super) async fn print(&mut self, mut lines: Lines, output: &mut Output) -> Result<(), Failure> {
         while let Some(line) = lines.next().await? {
-            let event = serde_json::from_slice(&line)
-                .map_err(|error| Failure::Internal(format!("a line of the server's answer makes no sense: {error}")))?;
-            self.is_over = self.is_over_with(&event);
-            if output.is_json() {
-                output.line(&String::from_utf8_lossy(&line))?;
-            } else {
-                self.tell(event, output)?;
+            let event = serde_json::from_slice(&line);
+            if let Ok(event) = &event {
+                self.is_over = self.is_over_with(event);
             }
+            if output.is_json() {
+                // As it comes, also what only a newer server says.
+                output.line(&String::from_utf8_lossy(&line))?;
+                continue;
+            }
+            let event = event
+                .map_err(|error| Failure::Internal(format!("a line of the server's answer makes no sense: {error}")))?;
+            self.tell(event, output)?;
         }
         Ok(())
     }

@@ -212,7 +212,11 @@ async fn a_line_of_a_round_that_is_gone_is_no_place_to_begin_at() {
     assert_eq!(of_steps(&whole(&there.stub, get(path)).await), ["step success", "end running"]);
     there.give_up().await;
     let all = ["anew 2", "new 0", "new 1", "new 2", "step failure", "end failure"];
-    assert_eq!(of_steps(&whole(&there.stub, get(path)).await), all);
+    let events = whole(&there.stub, get(path)).await;
+    assert_eq!(of_steps(&events), all);
+    // Nor is it for who heard of the new round, and no more.
+    let anew = events.iter().find(|event| event.name == "anew").unwrap();
+    assert_eq!(of_steps(&whole(&there.stub, after(path, &anew.id)).await), all[1..]);
     let current = path.replace("round=1", "round=2");
     assert_eq!(of_steps(&whole(&there.stub, get(&current)).await), ["new 2", "step failure", "end failure"]);
 }
