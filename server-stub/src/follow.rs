@@ -218,7 +218,7 @@ impl Follow {
             let cursor = cursors.entry(step.id.clone()).or_default();
             all_told &= step.tell(server, cursor, news, &mut room).await?;
         }
-        let now = server.look(|dispatcher| dispatcher.workflow(workflow).map(|workflow| workflow.ledger.round()));
+        let now = server.round_of(workflow);
         if now != *round {
             // The lines may be of either round, or a part of what is being deleted.
             news.clear();

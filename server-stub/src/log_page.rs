@@ -1,5 +1,6 @@
 //! A page of a step's log.
 
+use piculet_core::id::WorkflowId;
 use piculet_core::report::LogLine;
 
 use crate::server::Server;
@@ -38,6 +39,12 @@ pub enum PageError {
 }
 
 impl Server {
+    /// Which round a workflow is in, if it is known. Who read lines asks again: they may be of the next round, or some may
+    /// have been deleted already.
+    pub(crate) fn round_of(&self, id: &WorkflowId) -> Option<u64> {
+        self.look(|dispatcher| dispatcher.workflow(id).map(|workflow| workflow.ledger.round()))
+    }
+
     /// At most `count` lines of a step's log, from a number on. Workflow and step are named as in
     /// [`Server::follow`](crate::server::Server::follow).
     ///
@@ -67,8 +74,7 @@ impl Server {
             page.next = page.lines.last().map_or(from, |line| line.number + 1);
             page.is_last &= page.next >= until;
             // Meanwhile another round may have begun, of which the lines may be, or they may have been deleted.
-            let now = self.look(|dispatcher| dispatcher.workflow(&id).map(|workflow| workflow.ledger.round()));
-            if now == Some(page.round) {
+            if self.round_of(&id) == Some(page.round) {
                 return Ok(page);
             }
         }

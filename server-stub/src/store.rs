@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
@@ -46,10 +47,15 @@ pub struct Store {
 
 #[derive(Debug)]
 struct Inner {
-    writer: Mutex<Connection>,
-    /// Is locked only by who has the writer.
-    upkeep: Mutex<Upkeep>,
+    writer: Mutex<Writer>,
     place: Place,
+}
+
+/// The one connection that changes anything.
+#[derive(Debug)]
+struct Writer {
+    connection: Connection,
+    upkeep: Upkeep,
 }
 
 #[derive(Debug)]
@@ -122,12 +128,12 @@ impl Store {
         Self::prepare(writer, path, Place::Disk { path: path.to_owned(), readers, turns, _lock: lock })
     }
 
-    fn prepare(mut writer: Connection, path: &Path, place: Place) -> Result<Self, StoreError> {
-        let configured = configure(&writer);
+    fn prepare(mut connection: Connection, path: &Path, place: Place) -> Result<Self, StoreError> {
+        let configured = configure(&connection);
         configured.map_err(|error| StoreError::open(path, &error))?;
-        migrations::run(&mut writer, path)?;
-        let upkeep = Mutex::new(Upkeep::found(&writer)?);
-        Ok(Self { inner: Arc::new(Inner { writer: Mutex::new(writer), upkeep, place }) })
+        migrations::run(&mut connection, path)?;
+        let upkeep = Upkeep::found(&connection)?;
+        Ok(Self { inner: Arc::new(Inner { writer: Mutex::new(Writer { connection, upkeep }), place }) })
     }
 
     /// Whether a batch is written before [`Store::write_now`] returns, without waiting for anything.
@@ -140,7 +146,7 @@ impl Store {
     /// # Errors
     /// If it can't be read, or holds something that makes no sense.
     pub fn load(&self) -> Result<Loaded, StoreError> {
-        load::all(&self.writer())
+        load::all(&self.writer().connection)
     }
 
     /// Writes a batch, all of it or nothing.
@@ -148,18 +154,17 @@ impl Store {
     /// # Errors
     /// If it could not be written, for example because the disk is full.
     pub(crate) fn write_now(&self, batch: &[Write]) -> Result<(), StoreError> {
-        let mut writer = self.writer();
-        let mut upkeep = self.inner.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut written = write::batch(&mut writer, batch, Room::Any);
+        let Writer { connection, upkeep } = &mut *self.writer();
+        let mut written = write::batch(connection, batch, Room::Any);
         if let Err(StoreError::Full) = written {
             // What was forgotten gives room: earlier, or in this batch. If not even that can be done, the second failure
             // tells as much.
-            upkeep.go_on(&mut writer, Pace::Idle).ok();
-            written = write::batch(&mut writer, batch, Room::OfTheForgotten);
+            upkeep.go_on(connection, Pace::Idle).ok();
+            written = write::batch(connection, batch, Room::OfTheForgotten);
         }
         upkeep.add(written?);
         if self.is_immediate() {
-            upkeep.go_on(&mut writer, Pace::Busy)?;
+            upkeep.go_on(connection, Pace::Busy)?;
         }
         Ok(())
     }
@@ -195,8 +200,8 @@ impl Store {
     }
 
     fn tidy_now(&self, pace: Pace) -> Result<bool, StoreError> {
-        let mut writer = self.writer();
-        self.inner.upkeep.lock().unwrap_or_else(PoisonError::into_inner).go_on(&mut writer, pace)
+        let Writer { connection, upkeep } = &mut *self.writer();
+        upkeep.go_on(connection, pace)
     }
 
     /// Reads lines of a log.
@@ -205,7 +210,7 @@ impl Store {
     /// If they can't be read.
     pub async fn lines(&self, log: LogPlace, page: Page) -> Result<Vec<piculet_core::report::LogLine>, StoreError> {
         match &self.inner.place {
-            Place::Memory | Place::Simulated(_) => pages::read(&self.writer(), log, page),
+            Place::Memory | Place::Simulated(_) => self.lines_now(log, page),
             Place::Disk { turns, .. } => {
                 // The semaphore is never closed.
                 let _turn = turns.acquire().await;
@@ -221,7 +226,7 @@ impl Store {
         log: LogPlace,
         page: Page,
     ) -> Result<Vec<piculet_core::report::LogLine>, StoreError> {
-        pages::read(&self.writer(), log, page)
+        pages::read(&self.writer().connection, log, page)
     }
 
     fn read(&self, log: LogPlace, page: Page) -> Result<Vec<piculet_core::report::LogLine>, StoreError> {
@@ -238,7 +243,7 @@ impl Store {
         lines
     }
 
-    fn writer(&self) -> MutexGuard<'_, Connection> {
+    fn writer(&self) -> MutexGuard<'_, Writer> {
         // A transaction that a panic cut short is rolled back when it is dropped.
         self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -284,15 +289,15 @@ fn look_at(path: &Path) -> Result<(), StoreError> {
     migrations::missing(&looker, path).map(|_| ())
 }
 
+/// What means something in a URI, or is no ASCII.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.');
+
 /// A path as SQLite takes it with a parameter.
 fn uri(path: &Path, parameter: &str) -> String {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/-_.".contains(byte);
-    let bytes = path.as_os_str().as_bytes().iter();
-    let path: String =
-        bytes.map(|byte| if plain(byte) { char::from(*byte).to_string() } else { format!("%{byte:02x}") }).collect();
+    let bytes = path.as_os_str().as_bytes();
     // Between the first two slashes and the third would be the name of a machine.
-    let start = if path.starts_with('/') { "file://" } else { "file:" };
-    format!("{start}{path}?{parameter}")
+    let start = if bytes.starts_with(b"/") { "file://" } else { "file:" };
+    format!("{start}{}?{parameter}", percent_encode(bytes, ENCODED))
 }
 
 /// Lets only the owner read the database, and the files that SQLite keeps beside it.

@@ -210,7 +210,7 @@ pub(super) async fn of_step(
     // Who says its last event may have gone on into another round, where `from` means nothing.
     let from = if round.is_none_or(|round| round == position.round()) { from } else { 0 };
     let from = position.begin(&step, from);
-    let mut follow = server.follow(&workflow.id, Some(&step), from, true)?;
+    let mut follow = server.follow(&workflow.id, Some(&step), 0, true)?;
     follow.resume(position.round(), [(step.as_str(), from)]);
     let (id, views) = (workflow.id, server.clone());
     let source = stream::try_unfold(Some(follow), move |follow| {
@@ -259,8 +259,8 @@ async fn wait(changes: &mut watch::Receiver<()>, place: PlaceView) -> Option<()>
 }
 
 /// How far the caller has come; `None` if there is nothing after that. Without an id it is at the beginning of the `round`
-/// that it says, or of the current one. An id that can't be read may be an older server's,
-/// and a page that is open over an update can't take it back: it counts as none.
+/// that it says, or of the current one. An id that can't be read may be an older server's, and a page that is open over
+/// an update can't take it back: it counts as none.
 fn position(headers: &HeaderMap, workflow: &WorkflowView, round: Option<u64>) -> Option<Position> {
     let id = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
     if id == Some(Position::end(workflow.round).as_str()) {

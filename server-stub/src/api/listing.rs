@@ -1,6 +1,6 @@
 //! Lists of workflows: which, in which order, and page by page.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::http::StatusCode;
 use piculet_core::id::WorkflowId;
@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::WorkflowList;
 use super::error::ApiError;
-use crate::dispatch::{State, Workflow};
+use crate::dispatch::{Dispatcher, State, Workflow};
 use crate::server::Server;
 use crate::view::WorkflowView;
 
@@ -124,17 +124,15 @@ impl Listing {
         WorkflowList { workflows: found.iter().filter_map(view).collect(), next }
     }
 
-    /// The workflows that a page tells of: those that are in it, and, where only some states are asked for, all that could
-    /// be. One that isn't there has another state, and that is told, too.
-    pub(super) fn told(&self, server: &Server, page: &WorkflowList) -> Vec<WorkflowId> {
-        let mut told: Vec<_> = page.workflows.iter().map(|workflow| WorkflowId::new(workflow.id.as_str())).collect();
-        if !self.states.is_empty() {
-            server.look(|dispatcher| {
-                let possible = dispatcher.workflows().filter(|workflow| self.matches_in_any_state(workflow));
-                told.extend(possible.map(|workflow| workflow.id.clone()));
-            });
-        }
-        told
+    /// Waits until what a page tells of is stored: the workflows that are in it, and, where only some states are asked for,
+    /// all that could be. One that isn't there has another state, and that is told, too.
+    pub(super) async fn settled(&self, server: &Server, page: &WorkflowList) {
+        let listed: BTreeSet<_> = page.workflows.iter().map(|workflow| workflow.id.as_str()).collect();
+        let could_be = |workflow: &Workflow| !self.states.is_empty() && self.matches_in_any_state(workflow);
+        let is_told = |dispatcher: &Dispatcher, id: &WorkflowId| {
+            listed.contains(id.as_str()) || dispatcher.workflow(id).is_some_and(could_be)
+        };
+        server.settled_for_those(is_told).await;
     }
 
     fn matches(&self, workflow: &Workflow) -> bool {

@@ -151,7 +151,7 @@ pub(super) async fn list(
 ) -> Result<Json<WorkflowList>, ApiError> {
     let listing = Listing::parse(query.as_deref().unwrap_or_default())?;
     let list = listing.list(&server);
-    super::in_time(Asked::Look, server.settled_for_all(&listing.told(&server, &list))).await?;
+    super::in_time(Asked::Look, listing.settled(&server, &list)).await?;
     Ok(Json(list))
 }
 

@@ -2,7 +2,6 @@
 
 mod tls;
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use piculet_core::secret::Secret;
 use rustls::ClientConfig;
 use serde::Serialize;
@@ -87,18 +87,12 @@ impl Target {
     }
 }
 
+/// All but what is unreserved in a URI (RFC 3986, section 2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
 /// A part of a path, whatever is in it.
 pub(super) fn segment(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            // A String takes all that is written.
-            write!(encoded, "%{byte:02X}").ok();
-        }
-    }
-    encoded
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 impl Client {
@@ -182,11 +176,6 @@ impl Client {
         Ok(Failure::Refused { status, error })
     }
 
-    /// An answer was not whole.
-    pub(super) fn cut(&self, reason: impl ToString) -> Failure {
-        Failure::Cut { server: self.authority.to_string(), reason: reason.to_string() }
-    }
-
     fn unreachable(&self, reason: impl ToString) -> Failure {
         Failure::Unreachable { server: self.authority.to_string(), reason: reason.to_string() }
     }
@@ -222,11 +211,14 @@ impl Lines {
             match self.body.frame().await {
                 None => return Ok(None),
                 Some(Ok(frame)) => self.rest.extend_from_slice(&frame.into_data().unwrap_or_default()),
-                Some(Err(error)) => {
-                    return Err(Failure::Cut { server: self.server.clone(), reason: error.to_string() });
-                }
+                Some(Err(error)) => return Err(self.cut(error)),
             }
         }
+    }
+
+    /// The answer is not whole.
+    pub(super) fn cut(&self, reason: impl ToString) -> Failure {
+        Failure::Cut { server: self.server.clone(), reason: reason.to_string() }
     }
 }
 

@@ -43,11 +43,11 @@ pub(super) async fn run(args: Args, output: &mut Output) -> Result<Exit, Failure
     let style = if args.step.is_some() { Style::Bare } else { Style::WithStep };
     let part = args.step.as_deref().map(|step| format!("/steps/{}", segment(step))).unwrap_or_default();
     let path = format!("/api/workflows/{}{part}/log?follow={}", segment(&args.workflow), args.follow);
-    let lines = client.lines(&path).await?;
+    let mut lines = client.lines(&path).await?;
     let mut printer = Printer::new(&args.workflow, style);
-    printer.print(lines, output).await?;
+    printer.print(&mut lines, output).await?;
     if args.follow && !printer.is_over() {
-        return Err(client.cut("it ended before what it tells of was over"));
+        return Err(lines.cut("it ended before what it tells of was over"));
     }
     Ok(Exit::Done)
 }
@@ -86,7 +86,7 @@ impl Printer {
     }
 
     /// Prints what a call tells that was not printed yet, as it comes.
-    pub(super) async fn print(&mut self, mut lines: Lines, output: &mut Output) -> Result<(), Failure> {
+    pub(super) async fn print(&mut self, lines: &mut Lines, output: &mut Output) -> Result<(), Failure> {
         while let Some(line) = lines.next().await? {
             let event = serde_json::from_slice(&line);
             if let Ok(event) = &event {

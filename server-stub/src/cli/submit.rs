@@ -127,7 +127,7 @@ impl Log {
     }
 
     /// Prints what a call tells. If the workflow `has_ended`, there is nothing that a call would wait for.
-    async fn print(&mut self, lines: Lines, has_ended: bool, output: &mut Output) -> Result<(), Failure> {
+    async fn print(&mut self, lines: &mut Lines, has_ended: bool, output: &mut Output) -> Result<(), Failure> {
         let (before, began) = (self.printer.told(), Instant::now());
         let told = self.printer.print(lines, output).await;
         let broke_off = match &told {
@@ -287,9 +287,9 @@ async fn follow(
         while events.next().await?.is_some() {}
         return Ok(None);
     };
-    let lines = client.lines(&format!("{path}/log?follow=true")).await?;
+    let mut lines = client.lines(&format!("{path}/log?follow=true")).await?;
     absence.ended(output);
-    log.print(lines, has_ended, output).await?;
+    log.print(&mut lines, has_ended, output).await?;
     if log.can_be_read() {
         return Ok(None);
     }

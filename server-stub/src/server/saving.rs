@@ -7,6 +7,7 @@ use piculet_core::id::WorkflowId;
 use piculet_core::trace::Span;
 
 use super::{Server, State};
+use crate::dispatch::Dispatcher;
 use crate::store::{Pace, StoreError};
 
 /// How long after a failure the store is tried again.
@@ -34,11 +35,12 @@ impl Server {
         self.stored(version).await;
     }
 
-    /// The same for several workflows.
-    pub async fn settled_for_all<'a>(&self, ids: impl IntoIterator<Item = &'a WorkflowId>) {
+    /// The same for several workflows. Only those are looked at that aren't stored as they are.
+    pub async fn settled_for_those(&self, is_one: impl Fn(&Dispatcher, &WorkflowId) -> bool) {
         let version = {
-            let state = self.lock();
-            ids.into_iter().map(|id| state.versions.of(id)).max().unwrap_or_default()
+            let State { versions, dispatcher, .. } = &*self.lock();
+            let wanted = versions.unstored().filter(|(id, _)| is_one(dispatcher, id));
+            wanted.map(|(_, version)| version).max().unwrap_or_default()
         };
         self.stored(version).await;
     }

@@ -71,6 +71,13 @@ impl Versions {
         }
     }
 
+    /// The workflows that aren't stored as they are now, each with what is to be stored before anybody is told of it; one
+    /// that comes twice waits for the later.
+    pub(super) fn unstored(&self) -> impl Iterator<Item = (&WorkflowId, u64)> {
+        let changed = self.changed.iter().map(|id| (id, self.newest));
+        changed.chain(self.being_written.iter().map(|id| (id, self.writing)))
+    }
+
     /// The same of all clusters and tokens, beside the agents that they let in.
     pub(super) fn of_operators(&self) -> u64 {
         self.operators

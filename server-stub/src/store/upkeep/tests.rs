@@ -19,7 +19,7 @@ fn of_file(path: &Path) -> Store {
 /// As if the workflow had been submitted.
 fn submit(store: &Store, workflow: i64) {
     let row = (workflow, workflow.to_string());
-    store.writer().execute("INSERT INTO workflows VALUES (?1, ?2, '{}')", row).unwrap();
+    store.writer().connection.execute("INSERT INTO workflows VALUES (?1, ?2, '{}')", row).unwrap();
 }
 
 /// Lines of a mebibyte each.
@@ -38,7 +38,7 @@ fn kept(store: &Store, workflow: u64) -> usize {
 }
 
 fn blocks(store: &Store) -> u32 {
-    store.writer().query_row("SELECT count(*) FROM log_blocks", (), |row| row.get(0)).unwrap()
+    store.writer().connection.query_row("SELECT count(*) FROM log_blocks", (), |row| row.get(0)).unwrap()
 }
 
 fn size(path: &Path) -> u64 {
@@ -105,7 +105,8 @@ fn a_workflow_that_starts_anew_has_a_new_log_at_once() {
     store.write_now(&[Write::ForgetWorkflow(2), Write::ForgetLogs(2)]).unwrap();
     while store.tidy_now(Pace::Busy).unwrap() {}
     assert_eq!(blocks(&store), 0);
-    let renewed = store.writer().query_row("SELECT count(*) FROM renewed_logs", (), |row| row.get::<_, u32>(0));
+    let renewed =
+        store.writer().connection.query_row("SELECT count(*) FROM renewed_logs", (), |row| row.get::<_, u32>(0));
     assert_eq!(renewed.unwrap(), 0);
 }
 
@@ -114,8 +115,8 @@ fn a_full_disk_has_room_again_for_what_was_forgotten() {
     let store = of_file(&TempDir::new().unwrap().path().join("server.db"));
     submit(&store, 1);
     store.write_now(&[lines(1, 8)]).unwrap();
-    let pages: u32 = store.writer().query_row("PRAGMA page_count", (), |row| row.get(0)).unwrap();
-    store.writer().pragma_update(None, "max_page_count", pages + 8).unwrap();
+    let pages: u32 = store.writer().connection.query_row("PRAGMA page_count", (), |row| row.get(0)).unwrap();
+    store.writer().connection.pragma_update(None, "max_page_count", pages + 8).unwrap();
     let error = store.write_now(&[lines(2, 7)]).unwrap_err();
     assert!(matches!(error, StoreError::Full), "{error}");
     assert_eq!(kept(&store, 1), 8);
