@@ -10,7 +10,7 @@ use server_stub::server::Config;
 use server_stub::stub::Stub;
 use tokio::net::TcpListener;
 
-use crate::agent::{RawAgent, accepted, finished, hello, stamp};
+use crate::agent::{RawAgent, finished, hello, stamp};
 
 /// A message has room for 32 KiB of lines.
 const CHUNK_BYTES: usize = 30_000;
@@ -54,10 +54,8 @@ impl Site {
 
     /// The agent takes the next workflow.
     pub(crate) async fn run(&self, agent: &mut RawAgent) -> Run {
-        let assign = agent.assign().await;
-        agent.say(accepted(&assign)).await;
+        let assign = agent.take().await;
         let mut run = Run { assign, sequence: 1, lines: BTreeMap::new(), now: 0 };
-        run.settle(agent).await;
         run.now = run.nanos(self.stub.server().now().time);
         run
     }

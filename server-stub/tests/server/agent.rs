@@ -185,6 +185,13 @@ impl RawAgent {
         tokio::time::timeout(Duration::from_secs(20), quiet).await.expect_err("nothing is said");
     }
 
+    /// Takes the next workflow.
+    pub(crate) async fn take(&mut self) -> pb::Assign {
+        let assign = self.assign().await;
+        self.accept(&assign).await;
+        assign
+    }
+
     /// Accepts an assignment and waits until that is acknowledged.
     pub(crate) async fn accept(&mut self, assign: &pb::Assign) {
         self.say(accepted(assign)).await;

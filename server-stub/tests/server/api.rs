@@ -142,8 +142,7 @@ async fn logs_come_in_pages() {
     let stub = Stub::start(Config::default());
     let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
     let id = stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     agent.say(log(&assign, 2, 0, &["zero", "one"])).await;
     agent.say(log_bytes(&assign, 3, 2, &[b"t\xffwo", b"three"])).await;
     while agent.ack().await.2 < 3 {}
@@ -169,8 +168,7 @@ async fn logs_are_followed_until_the_end() {
     let one = call(&stub, get("/api/workflows/w/steps/build/log?follow=true&from=1")).await;
     assert_eq!(whole.headers()[header::CONTENT_TYPE], "application/x-ndjson");
     let (whole, one) = (tokio::spawn(text(whole)), tokio::spawn(text(one)));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     agent.say(step(&assign, 2, pb::StepState::Running, None)).await;
     agent.say(log(&assign, 3, 0, &["one", "two"])).await;
     // Acknowledgements coalesce.

@@ -69,8 +69,7 @@ async fn credit_is_never_exceeded() {
     agent.hears_nothing().await;
     // One slot is free: the agent says so, and gets one.
     agent.demand(1).await;
-    let c = agent.assign().await;
-    agent.accept(&c).await;
+    agent.take().await;
     // This demand was on its way when 'c' was assigned.
     agent.demand_after(1, 2).await;
     agent.hears_nothing().await;
@@ -117,8 +116,7 @@ async fn a_drain_is_said_first_in_each_session_until_it_is_taken_back() {
     let network = stub.network();
     let mut agent = RawAgent::ready(&network, hello("agent"), 1).await;
     let id = stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     let stop = server_stub::mailbox::Stop { reason: "the user asked".into(), grace: None };
     stub.server().cancel(&id, stop).unwrap();
     stub.server().set_intake("agent", server_stub::mailbox::Intake::Closed);
@@ -225,8 +223,7 @@ async fn a_refusal_counts_only_while_it_is_all_that_is_in_the_way() {
     agent.ack().await;
     // Now another one of the group runs, and it isn't up to agents any more that this one waits.
     stub.server().submit(vec![limited("first", 1)]).unwrap();
-    let first = agent.assign().await;
-    agent.accept(&first).await;
+    let first = agent.take().await;
     let mut other = RawAgent::ready(&network, hello("other"), 1).await;
     tokio::select! {
         () = tokio::time::sleep(refused_after * 3) => {}

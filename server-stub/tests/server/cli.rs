@@ -222,8 +222,7 @@ async fn a_log_that_was_followed_to_less_than_its_end_is_no_success() {
     let file = served.file("test.yaml", FILE);
     stdout(served.command(&["submit", text(&file)]));
     let mut agent = served.agent(None).await;
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     agent.say(log(&assign, 2, 0, &["one"])).await;
     agent.say(log_end(&assign, 3, 1, 4)).await;
     agent.say(step(&assign, 4, pb::StepState::Success, Some(0))).await;

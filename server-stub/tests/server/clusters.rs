@@ -14,7 +14,7 @@ use tonic::Code;
 use crate::agent::{RawAgent, call, finished, held, hello, log, step, until, workload};
 
 /// A replica of a cluster.
-fn replica(instance: &str, cluster: &str) -> pb::Hello {
+pub(crate) fn replica(instance: &str, cluster: &str) -> pb::Hello {
     let cluster = pb::Cluster { name: cluster.to_owned(), uid: format!("uid-of-{cluster}"), version: "v1.34.4".into() };
     pb::Hello { cluster: Some(cluster), ..hello(instance) }
 }
@@ -84,8 +84,7 @@ async fn what_a_lost_cluster_had_starts_anew_elsewhere() {
     let network = stub.network();
     let mut old = RawAgent::ready(&network, replica("a1", "a"), 1).await;
     let id = stub.submit(workload("w"));
-    let assign = old.assign().await;
-    old.accept(&assign).await;
+    let assign = old.take().await;
     old.say(log(&assign, 2, 0, &["of the lost run"])).await;
     while old.ack().await.2 < 2 {}
     let mut new = RawAgent::ready(&network, replica("b1", "b"), 1).await;

@@ -103,8 +103,7 @@ async fn answers_are_as_described() {
         !submitted["warnings"].as_array().unwrap().is_empty() && !submitted["filtered"].as_array().unwrap().is_empty()
     );
     check(&by_name(&described, "Submission"), &file, "what was submitted");
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     agent.say(step(&assign, 2, pb::StepState::Running, None)).await;
     agent.say(log_bytes(&assign, 3, 0, &[b"one", b"t\xffwo"])).await;
     while agent.ack().await.2 < 3 {}

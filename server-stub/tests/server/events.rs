@@ -11,11 +11,11 @@ use piculet_core::workload::{StageSpec, StepSpec, WorkloadSpec};
 use piculet_proto::v1 as pb;
 use serde_json::{Value, json};
 use server_stub::server::Config;
-use server_stub::store::Store;
 use server_stub::stub::Stub;
 
 use crate::agent::{RawAgent, finished, hello, log, log_end, step, wanting, within, workload};
 use crate::api::{call, get, json_of, text};
+use crate::storing::on_disk;
 
 /// An event as a browser sees it.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,8 +78,7 @@ async fn ran() -> (Stub, Vec<Seen>) {
     let id = stub.submit(workload("w"));
     let live = call(&stub, get("/api/workflows/w/events")).await;
     let live = tokio::spawn(text(live));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     agent.say(step(&assign, 2, pb::StepState::Running, None)).await;
     agent.say(log(&assign, 3, 0, &["one", "two\rthree"])).await;
     while agent.ack().await.2 < 3 {}
@@ -145,8 +144,7 @@ impl GivenUp {
         let stub = Stub::start(Config::default());
         let mut old = RawAgent::ready(&stub.network(), hello("old"), 1).await;
         let id = stub.submit(workload("w"));
-        let assign = old.assign().await;
-        old.accept(&assign).await;
+        let assign = old.take().await;
         old.say(step(&assign, 2, pb::StepState::Running, None)).await;
         old.say(log(&assign, 3, 0, &["old 0", "old 1"])).await;
         old.say(log_end(&assign, 4, 2, 10)).await;
@@ -161,8 +159,7 @@ impl GivenUp {
         self.old.hears_nothing().await;
         self.stub.server().lose_cluster("cluster-of-old").unwrap();
         let mut new = RawAgent::ready(&self.stub.network(), hello("new"), 1).await;
-        let assign = new.assign().await;
-        new.accept(&assign).await;
+        let assign = new.take().await;
         new.say(step(&assign, 2, pb::StepState::Running, None)).await;
         new.say(log(&assign, 3, 0, &["new 0", "new 1", "new 2"])).await;
         new.say(log_end(&assign, 4, 3, 15)).await;
@@ -277,8 +274,7 @@ async fn a_step_has_a_stream_of_its_own() {
     let second = StepSpec { id: "second".into(), name: "second".into(), image: "x".into(), ..StepSpec::default() };
     let stages = [workload("").stages, vec![StageSpec { steps: vec![second] }]].concat();
     stub.submit(WorkloadSpec { name: "w".into(), stages, ..WorkloadSpec::default() });
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     agent.say(step(&assign, 2, pb::StepState::Running, None)).await;
     agent.say(log(&assign, 3, 0, &["one", "two"])).await;
     while agent.ack().await.2 < 3 {}
@@ -349,8 +345,7 @@ async fn who_does_not_read_holds_up_nobody() {
     let id = stub.submit(workload("w"));
     // It reads nothing until all is over.
     let slow = call(&stub, get("/api/workflows/w/steps/build/events")).await;
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     for (sequence, first) in (2..).zip((0..LINES).step_by(500)) {
         let lines: Vec<_> = (first..first + 500).map(|number| format!("line {number}")).collect();
         let lines: Vec<_> = lines.iter().map(String::as_str).collect();
@@ -369,16 +364,13 @@ async fn who_does_not_read_holds_up_nobody() {
 #[tokio::test(start_paused = true)]
 async fn a_log_that_can_not_be_read_is_not_the_end_of_its_step() {
     let folder = tempfile::TempDir::new().unwrap();
-    let path = folder.path().join("server.db");
-    let stub = Stub::restart(Config::default(), Store::open(&path).unwrap());
+    let (stub, other) = on_disk(&folder);
     let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
     stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     agent.say(step(&assign, 2, pb::StepState::Running, None)).await;
     agent.say(log(&assign, 3, 0, &["one", "two"])).await;
     while agent.ack().await.2 < 3 {}
-    let other = rusqlite::Connection::open(&path).unwrap();
     let stored: Vec<u8> = other.query_row("SELECT lines FROM log_blocks", (), |row| row.get(0)).unwrap();
     other.execute("UPDATE log_blocks SET lines = x'ff'", ()).unwrap();
     let build = "/api/workflows/w/steps/build";

@@ -86,8 +86,7 @@ async fn follow(ends: Ends, breaking: u32) -> (Output, u32) {
     let submit = submit.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
 
     let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     agent.say(step(&assign, 2, pb::StepState::Running, None)).await;
     agent.say(log(&assign, 3, 0, &["one", "two"])).await;
     if ends == Ends::WaitedFor {

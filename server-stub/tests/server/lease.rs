@@ -19,8 +19,7 @@ async fn a_silent_agent_is_away_when_its_lease_is_over() {
     let mut agent = RawAgent::ready(&network, hello("agent"), 1).await;
     assert_eq!((agent.welcome.heartbeat_seconds, agent.welcome.lease_seconds), (10, 30));
     let id = stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     let begin = tokio::time::Instant::now();
     let status = agent.end().await;
     assert_eq!((status.code(), begin.elapsed().as_secs()), (Code::Unavailable, 30), "{status}");

@@ -5,11 +5,11 @@ use http_body_util::BodyExt;
 use piculet_core::workload::WorkloadSpec;
 use serde_json::{Value, json};
 use server_stub::server::Config;
-use server_stub::store::Store;
 use server_stub::stub::Stub;
 
 use crate::agent::{RawAgent, hello, log, log_bytes, log_end, wanting, workload};
 use crate::api::{call, get, json_of, post, text};
+use crate::storing::on_disk;
 
 async fn names(stub: &Stub, query: &str) -> (Vec<String>, Value) {
     let (status, list) = json_of(call(stub, get(&format!("/api/workflows?{query}"))).await).await;
@@ -63,8 +63,7 @@ async fn printed(lines: &[&[u8]]) -> Stub {
     let stub = Stub::start(Config::default());
     let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
     stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     let firsts = (0..).step_by(at_once);
     for (sequence, (first, lines)) in (2..).zip(firsts.zip(lines.chunks(at_once))) {
         agent.say(log_bytes(&assign, sequence, first, lines)).await;
@@ -92,17 +91,14 @@ async fn a_log_is_handed_out_as_its_bytes() {
 #[tokio::test(start_paused = true)]
 async fn a_log_of_which_the_rest_can_not_be_read_is_no_whole_file() {
     let folder = tempfile::TempDir::new().unwrap();
-    let path = folder.path().join("server.db");
-    let stub = Stub::restart(Config::default(), Store::open(&path).unwrap());
+    let (stub, other) = on_disk(&folder);
     let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
     stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     for (sequence, first) in [(2, 0), (3, 500), (4, 1000)] {
         agent.say(log(&assign, sequence, first, &["x"; 500])).await;
         while agent.ack().await.2 < sequence {}
     }
-    let other = rusqlite::Connection::open(&path).unwrap();
     other.execute("UPDATE log_blocks SET lines = x'ff' WHERE first = 1000", ()).unwrap();
     let response = call(&stub, get("/api/workflows/1/steps/build/log.txt")).await;
     assert_eq!(response.status().as_u16(), 200, "the beginning is there");
@@ -160,8 +156,7 @@ async fn a_stream_and_a_page_of_one_log_agree() {
     let stub = Stub::start(Config::default());
     let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
     stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     agent.say(log(&assign, 2, 0, &["a", "b"])).await;
     agent.say(log_end(&assign, 3, 2, 2)).await;
     while agent.ack().await.2 < 3 {}

@@ -10,6 +10,7 @@ use server_stub::view::PlaceView;
 use tonic::Code;
 
 use crate::agent::{RawAgent, call, finished, held, hello, step, until, workload};
+use crate::clusters::replica;
 
 #[tokio::test(start_paused = true)]
 async fn only_a_hello_of_this_protocol_opens_a_session() {
@@ -83,8 +84,7 @@ async fn nobody_reports_for_another() {
     let mut agent = RawAgent::ready(&network, hello("agent"), 1).await;
     let mut stranger = RawAgent::connect(&network, hello("stranger")).await;
     let id = stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     stranger.say(step(&assign, 2, pb::StepState::Success, Some(0))).await;
     stranger.say(finished(&assign, 3, pb::WorkflowState::Success)).await;
     stranger.hears_nothing().await;
@@ -98,8 +98,7 @@ async fn a_gap_is_not_acknowledged_and_the_agent_has_to_come_again() {
     let network = stub.network();
     let mut agent = RawAgent::ready(&network, hello("agent"), 1).await;
     stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     agent.say(step(&assign, 3, pb::StepState::Success, Some(0))).await;
     let status = agent.end().await;
     assert_eq!(status.code(), Code::DataLoss, "{status}");
@@ -113,10 +112,10 @@ async fn a_gap_is_not_acknowledged_and_the_agent_has_to_come_again() {
 async fn agents_may_say_that_they_have_room_for_all_there_is() {
     let stub = Stub::start(Config::default());
     let network = stub.network();
-    let big = |name| pb::Hello { capacity: u32::MAX, ..hello(name) };
     let mut agents = Vec::new();
     for name in ["x", "y"] {
-        agents.push(RawAgent::ready(&network, with_cluster(big(name)), u32::MAX).await);
+        agents
+            .push(RawAgent::ready(&network, pb::Hello { capacity: u32::MAX, ..replica(name, "big") }, u32::MAX).await);
     }
     until(|| stub.server().agents().iter().all(|agent| agent.free_slots == u32::MAX)).await;
     let ids = [stub.submit(workload("w1")), stub.submit(workload("w2"))];
@@ -127,11 +126,6 @@ async fn agents_may_say_that_they_have_room_for_all_there_is() {
     assert_eq!((cluster.capacity, cluster.free_slots), (u32::MAX, u32::MAX), "it says as much as it can");
 }
 
-fn with_cluster(hello: pb::Hello) -> pb::Hello {
-    let cluster = pb::Cluster { name: "big".to_owned(), uid: "uid-of-big".to_owned(), version: String::new() };
-    pb::Hello { cluster: Some(cluster), ..hello }
-}
-
 /// Epochs grow one by one. One that is near the end of all numbers would be followed by none.
 #[tokio::test(start_paused = true)]
 async fn an_epoch_that_a_workflow_can_not_have_come_to_ends_the_session() {
@@ -139,8 +133,7 @@ async fn an_epoch_that_a_workflow_can_not_have_come_to_ends_the_session() {
     let network = stub.network();
     let mut agent = RawAgent::ready(&network, hello("agent"), 1).await;
     let id = stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     let huge = || pb::Held { epoch: u64::MAX, ..held(&assign, 0) };
     let check = |status: tonic::Status| {
         assert_eq!(status.code(), Code::InvalidArgument);

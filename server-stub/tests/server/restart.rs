@@ -53,8 +53,7 @@ async fn what_runs_goes_on_where_it_was() {
     let stub = Stub::start(Config::default());
     let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
     let id = stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     agent.say(step(&assign, 2, pb::StepState::Running, None)).await;
     agent.say(log(&assign, 3, 0, &["one", "two"])).await;
     // The beginning of a line: acknowledged, so the agent doesn't send it again.
@@ -117,8 +116,7 @@ async fn what_nobody_comes_back_for_ends_as_failed() {
     let stub = Stub::start(Config::default());
     let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
     let id = stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    agent.take().await;
     let stub = restarted(stub);
     let start = tokio::time::Instant::now();
     let view = stub.ended(&id).await;
@@ -136,8 +134,7 @@ async fn a_cancel_is_not_forgotten() {
     let network = stub.network();
     let mut agent = RawAgent::ready(&network, hello("agent"), 1).await;
     let id = stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     network.cut_for(Duration::from_secs(1)).await;
     let stop = Stop { reason: "asked".to_owned(), grace: Some(Duration::from_millis(2500)) };
     stub.server().cancel(&id, stop).unwrap();
@@ -184,8 +181,7 @@ async fn what_is_forgotten_is_forgotten_in_the_store_too() {
     let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
     for name in ["a", "b"] {
         let id = stub.submit(workload(name));
-        let assign = agent.assign().await;
-        agent.accept(&assign).await;
+        let assign = agent.take().await;
         agent.say(log(&assign, 2, 0, &["a line"])).await;
         agent.say(finished(&assign, 3, pb::WorkflowState::Failure)).await;
         while agent.ack().await.2 < 3 {}
@@ -214,8 +210,7 @@ async fn old_reports_are_still_old() {
     let stub = Stub::start(Config::default());
     let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
     let id = stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     // A sibling took over in the cluster under a higher epoch.
     let sibling = pb::Hello { cluster: hello("agent").cluster, ..hello("sibling") };
     let adopted = pb::Assign { epoch: 2, ..assign.clone() };

@@ -25,8 +25,7 @@ async fn reports_that_are_sent_again_take_effect_once() {
     let network = stub.network();
     let mut agent = RawAgent::ready(&network, hello("agent"), 1).await;
     let id = stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     let session = stub.expect_session().await;
     session.stop_acking();
     agent.say(step(&assign, 2, pb::StepState::Running, None)).await;
@@ -60,8 +59,7 @@ async fn the_newest_session_of_an_instance_wins() {
     let network = stub.network();
     let mut older = RawAgent::ready(&network, hello("agent"), 1).await;
     let id = stub.submit(workload("w"));
-    let assign = older.assign().await;
-    older.accept(&assign).await;
+    let assign = older.take().await;
     let mut newer = RawAgent::connect(&network, resuming("agent", vec![held(&assign, 1)])).await;
     let status = older.end().await;
     assert_eq!(status.code(), Code::Aborted, "{status}");
@@ -122,8 +120,7 @@ async fn a_bound_workflow_waits_for_its_agent_and_then_ends_as_failed() {
     let mut agent = RawAgent::ready(&network, hello("agent"), 1).await;
     let _other = RawAgent::ready(&network, hello("other"), 1).await;
     let id = stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     agent.say(step(&assign, 2, pb::StepState::Running, None)).await;
     agent.ack().await;
     drop(agent);
@@ -149,8 +146,7 @@ async fn a_cancel_of_what_is_away_is_shown_and_counts_in_the_end() {
     let network = stub.network();
     let mut agent = RawAgent::ready(&network, hello("agent"), 1).await;
     let id = stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    agent.take().await;
     drop(agent);
     tokio::time::sleep(Duration::from_secs(100)).await;
     stub.server().cancel(&id, Stop { reason: "not needed".to_owned(), grace: None }).unwrap();
@@ -165,8 +161,7 @@ async fn an_agent_that_missed_the_last_acknowledgement_may_forget() {
     let network = stub.network();
     let mut agent = RawAgent::ready(&network, hello("agent"), 1).await;
     let id = stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     stub.expect_session().await.stop_acking();
     agent.say(step(&assign, 2, pb::StepState::Success, Some(0))).await;
     agent.say(finished(&assign, 3, pb::WorkflowState::Success)).await;
@@ -191,8 +186,7 @@ async fn a_sibling_of_the_same_cluster_goes_on_under_a_higher_epoch() {
     let network = stub.network();
     let mut first = RawAgent::ready(&network, hello("first"), 1).await;
     let id = stub.submit(workload("w"));
-    let assign = first.assign().await;
-    first.accept(&assign).await;
+    let assign = first.take().await;
     first.say(log(&assign, 2, 0, &["one"])).await;
     first.ack().await;
     first.say(Said::Released(pb::Released { held: vec![held(&assign, 2)] })).await;
@@ -222,8 +216,7 @@ async fn a_sibling_that_adopts_in_mid_session_is_told_to_stop() {
     let sibling = pb::Hello { cluster: hello("first").cluster, ..hello("sibling") };
     let mut sibling = RawAgent::connect(&network, sibling).await;
     let id = stub.submit(workload("w"));
-    let assign = first.assign().await;
-    first.accept(&assign).await;
+    let assign = first.take().await;
     drop(first);
     sibling.hears_nothing().await;
     let stop = server_stub::mailbox::Stop { reason: "the user asked".into(), grace: None };
@@ -241,8 +234,7 @@ async fn what_a_sibling_takes_over_makes_room_at_once() {
     let network = stub.network();
     let mut first = RawAgent::ready(&network, pb::Hello { capacity: 1, ..hello("first") }, 1).await;
     stub.submit(workload("taken over"));
-    let assign = first.assign().await;
-    first.accept(&assign).await;
+    let assign = first.take().await;
     first.demand(1).await;
     let waits = stub.submit(workload("waits"));
     first.hears_nothing().await;
@@ -262,8 +254,7 @@ async fn a_refusal_after_the_acknowledgement_ends_the_workflow() {
     let mut agent = RawAgent::ready(&network, hello("agent"), 1).await;
     let mut other = RawAgent::ready(&network, hello("other"), 1).await;
     let id = stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     let refused = pb::Refused {
         stamp: crate::agent::stamp(&assign, 2),
         reason: "the namespace is gone".into(),
@@ -283,8 +274,7 @@ async fn a_cancel_reaches_the_agent_wherever_it_is() {
     let mut agent = RawAgent::ready(&network, hello("agent"), 1).await;
     let session = stub.expect_session().await;
     let id = stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     session.cancel(&id, "the user asked", Some(Duration::from_secs(5)));
     let expect_cancel = |heard| {
         let Heard::Cancel(cancel) = heard else { panic!("expected Cancel, got {heard:?}") };
@@ -308,8 +298,7 @@ async fn a_second_cancel_with_a_shorter_grace_reaches_the_agent() {
     let mut agent = RawAgent::ready(&network, hello("agent"), 1).await;
     let session = stub.expect_session().await;
     let id = stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     for (reason, grace, expected) in [("alice", 600, 600), ("bob", 5, 5), ("carol", 60, 5)] {
         session.cancel(&id, reason, Some(Duration::from_secs(grace)));
         let heard = agent.hear().await;

@@ -80,8 +80,7 @@ async fn an_acknowledgement_changes_nothing_that_it_would_have_to_wait_for() {
     let stub = slow();
     let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
     stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     stub.server().settled().await;
     let start = tokio::time::Instant::now();
     agent.say(step(&assign, 2, pb::StepState::Running, None)).await;
@@ -99,8 +98,7 @@ async fn what_was_not_stored_was_not_acknowledged_and_comes_again() {
     let stub = slow();
     let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
     let id = stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     stub.server().settled().await;
     agent.say(step(&assign, 2, pb::StepState::Running, None)).await;
     agent.say(log(&assign, 3, 0, &["one"])).await;
@@ -118,6 +116,13 @@ async fn what_was_not_stored_was_not_acknowledged_and_comes_again() {
     while agent.ack().await.2 < 6 {}
     assert_eq!(stub.workflow(&id).state, State::Success);
     assert_eq!(stub.log(&id, "build").len(), 1);
+}
+
+/// A server whose database is in this folder, and another connection to that.
+pub(crate) fn on_disk(folder: &TempDir) -> (Stub, rusqlite::Connection) {
+    let path = folder.path().join("server.db");
+    let stub = Stub::restart(Config::default(), Store::open(&path).unwrap());
+    (stub, rusqlite::Connection::open(&path).unwrap())
 }
 
 #[tokio::test]
@@ -180,8 +185,7 @@ async fn a_disk_that_fails_for_longer_than_the_lease_cuts_nobody() {
     let stub = Stub::restart(Config::default(), disk.store());
     let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
     stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     disk.fill();
     agent.say(step(&assign, 2, pb::StepState::Running, None)).await;
     is_only_pinged(&mut agent, Duration::from_secs(200)).await;
@@ -194,8 +198,7 @@ async fn a_server_that_was_killed_says_no_more() {
     let stub = slow();
     let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
     stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     agent.say(step(&assign, 2, pb::StepState::Running, None)).await;
     tokio::time::sleep(LATENCY / 2).await;
     stub.kill();
@@ -209,8 +212,7 @@ async fn an_agent_that_is_not_read_for_want_of_room_is_not_silent() {
     let stub = Stub::restart(Config::default(), disk.store());
     let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
     let id = stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     disk.fill();
     let line = vec![b'x'; pb::MAX_LOG_CHUNK_BYTES];
     let chunks = (32 << 20) / line.len() as u64;
@@ -243,8 +245,7 @@ async fn numbers_of_lines_that_nobody_can_mean_are_refused() {
     let network = stub.network();
     let id = stub.submit(workload("w"));
     let mut agent = RawAgent::ready(&network, hello("agent"), 1).await;
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     for said in [log(&assign, 2, 1 << 53, &["x"]), log(&assign, 2, u64::MAX, &["x"]), log_end(&assign, 2, 1 << 63, 1)] {
         agent.say(said).await;
         let status = agent.end().await;

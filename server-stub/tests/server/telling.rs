@@ -28,8 +28,7 @@ async fn running() -> (Stub, RawAgent, pb::Assign, WorkflowId) {
     let stub = Stub::restart(Config::default(), Store::simulated(LATENCY).unwrap());
     let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
     let id = stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     stub.server().settled().await;
     (stub, agent, assign, id)
 }
@@ -158,8 +157,7 @@ async fn a_log_that_could_not_be_told_to_its_end_does_not_look_whole() {
     let stub = Stub::restart(Config::default(), Store::simulated(Duration::from_secs(25)).unwrap());
     let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
     let id = stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     agent.say(step(&assign, 2, pb::StepState::Running, None)).await;
     agent.say(log(&assign, 3, 0, &["x"; LINES])).await;
     while agent.ack().await.2 < 3 {}
@@ -190,8 +188,7 @@ async fn over(store: Store, lines: usize) -> (Stub, WorkflowId) {
     let stub = Stub::restart(Config { limits, ..Config::default() }, store);
     let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
     let id = stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     agent.say(step(&assign, 2, pb::StepState::Running, None)).await;
     agent.say(log(&assign, 3, 0, &vec!["x"; lines])).await;
     agent.say(log_end(&assign, 4, lines as u64, lines as u64)).await;
@@ -215,16 +212,14 @@ async fn a_log_that_begins_anew_while_it_is_downloaded_does_not_look_whole() {
         let stub = Stub::start(Config::default());
         let mut agent = RawAgent::ready(&stub.network(), hello("old"), 1).await;
         let id = stub.submit(workload("w"));
-        let assign = agent.assign().await;
-        agent.accept(&assign).await;
+        let assign = agent.take().await;
         agent.say(log(&assign, 2, 0, &["old"; LINES])).await;
         while agent.ack().await.2 < 2 {}
         let mut body = call(&stub, get(&format!("/api/workflows/{id}/steps/build/log.txt"))).await.into_body();
         within(body.frame()).await.unwrap().unwrap();
         stub.server().lose_cluster("cluster-of-old").unwrap();
         let mut agent = RawAgent::ready(&stub.network(), hello("new"), 1).await;
-        let assign = agent.assign().await;
-        agent.accept(&assign).await;
+        let assign = agent.take().await;
         agent.say(log(&assign, 2, 0, &vec!["new"; lines_of_the_new_round])).await;
         while agent.ack().await.2 < 2 {}
         let error = within(body.collect()).await.expect_err("it ended as if that were all");

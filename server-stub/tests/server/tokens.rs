@@ -42,8 +42,7 @@ async fn restarted() -> (Stub, pb::Assign, [String; 2]) {
     let mut agent = call(&stub.network(), Some(&tokens[0]), vec![Said::Hello(hello("agent"))]).await.unwrap();
     agent.demand(1).await;
     stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     (Stub::restart(Config::default(), stub.kill()), assign, tokens)
 }
 
@@ -97,8 +96,7 @@ async fn what_runs_outlives_the_way_to_a_token_of_its_cluster() {
         let stub = Stub::start(Config::default());
         let mut former = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
         stub.submit(workload("w"));
-        let assign = former.assign().await;
-        former.accept(&assign).await;
+        let assign = former.take().await;
         let token = token(&stub, "prod");
         stub.server().settled().await;
         let stub = if is_restarted { Stub::restart(Config::default(), stub.kill()) } else { stub };

@@ -91,8 +91,7 @@ async fn a_workflow_takes_as_long_as_the_server_saw_whatever_the_clock_of_its_ag
     let (stub, _open) = memory.stub(Store::in_memory().unwrap());
     let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
     let id = stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     tokio::time::sleep(Duration::from_secs(10)).await;
     agent.say(finished(&assign, 2, pb::WorkflowState::Failure)).await;
     tokio::time::sleep(MOMENT).await;

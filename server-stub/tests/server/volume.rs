@@ -21,8 +21,7 @@ async fn two_hundred_thousand_lines_are_all_kept() {
     let stub = Stub::start(Config::default());
     let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
     let id = stub.submit(workload("w"));
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     let mut sequence = 1;
     let text = |number: u64| format!("{number:080}");
     for first in (0..LINES).step_by(CHUNK.try_into().unwrap()) {
@@ -97,8 +96,7 @@ async fn follow_steps(steps: usize, lines: u64, length: usize) -> Vec<(usize, u6
     let stub = Stub::start(Config::default());
     let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
     let id = stub.submit(WorkloadSpec { name: "w".into(), stages, ..WorkloadSpec::default() });
-    let assign = agent.assign().await;
-    agent.accept(&assign).await;
+    let assign = agent.take().await;
     let text = "x".repeat(length);
     // A chunk has at most 32 KiB of lines.
     let in_chunk = usize::try_from(lines).unwrap().min(32 * 1024 / length);

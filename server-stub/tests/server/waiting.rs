@@ -110,8 +110,7 @@ async fn a_full_store_forgets_what_ended_first() {
     let line = "x".repeat(1000);
     for name in ["a", "b", "c"] {
         stub.server().submit(vec![submission(name, Condition::default())]).unwrap();
-        let assign = agent.assign().await;
-        agent.accept(&assign).await;
+        let assign = agent.take().await;
         agent.say(log(&assign, 2, 0, &[&line])).await;
         agent.say(finished(&assign, 3, pb::WorkflowState::Failure)).await;
         while agent.ack().await.2 < 3 {}
@@ -129,8 +128,7 @@ async fn what_runs_shares_the_room_that_there_is() {
     let mut assigns = Vec::new();
     for name in ["empty", "a", "b", "c", "d"] {
         stub.server().submit(vec![submission(name, Condition::default())]).unwrap();
-        let assign = agent.assign().await;
-        agent.accept(&assign).await;
+        let assign = agent.take().await;
         assigns.push(assign);
     }
     let [empty, a, b, c, d] = assigns.try_into().expect("five");
