@@ -239,6 +239,9 @@ async fn requests_lie_below_what_they_are_made_for() {
     let (mut world, memory) = (World::of_today(), Memory::default());
     let traces = memory.traces(&[]);
     let subscriber = tracing_subscriber::registry().with(inner_spans(traces.outlet()));
+    // As long as there is one dispatcher, tracing asks whatever thread comes to an event first whether anybody wants it, and
+    // the threads of other tests don't.
+    let _another = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
     let _guard = tracing::subscriber::set_default(subscriber);
     let agent = world.agent_tracing(|_| {}, Some(traces));
     let id = submit(&world, workflow(vec![vec![step("unit")]]), "01");

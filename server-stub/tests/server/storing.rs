@@ -302,6 +302,9 @@ async fn that_nothing_stores_any_more_is_heard_of() {
     let disk = Disk::new();
     let server = Server::start(Config::default(), disk.store()).unwrap();
     disk.fill();
+    // As long as there is one dispatcher, tracing asks whatever thread comes to an event first whether anybody wants it, and
+    // the threads of other tests don't.
+    let _another = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
     let _breaks = tracing::subscriber::set_default(Breaks);
     server.submit(vec![Submission::new(WorkflowId::new("w"), workload("w"))]).unwrap();
     let reason = within(server.failed()).await;
