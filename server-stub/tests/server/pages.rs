@@ -107,6 +107,28 @@ async fn a_log_of_which_the_rest_can_not_be_read_is_no_whole_file() {
     assert!(error.starts_with("the database holds lines from 1000 on"), "{error}");
 }
 
+#[test]
+fn a_page_whose_lines_were_read_while_a_workflow_began_anew_is_read_again() {
+    // Who has the only thread for the disk decides when a page is read.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let folder = tempfile::TempDir::new().unwrap();
+        let (stub, _other) = on_disk(&folder);
+        let mut agent = RawAgent::ready(&stub.network(), hello("agent"), 1).await;
+        stub.submit(workload("w"));
+        let assign = agent.take().await;
+        agent.say(log(&assign, 2, 0, &["old 0", "old 1"])).await;
+        while agent.ack().await.2 < 2 {}
+        let (release, held) = tokio::sync::oneshot::channel::<()>();
+        tokio::task::spawn_blocking(move || held.blocking_recv());
+        let mut page = std::pin::pin!(stub.server().log_page("w", "build", 0, 10));
+        assert!(futures_util::poll!(&mut page).is_pending(), "it has looked, and waits for the thread");
+        stub.server().lose_cluster("cluster-of-agent").unwrap();
+        drop(release);
+        assert_eq!(page.await.unwrap().round, 2);
+    });
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_log_is_searched() {
     let mut lines: Vec<Vec<u8>> = (0..2500).map(|number| format!("line {number}").into_bytes()).collect();
