@@ -1,6 +1,6 @@
-//! The wire types that piculet's agent and server share, generated from `proto/agent.proto`.
+//! The wire types that agents and servers share, generated from `proto/agent.proto` and `proto/woodpecker.proto`.
 //!
-//! The meaning of each message and field is documented in that file. Nothing outside `piculet-link` and `server-stub`
+//! The meaning of each message and field is documented in these files. Nothing outside `piculet-link` and `server-stub`
 //! names these types: they are turned into values of `piculet-core` at the border.
 
 use std::fmt;
@@ -23,6 +23,26 @@ pub mod v1 {
     pub const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
 }
 
+/// The protocol of Woodpecker servers.
+#[expect(
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    missing_docs,
+    reason = "generated code; the documentation stands in woodpecker.proto"
+)]
+pub mod woodpecker {
+    use std::time::Duration;
+
+    tonic::include_proto!("proto");
+
+    /// The version that this crate describes: that of Woodpecker 3.14 and later. Agent and server must speak the same.
+    pub const PROTOCOL: i32 = 16;
+    /// What `ReportHealthRequest.status` has to be.
+    pub const HEALTHY: &str = "I am alive!";
+    /// For how long a workflow is an agent's after it was handed out, or after an `Extend`.
+    pub const LEASE: Duration = Duration::from_secs(60);
+}
+
 // A workload carries every secret of its repository; printing a message must not print them.
 
 impl fmt::Debug for v1::Workload {
@@ -40,5 +60,23 @@ impl fmt::Debug for v1::Step {
 impl fmt::Debug for v1::RegistryAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RegistryAuth").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for woodpecker::AuthRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthRequest").field("agent_id", &self.agent_id).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for woodpecker::AuthResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthResponse").field("agent_id", &self.agent_id).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for woodpecker::Workflow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workflow").field("id", &self.id).field("timeout", &self.timeout).finish_non_exhaustive()
     }
 }
