@@ -133,7 +133,8 @@ impl Session {
 
     fn run(&mut self, assignment: Assignment) {
         let key = assignment.key.clone();
-        let Some(slot) = self.slots.take() else {
+        let last = || if assignment.can_go_elsewhere { None } else { self.slots.take_last() };
+        let Some(slot) = self.slots.take().or_else(last) else {
             self.refuse(key, "All slots of this agent are taken.".to_owned(), Refusal::Now);
             return;
         };

@@ -11,7 +11,8 @@
 //!                                              └────────────────────────────────┘
 //! ```
 //!
-//! State reports go first, whatever the logs have waiting, and no limit stops them. Log chunks take turns, step by
+//! State reports go first, whatever the logs have waiting, and no limit stops them; only a step's final state can be made
+//! to wait for its own log, see [`Limits::finals_after_logs`]. Log chunks take turns, step by
 //! step, and only so many bytes of them may be unacknowledged. Within one workflow the numbers keep their order, also
 //! when they are sent again. [`Report::Finished`] is always the last.
 //!
@@ -55,6 +56,9 @@ pub struct Limits {
     pub spool_bytes: usize,
     /// From how many reports of one workflow on, that were not sent yet, only each step's newest is kept.
     pub waiting_reports: usize,
+    /// A step's final state waits until its log has left to the end, for servers that close a step's log with it.
+    /// Without this no state waits for logs, but [`Report::Finished`].
+    pub finals_after_logs: bool,
 }
 
 impl Default for Limits {
@@ -69,6 +73,7 @@ impl Default for Limits {
             unacknowledged_log_bytes: 1024 * 1024,
             spool_bytes: 64 * 1024 * 1024,
             waiting_reports: 1024,
+            finals_after_logs: false,
         }
     }
 }
@@ -324,8 +329,9 @@ impl Outbox {
     }
 
     fn next_report(&mut self) -> Option<Envelope> {
+        let after_logs = self.limits.finals_after_logs;
         self.runs.iter_mut().find_map(|(key, run)| {
-            let (sequence, body) = run.next_report()?;
+            let (sequence, body) = run.next_report(after_logs)?;
             Some(Envelope { key: key.clone(), sequence, body })
         })
     }

@@ -41,7 +41,17 @@ impl Slots {
 
     /// Takes a slot, if one is free.
     pub fn take(&self) -> Option<Slot> {
-        let more = |state: u32| (state < self.0.capacity).then(|| state + 1);
+        self.take_if(|state| state < self.0.capacity)
+    }
+
+    /// Takes a slot, if there is one that nobody has, also while closed: for work that has been given to this agent and
+    /// can't be given back.
+    pub fn take_last(&self) -> Option<Slot> {
+        self.take_if(|state| state & !CLOSED < self.0.capacity)
+    }
+
+    fn take_if(&self, is_free: impl Fn(u32) -> bool) -> Option<Slot> {
+        let more = |state| is_free(state).then(|| state + 1);
         self.0.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
         (self.0.changed)();
         Some(Slot(Arc::clone(&self.0)))

@@ -2,7 +2,7 @@
 //!
 //! A [`WorkloadSpec`] is what somebody handed in: a server, a pipeline file, a workload file. [`Workload::new`] checks
 //! it as a whole, tells every problem at once, and gives a value whose invariants the rest of the program relies on:
-//! there is at least one step, names and ids are unique, every `needs` names a step, and nothing waits for itself.
+//! there is at least one step, ids are unique, every `needs` names one step, and nothing waits for itself.
 
 mod check;
 mod spec;
@@ -31,6 +31,10 @@ pub struct Workload {
     pub timeout: Option<Duration>,
     /// Values to mask, beside those of [`StepSpec::secret_environment`].
     pub secrets: Vec<Secret>,
+    /// The server's number of the organisation that it belongs to.
+    pub organization: Option<i64>,
+    /// What the server calls the volume that steps share; empty: the agent names it.
+    pub workspace: String,
     steps: Vec<Step>,
     stages: usize,
 }
@@ -73,6 +77,8 @@ impl Workload {
             labels: spec.labels,
             timeout: spec.timeout_seconds.map(Duration::from_secs),
             secrets: spec.secrets,
+            organization: spec.organization,
+            workspace: spec.workspace,
             steps,
             stages: spec.stages.len(),
         })

@@ -57,7 +57,7 @@ pub struct Held {
 }
 
 /// How many more workflows the agent can take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Demand {
     /// Free slots.
     pub free_slots: u32,
@@ -89,6 +89,8 @@ pub enum Incoming {
     Assign(Box<Assign>),
     /// Stop a workflow.
     Cancel(Cancel),
+    /// The workflow is not this agent's any more: stop it, and report nothing.
+    Abandon(RunKey),
     /// Everything of this workflow up to the sequence is stored.
     Ack {
         /// The workflow and its assignment.
@@ -102,6 +104,8 @@ pub enum Incoming {
     Resume,
     /// The server lives, and asks for a [`Outgoing::Heartbeat`].
     Ping,
+    /// The server lives.
+    Alive,
 }
 
 /// Accepts a session.
@@ -141,6 +145,8 @@ pub struct Assign {
     pub key: RunKey,
     /// What to run, or why it can't be read.
     pub spec: Result<WorkloadSpec, WorkloadError>,
+    /// Whether the server gives it to somebody else if this agent can't take it now.
+    pub can_go_elsewhere: bool,
     /// The trace that it belongs to.
     pub trace: Option<TraceContext>,
 }

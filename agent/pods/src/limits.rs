@@ -8,6 +8,8 @@ use crate::object::Object;
 
 /// One `NAME=value` of an environment, or one argument, with the NUL byte at its end: `MAX_ARG_STRLEN` of the kernel.
 pub const STRING: usize = 128 * 1024;
+/// The script of one step, as it is encoded in its pod: most of what etcd takes, with room for everything else.
+pub const SCRIPT: usize = 1024 * 1024;
 /// The values of one Secret together.
 pub const SECRET: usize = 1024 * 1024;
 /// The annotations of one object together, keys and values.

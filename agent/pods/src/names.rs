@@ -24,15 +24,16 @@ const HASH_DIGITS: usize = 16;
 
 /// The names of a workflow's own objects.
 ///
-/// All hold a hash of the server's identity, the workflow's id and its steps' ids: two servers in one namespace, or
-/// a server whose small integer ids start anew, never clash.
+/// Those that the agent makes hold a hash of the server's identity, the workflow's id and its steps' ids: two servers in
+/// one namespace, or a server whose small integer ids start anew, never clash. Woodpecker's servers name the workspace, by
+/// a ULID of the workflow's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkflowNames {
     /// The workflow's key: a label value, and part of each name below. At most 41 characters.
     pub key: String,
     /// The anchor, a ConfigMap.
     pub anchor: String,
-    /// The claim of the workspace.
+    /// The claim of the workspace: the server's name for the volume, where it has a legal one.
     pub workspace: String,
     /// The headless Service that gives steps their host names.
     pub service: String,
@@ -55,7 +56,7 @@ impl WorkflowNames {
         let key = if id.is_empty() { hash } else { format!("{id}-{hash}") };
         Self {
             anchor: format!("wp-{key}"),
-            workspace: format!("wp-{key}-default"),
+            workspace: dns_name(&workload.workspace).unwrap_or_else(|| format!("wp-{key}-default")),
             service: format!("wp-hsvc-{key}"),
             key,
         }

@@ -80,7 +80,9 @@ pub(crate) fn spec(draft: &mut Draft<'_>, has_registry_secret: bool) -> (PodSpec
 fn command(draft: &mut Draft<'_>) -> Option<Vec<String>> {
     let spec = &draft.step.spec;
     if spec.entrypoint.is_empty() {
-        return (!spec.commands.is_empty()).then(|| script::command().iter().map(|word| literal(word)).collect());
+        let script = script::variables(&spec.working_dir, &spec.commands);
+        return (!spec.commands.is_empty())
+            .then(|| script::command(&script).iter().map(|word| literal(word)).collect());
     }
     for (i, word) in spec.entrypoint.iter().enumerate() {
         draft.problems.extend(limits::argument(&format!("entrypoint[{i}]"), word));

@@ -1,7 +1,8 @@
 //! The shell script of a step with commands.
 //!
 //! It travels base64-encoded in a variable, so that no character of a command needs escaping anywhere. The shell reads
-//! it from that variable, not from its standard input: a command that reads its input can't eat those after it.
+//! it from that variable, not from its standard input: a command that reads its input can't eat those after it. Linux
+//! takes 128 KiB for one variable, so a longer script travels in several.
 
 #[cfg(test)]
 mod tests;
@@ -9,8 +10,11 @@ mod tests;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// The variable that holds the script.
+/// The variable that holds the script; further parts of it are in `CI_SCRIPT_2` and so on.
 pub const VARIABLE: &str = "CI_SCRIPT";
+
+/// The most characters of a script in one variable: less than Linux takes for it with its name.
+const PART: usize = 120 * 1024;
 
 /// The shell that runs it, and the value of `SHELL`.
 pub const SHELL: &str = "/bin/sh";
@@ -40,14 +44,34 @@ fi
 unset CI_NETRC_USERNAME CI_NETRC_PASSWORD CI_SCRIPT
 "#;
 
-/// The container's command.
-pub fn command() -> Vec<String> {
-    vec![SHELL.to_owned(), "-c".to_owned(), RUN.to_owned()]
+/// The variables of the script, in order. At least one; each part has a value.
+pub fn variables(working_dir: &str, commands: &[String]) -> Vec<(String, String)> {
+    let encoded = STANDARD.encode(text(working_dir, commands));
+    let mut rest = encoded.as_str();
+    let mut parts = Vec::new();
+    while !rest.is_empty() {
+        // It is all ASCII.
+        let (part, more) = rest.split_at(rest.len().min(PART));
+        let name = if parts.is_empty() { VARIABLE.to_owned() } else { format!("{VARIABLE}_{}", parts.len() + 1) };
+        parts.push((name, part.to_owned()));
+        rest = more;
+    }
+    parts
 }
 
-/// The value of [`VARIABLE`].
-pub fn encoded(working_dir: &str, commands: &[String]) -> String {
-    STANDARD.encode(text(working_dir, commands))
+/// The container's command for a script in these variables.
+pub fn command(variables: &[(String, String)]) -> Vec<String> {
+    let run = match variables {
+        [] | [_] => RUN.to_owned(),
+        // What is decoded must not be exported: no program could be started with a variable of that size.
+        parts => {
+            let joined: String = parts.iter().map(|(name, _)| format!("${name}")).collect();
+            let names: Vec<_> = parts.iter().map(|(name, _)| name.as_str()).collect();
+            let names = names.join(" ");
+            format!(r#"set -e; script=$(echo "{joined}" | base64 -d); unset {names}; eval "unset script; $script""#)
+        }
+    };
+    vec![SHELL.to_owned(), "-c".to_owned(), run]
 }
 
 /// The script.

@@ -125,16 +125,27 @@ impl Run {
         (self.place(self.given), body)
     }
 
-    /// The next state, if it is a state's turn. One that was sent before has to wait for what was sent before it.
-    pub(super) fn next_report(&mut self) -> Option<(Sequence, Body)> {
+    /// The next state, if it is a state's turn. One that was sent before has to wait for what was sent before it; with
+    /// `after_logs` a step's final state waits for the end of the step's log, and others go on without it.
+    pub(super) fn next_report(&mut self, after_logs: bool) -> Option<(Sequence, Body)> {
         if let Some(sent) = self.sent.get(self.given) {
             return if matches!(sent.body, Body::Report(_)) { self.next_repeated() } else { None };
         }
         if self.paused {
             return None;
         }
-        let report = self.reports.pop_front().or_else(|| self.last_report())?;
+        let may_leave = |report: &Report| !after_logs || !self.waits_for_log(report);
+        let report = match self.reports.iter().position(may_leave) {
+            Some(place) => self.reports.remove(place)?,
+            None if self.reports.is_empty() => self.last_report()?,
+            None => return None,
+        };
         Some(self.send(Body::Report(report), 0))
+    }
+
+    fn waits_for_log(&self, report: &Report) -> bool {
+        let Report::Step(report) = report else { return false };
+        report.state.is_final() && self.logs.get(&report.step).is_some_and(|spool| !spool.is_over())
     }
 
     /// The next of those that were sent on an earlier connection.

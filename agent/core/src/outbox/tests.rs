@@ -19,6 +19,7 @@ const LIMITS: Limits = Limits {
     unacknowledged_log_bytes: 1500,
     spool_bytes: 6000,
     waiting_reports: 100,
+    finals_after_logs: false,
 };
 
 const NOTHING: LogTotal = LogTotal { lines: 0, bytes: 0 };
@@ -197,6 +198,30 @@ fn unacknowledged_logs_stop_logs_and_never_states() {
     assert_eq!(leaving(&mut outbox, now), [format!("{}:a running", sent + 1), "1:accepted".to_owned()]);
     outbox.acknowledge(&run, Sequence(1));
     assert_eq!(leaving(&mut outbox, now), [format!("{}:log a {sent}+1", sent + 2)]);
+}
+
+#[test]
+fn a_final_state_can_be_made_to_wait_for_its_own_log_and_for_no_other() {
+    let mut outbox = Outbox::new(Limits { finals_after_logs: true, ..LIMITS });
+    let (key, now) = (key("1"), begin());
+    outbox.open(key.clone());
+    for name in ["a", "b"] {
+        outbox.report(&key, state(name, StepState::Running, ""));
+        outbox.log(&key, &step(name), (0..3).map(|number| line(number, "text")).collect(), now);
+    }
+    outbox.report(&key, state("a", StepState::Success, ""));
+    outbox.report(&key, state("c", StepState::Skipped, ""));
+    assert_eq!(leaving(&mut outbox, now), ["1:a running", "2:b running", "3:c skipped"]);
+    outbox.end_log(&key, &step("a"), LogTotal { lines: 3, bytes: 12 }, now);
+    assert_eq!(leaving(&mut outbox, now), ["4:log a 0+3 end", "5:a success"]);
+    outbox.disconnected();
+    outbox.resume(&key, Sequence(3));
+    assert_eq!(leaving(&mut outbox, now), ["4:log a 0+3 end", "5:a success"], "sent again as it was");
+    outbox.report(&key, state("b", StepState::Failure, ""));
+    outbox.report(&key, finished());
+    assert_eq!(leaving(&mut outbox, now), [] as [&str; 0], "the log of 'b' goes on");
+    outbox.end_logs(&key, now);
+    assert_eq!(leaving(&mut outbox, now), ["6:log b 0+3 end", "7:b failure", "8:finished"]);
 }
 
 #[test]

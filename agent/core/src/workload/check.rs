@@ -87,7 +87,7 @@ pub(super) fn steps(spec: &WorkloadSpec) -> Result<Vec<Step>, WorkloadError> {
         );
         return Err(WorkloadError { problems: check.problems });
     }
-    let mut names = BTreeMap::new();
+    let mut names = BTreeMap::<_, Vec<_>>::new();
     let mut ids = BTreeMap::new();
     let mut flat = Vec::new();
     for (s, stage) in spec.stages.iter().enumerate() {
@@ -98,14 +98,7 @@ pub(super) fn steps(spec: &WorkloadSpec) -> Result<Vec<Step>, WorkloadError> {
             let field = format!("stages[{s}].steps[{i}]");
             one_step(&mut check, &field, step);
             let index = StepIndex(flat.len());
-            if let Some(first) = names.insert(step.name.as_str(), index) {
-                names.insert(step.name.as_str(), first);
-                check.problem(
-                    "workload-duplicate-name",
-                    format!("{field}.name"),
-                    format!("another step is named '{}' too", step.name),
-                );
-            }
+            names.entry(step.name.as_str()).or_default().push(index);
             if ids.insert(step.id.as_str(), index).is_some() {
                 check.problem(
                     "workload-duplicate-id",
@@ -123,8 +116,13 @@ pub(super) fn steps(spec: &WorkloadSpec) -> Result<Vec<Step>, WorkloadError> {
             Some(needs) => {
                 let mut after = Vec::new();
                 for (n, need) in needs.iter().enumerate() {
-                    match names.get(need.as_str()) {
-                        Some(&index) => after.push(index),
+                    match names.get(need.as_str()).map(Vec::as_slice) {
+                        Some(&[index]) => after.push(index),
+                        Some(_) => check.problem(
+                            "workload-duplicate-name",
+                            format!("{field}.needs[{n}]"),
+                            format!("there is more than one step named '{need}'; give each a name of its own"),
+                        ),
                         None => check.problem(
                             "workload-unknown-need",
                             format!("{field}.needs[{n}]"),
@@ -367,7 +365,11 @@ mod tests {
             ..step("bad")
         };
         let plugin = StepSpec { kind: StepKind::Plugin, commands: vec!["true".to_owned()], ..step("plugin") };
-        let twin = StepSpec { id: plugin.id.clone(), needs: Some(vec!["nobody".to_owned()]), ..step("plugin") };
+        let twin = StepSpec {
+            id: plugin.id.clone(),
+            needs: Some(vec!["nobody".to_owned(), "plugin".to_owned()]),
+            ..step("plugin")
+        };
         let mut spec = spec(vec![vec![bad], vec![], vec![plugin, twin]]);
         spec.timeout_seconds = Some(0);
         let expected = [
@@ -386,11 +388,16 @@ mod tests {
             ("stages[0].steps[0].environment.N", "workload-variable"),
             ("stages[1].steps", "workload-empty-stage"),
             ("stages[2].steps[0].commands", "workload-plugin-commands"),
-            ("stages[2].steps[1].name", "workload-duplicate-name"),
             ("stages[2].steps[1].id", "workload-duplicate-id"),
             ("stages[2].steps[1].needs[0]", "workload-unknown-need"),
+            ("stages[2].steps[1].needs[1]", "workload-duplicate-name"),
         ];
         assert_eq!(problems(spec), expected.map(|(field, code)| (field.to_owned(), code)));
+    }
+
+    #[test]
+    fn steps_may_have_the_same_name_where_nobody_is_named() {
+        assert_eq!(problems(spec(vec![vec![step("test"), StepSpec { id: "other".into(), ..step("test") }]])), []);
     }
 
     #[test]

@@ -26,6 +26,12 @@ pub struct WorkloadSpec {
     /// Values to mask in logs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<Secret>,
+    /// The server's number of the organisation that the workflow belongs to, if it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization: Option<i64>,
+    /// What the server calls the volume that steps share; empty: the agent names it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub workspace: String,
     /// Stages in order; at least one.
     pub stages: Vec<StageSpec>,
 }
@@ -72,7 +78,7 @@ pub enum FailurePolicy {
 pub struct StepSpec {
     /// Unique in the workflow; object names are made from it. ASCII letters, digits and `-`.
     pub id: String,
-    /// Free text; unique in the workflow.
+    /// Free text. One that a `needs` names is unique in the workflow.
     pub name: String,
     /// What it is.
     #[serde(default)]

@@ -57,24 +57,32 @@ pub enum Mismatch {
 impl Token {
     /// The value of the `authorization` header.
     pub(super) async fn authorization(&self) -> Result<AsciiMetadataValue, Ended> {
-        let (what, token) = match self {
-            Self::Text(token) => ("token".to_owned(), token.clone()),
-            Self::File(path) => {
-                let what = format!("token file '{}'", path.display());
-                let token = String::from_utf8(read(&what, path).await?)
-                    .map(Secret::new)
-                    .map_err(|_| unusable(&what, "it is no text"))?;
-                (what, token)
-            }
-        };
-        let bearer = Secret::new(format!("Bearer {}", token.expose().trim()));
-        if bearer.expose() == "Bearer " {
-            return Err(unusable(&what, "it is empty"));
-        }
+        let bearer = Secret::new(format!("Bearer {}", self.read().await?.expose()));
         let mut value = AsciiMetadataValue::try_from(bearer.expose())
-            .map_err(|_| unusable(&what, "it has characters that no header can hold"))?;
+            .map_err(|_| unusable(&self.what(), "it has characters that no header can hold"))?;
         value.set_sensitive(true);
         Ok(value)
+    }
+
+    /// The text, without white space around it.
+    pub(crate) async fn read(&self) -> Result<Secret, Ended> {
+        let text = match self {
+            Self::Text(token) => token.clone(),
+            Self::File(path) => String::from_utf8(read(&self.what(), path).await?)
+                .map(Secret::new)
+                .map_err(|_| unusable(&self.what(), "it is no text"))?,
+        };
+        match text.expose().trim() {
+            "" => Err(unusable(&self.what(), "it is empty")),
+            token => Ok(Secret::new(token)),
+        }
+    }
+
+    fn what(&self) -> String {
+        match self {
+            Self::Text(_) => "token".to_owned(),
+            Self::File(path) => format!("token file '{}'", path.display()),
+        }
     }
 }
 

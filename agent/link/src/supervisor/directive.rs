@@ -12,6 +12,7 @@ use crate::message::TraceContext;
 pub enum Directive {
     /// Take this workflow: answer with `Accepted` or `Refused`. There may be one more than slots are free, if a slot
     /// was given back and taken in the same moment; it is refused, not finally, and the server places it elsewhere.
+    /// From a server that can't do that none comes without a free slot, but it may come after a drain began.
     Run(Box<Assignment>),
     /// The server stored `Accepted`: the workflow is this agent's, and pods may be created now.
     Confirmed(RunKey),
@@ -55,6 +56,8 @@ pub struct Assignment {
     pub key: RunKey,
     /// What to run; or why it can't be read, which is to be refused finally.
     pub spec: Result<WorkloadSpec, WorkloadError>,
+    /// Whether the server gives it to somebody else if this agent can't take it now.
+    pub can_go_elsewhere: bool,
     /// The server that it came from.
     pub server: ServerId,
     /// The trace that it belongs to.

@@ -143,6 +143,7 @@ impl Exchange {
                     Incoming::Welcome(_) => {}
                     Incoming::Assign(assign) => self.assign(*assign),
                     Incoming::Cancel(cancel) => self.cancel(cancel),
+                    Incoming::Abandon(key) => self.abandon(key),
                     Incoming::Ack { key, sequence } => {
                         let news = self.outbox.acknowledge(&key, sequence);
                         self.tell(&key, &news);
@@ -150,6 +151,7 @@ impl Exchange {
                     Incoming::Drain => self.directives.push_back(Directive::Drain),
                     Incoming::Resume => self.directives.push_back(Directive::Resume),
                     Incoming::Ping => session.heartbeat_due = now,
+                    Incoming::Alive => {}
                 }
             }
         }
@@ -196,7 +198,7 @@ impl Exchange {
         let Some(session) = &mut self.session else { return };
         session.assigns_received += 1;
         let server = session.server.clone();
-        let Assign { key, spec, trace } = assign;
+        let Assign { key, spec, can_go_elsewhere, trace } = assign;
         let known = self.outbox.held().map(|(held, _)| held).find(|held| held.workflow == key.workflow).cloned();
         match known {
             Some(known) if known.epoch >= key.epoch => {
@@ -210,7 +212,8 @@ impl Exchange {
             None => {}
         }
         self.outbox.open(key.clone());
-        self.directives.push_back(Directive::Run(Box::new(Assignment { key, spec, server, trace })));
+        let assignment = Assignment { key, spec, can_go_elsewhere, server, trace };
+        self.directives.push_back(Directive::Run(Box::new(assignment)));
     }
 
     fn cancel(&mut self, Cancel { key, reason, grace }: Cancel) {

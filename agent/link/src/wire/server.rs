@@ -103,6 +103,7 @@ pub fn decode(message: v1::ServerMessage) -> Result<Option<Incoming>, Fault> {
         Message::Assign(assign) => Incoming::Assign(Box::new(Assign {
             key: run_key("assign.workflow_id", assign.workflow_id, assign.epoch)?,
             spec: assign.workload.ok_or_else(workload::missing).and_then(workload::decode),
+            can_go_elsewhere: true,
             trace: (!assign.traceparent.is_empty())
                 .then_some(TraceContext { parent: assign.traceparent, state: assign.tracestate }),
         })),
@@ -196,11 +197,16 @@ mod tests {
             (welcome(accepted_session()), Incoming::Welcome(accepted_session())),
             (
                 assign(&key(), &spec, trace.clone()),
-                Incoming::Assign(Box::new(Assign { key: key(), spec: Ok(spec.clone()), trace })),
+                Incoming::Assign(Box::new(Assign {
+                    key: key(),
+                    spec: Ok(spec.clone()),
+                    can_go_elsewhere: true,
+                    trace,
+                })),
             ),
             (
                 assign(&key(), &spec, None),
-                Incoming::Assign(Box::new(Assign { key: key(), spec: Ok(spec), trace: None })),
+                Incoming::Assign(Box::new(Assign { key: key(), spec: Ok(spec), can_go_elsewhere: true, trace: None })),
             ),
             (cancel(stop.clone()), Incoming::Cancel(stop)),
             (ack(&key(), Sequence(9)), Incoming::Ack { key: key(), sequence: Sequence(9) }),

@@ -25,6 +25,8 @@ pub fn encode(spec: &WorkloadSpec) -> v1::Workload {
         labels: spec.labels.clone().into_iter().collect(),
         timeout_seconds: spec.timeout_seconds.unwrap_or(0),
         secrets: spec.secrets.iter().map(|secret| secret.expose().to_owned()).collect(),
+        organization: spec.organization,
+        workspace: spec.workspace.clone(),
     }
 }
 
@@ -118,6 +120,8 @@ pub fn decode(message: v1::Workload) -> Result<WorkloadSpec, WorkloadError> {
         labels: ordered(message.labels),
         timeout_seconds: some_unless_zero(message.timeout_seconds),
         secrets: message.secrets.into_iter().map(Secret::new).collect(),
+        organization: message.organization,
+        workspace: message.workspace,
         stages,
     };
     if reading.problems.is_empty() { Ok(spec) } else { Err(WorkloadError { problems: reading.problems }) }

@@ -168,6 +168,7 @@ impl Assembly<'_> {
             timeout_seconds: self.context.timeout_seconds,
             secrets: self.context.secrets.values().cloned().collect(),
             stages,
+            ..WorkloadSpec::default()
         };
         // What compiled also runs: the agent's own check is the last word.
         if !report.has_errors()

@@ -42,6 +42,19 @@ fn dns_names_follow_the_peers_rule() {
 }
 
 #[test]
+fn a_workspace_has_the_servers_name_if_it_has_one_and_ours_otherwise() {
+    let named = |name: &str| {
+        let mut workload = workload("4711", &[("a", "build", StepKind::Commands)]);
+        workload.workspace = name.to_owned();
+        WorkflowNames::new(&ServerId::new("ci"), &workload)
+    };
+    assert_eq!(named("wp_01K3CZ8VKQ7M5N3P1R9S8T6V4W_0_default").workspace, "wp-01k3cz8vkq7m5n3p1r9s8t6v4w-0-default");
+    for nameless in ["", "///"] {
+        assert_eq!(named(nameless).workspace, format!("wp-{}-default", named("x").key));
+    }
+}
+
+#[test]
 fn long_dns_names_keep_their_start_and_a_hash_of_the_original() {
     let text = "A".repeat(300);
     let name = dns_name(&text).expect("letters");

@@ -61,8 +61,11 @@ pub(super) fn of(draft: &mut Draft<'_>) -> Variables {
         }
     }
     if !spec.commands.is_empty() {
-        let script = script::encoded(&spec.working_dir, &spec.commands);
-        sources.insert(script::VARIABLE.to_owned(), Source::Plain(script));
+        let script = script::variables(&spec.working_dir, &spec.commands);
+        check_script(draft, &script);
+        for (name, part) in script {
+            sources.insert(name, Source::Plain(part));
+        }
         sources.insert("SHELL".to_owned(), Source::Plain(script::SHELL.to_owned()));
     }
     check(draft, &sources);
@@ -92,10 +95,6 @@ pub(super) fn of(draft: &mut Draft<'_>) -> Variables {
 fn check(draft: &mut Draft<'_>, sources: &BTreeMap<String, Source<'_>>) {
     for (name, source) in sources {
         let (map, size) = match source {
-            Source::Plain(_) if name == script::VARIABLE && !draft.step.spec.commands.is_empty() => {
-                check_script(draft, source);
-                continue;
-            }
             Source::Plain(value) => ("environment", value.len()),
             Source::Secret(value) => ("secret_environment", value.len()),
             Source::Native { .. } => ("backend_options.kubernetes.secrets", 0),
@@ -110,13 +109,12 @@ fn check(draft: &mut Draft<'_>, sources: &BTreeMap<String, Source<'_>>) {
     }
 }
 
-fn check_script(draft: &mut Draft<'_>, source: &Source<'_>) {
-    let Source::Plain(script) = source else { return };
-    if limits::variable("commands", script::VARIABLE, script.len()).is_some() {
+fn check_script(draft: &mut Draft<'_>, script: &[(String, String)]) {
+    let bytes: usize = script.iter().map(|(_, part)| part.len()).sum();
+    if bytes > limits::SCRIPT {
         let message = format!(
-            "as a script they need {} bytes, and Linux takes {} (128 KiB) for the variable that carries it; put them into a file of the repository",
-            script.len(),
-            limits::STRING
+            "as a script they need {bytes} bytes, and at most {} fit into a pod; put them into a file of the repository",
+            limits::SCRIPT
         );
         draft.problem("script-too-large", "commands", message);
     }

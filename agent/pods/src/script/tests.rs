@@ -1,7 +1,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use super::{SHELL, VARIABLE, command, encoded, quoted, text};
+use super::{PART, SHELL, command, quoted, text, variables};
 
 struct Ran {
     code: Option<i32>,
@@ -12,13 +12,14 @@ struct Ran {
 /// Runs the commands as a container would, by the given shell, with `input` as standard input.
 fn run_by(shell: &str, commands: &[&str], input: &str, environment: &[(&str, &str)]) -> Ran {
     let commands: Vec<String> = commands.iter().map(|&command| command.to_owned()).collect();
-    let line = command();
+    let script = variables("", &commands);
+    let line = command(&script);
     let mut child = Command::new(shell)
         .args(&line[1..])
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
         .env("SHELL", SHELL)
-        .env(VARIABLE, encoded("", &commands))
+        .envs(script)
         .envs(environment.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -45,7 +46,7 @@ fn the_script_goes_to_its_folder_and_shows_each_command_before_it_runs_it() {
     assert!(script.starts_with('\n'));
     assert!(script.ends_with("\n\nprintf '+ %s\\n' 'echo hello world'\necho hello world\n"), "{script}");
     assert!(script.contains("\nmkdir -p -- /woodpecker/some\ncd -- /woodpecker/some\n"), "{script}");
-    assert_eq!(command(), ["/bin/sh", "-c", super::RUN]);
+    assert_eq!(command(&variables("", &[])), ["/bin/sh", "-c", super::RUN]);
 }
 
 #[test]
@@ -149,4 +150,28 @@ fn the_working_directory_is_made_and_entered() {
     let output = Command::new(SHELL).arg("-ec").arg(script).output().expect("a shell");
     std::fs::remove_dir_all(&root).expect("it was made");
     assert_eq!(String::from_utf8_lossy(&output.stdout), format!("+ pwd\n{}\n", dir.display()));
+}
+
+#[test]
+fn a_script_of_any_length_runs_and_starts_programs() {
+    let long = format!(": {}", "x".repeat(3 * PART));
+    for shell in [SHELL, "/bin/bash"] {
+        let home = std::env::temp_dir();
+        let ran = run_by(
+            shell,
+            &[
+                "set -u",
+                &long,
+                "cat",
+                "env | grep -c CI_SCRIPT || true",
+                "set | grep -c '^script=' || true",
+                "(exit 7)",
+            ],
+            "typed\n",
+            &[("HOME", home.to_str().expect("UTF-8"))],
+        );
+        assert_eq!(ran.err, "");
+        let shown: Vec<_> = ran.out.lines().filter(|line| !line.starts_with('+')).collect();
+        assert_eq!((ran.code, shown), (Some(7), vec!["typed", "0", "0"]), "{shell}");
+    }
 }

@@ -66,10 +66,16 @@ fn secrets_above_1_mib_are_refused() {
 }
 
 #[test]
-fn a_script_above_128_kib_is_refused() {
-    let (codes, words) = refusal(StepSpec { commands: vec!["true ".repeat(20_000)], ..minimal() });
+fn a_script_that_fits_into_no_pod_is_refused() {
+    let (codes, words) = refusal(StepSpec { commands: vec!["true ".repeat(85_000)], ..minimal() });
     assert_eq!(codes, ["script-too-large"]);
-    assert!(words.contains("step 'build': commands: ") && words.contains("128 KiB"), "{words}");
+    assert!(words.contains("step 'build': commands: ") && words.contains("1048576"), "{words}");
+}
+
+#[test]
+fn a_script_above_128_kib_fits_into_several_variables() {
+    let long = StepSpec { commands: vec!["true ".repeat(60_000)], ..minimal() };
+    assert!(plan(&workload(vec![long]), &Settings::default(), &context()).is_ok());
 }
 
 #[test]

@@ -35,7 +35,12 @@ fn welcome(held: Vec<HeldDecision>) -> Incoming {
 }
 
 fn assign(workflow: &str) -> Incoming {
-    Incoming::Assign(Box::new(Assign { key: key(workflow), spec: Ok(WorkloadSpec::default()), trace: None }))
+    Incoming::Assign(Box::new(Assign {
+        key: key(workflow),
+        spec: Ok(WorkloadSpec::default()),
+        can_go_elsewhere: true,
+        trace: None,
+    }))
 }
 
 fn demand(free_slots: u32, assigns_received: u64) -> Outgoing {

@@ -49,6 +49,8 @@ fn full() -> WorkloadSpec {
         labels: text([("team", "core")]),
         timeout_seconds: Some(3600),
         secrets: vec![Secret::new("s3cret")],
+        organization: Some(3),
+        workspace: "wp_01k3_0_default".into(),
         stages: vec![StageSpec { steps: vec![step, waits_for_nothing] }, StageSpec::default()],
     }
 }

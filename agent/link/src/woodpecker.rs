@@ -1,0 +1,134 @@
+//! The link to an unmodified Woodpecker server, from v3.14 on: unary calls, as `proto/woodpecker.proto` describes them.
+//!
+//! ```text
+//!  demand ──▶ one `Next` for each free slot ──▶ a workflow ──▶ `Wait` and `Extend` until it is over
+//!  reports ─▶ its run: lanes of `Init`, `Update`, `Log`, `Done` ──▶ acknowledged when the server has answered
+//! ```
+//!
+//! A connection that breaks ends the session, never a workflow: the next session goes on where this one was, and calls
+//! that may not have arrived are made again. What the server said of a workflow is kept over sessions; the server itself
+//! forgets which workflows run when it restarts, and takes their reports nevertheless.
+
+mod answer;
+mod calls;
+mod id_file;
+mod open;
+mod pass;
+mod payload;
+mod polls;
+mod run;
+mod session;
+mod states;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use piculet_core::id::{RunKey, ServerId};
+use piculet_core::outbox::Limits;
+use tokio::sync::mpsc;
+use tonic::transport::Channel;
+use tracing::{Instrument as _, info_span};
+
+use crate::link::{Ended, Link};
+use crate::message::{Hello, Incoming, Outgoing};
+use crate::stream::Token;
+use run::Run;
+
+/// How the agent presents itself to a server, and for how long it asks it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The server's identity: it has none of its own, so it is its address.
+    pub server: ServerId,
+    /// The agent's token: that of all agents of the server, or of this one.
+    pub token: Option<Token>,
+    /// Where the server's number of this agent is kept; `None`: nowhere, and the agent takes leave when it ends.
+    pub id_file: Option<PathBuf>,
+    /// The agent's host name: a label, and for people.
+    pub hostname: String,
+    /// The agent's platform: `linux/amd64`.
+    pub platform: String,
+    /// How long a call is repeated that the server answers with an error that asks for it; `None`: without an end. Time
+    /// without a server never counts.
+    pub retry_timeout: Option<Duration>,
+    /// Lets agents that lost their server at the same moment call it at different ones.
+    pub seed: u64,
+}
+
+/// Brings about connections to a server. Called once per session.
+pub trait Dial: Send + Sync + 'static {
+    /// Connects.
+    fn dial(&self) -> impl Future<Output = Result<Channel, Ended>> + Send;
+}
+
+impl<F, R> Dial for F
+where
+    F: Fn() -> R + Send + Sync + 'static,
+    R: Future<Output = Result<Channel, Ended>> + Send,
+{
+    fn dial(&self) -> impl Future<Output = Result<Channel, Ended>> + Send {
+        self()
+    }
+}
+
+/// What the outbox has to do for this link: a line is never cut, a chunk is what the server stores at once (1,000
+/// lines) and well below what it receives (4 MiB), and the end of a step comes after its log.
+pub fn limits(limits: Limits) -> Limits {
+    const LINE: usize = 1024 * 1024;
+    Limits {
+        chunk_bytes: LINE,
+        chunk_lines: 1000,
+        unacknowledged_log_bytes: limits.unacknowledged_log_bytes.max(4 * LINE),
+        finals_after_logs: true,
+        ..limits
+    }
+}
+
+/// The link to a Woodpecker server.
+pub struct WoodpeckerLink<D> {
+    settings: Settings,
+    dial: D,
+    now: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    /// The server's number of this agent, once it has one.
+    agent_id: Option<i64>,
+    /// The number is kept nowhere.
+    is_stateless: bool,
+    sessions: u64,
+    runs: BTreeMap<RunKey, Run>,
+}
+
+impl<D: Dial> WoodpeckerLink<D> {
+    /// A link over whatever `dial` brings. `now` is the wall clock.
+    pub fn new(settings: Settings, dial: D, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        let is_stateless = settings.id_file.is_none();
+        Self { settings, dial, now: Box::new(now), agent_id: None, is_stateless, sessions: 0, runs: BTreeMap::new() }
+    }
+}
+
+impl<D> fmt::Debug for WoodpeckerLink<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WoodpeckerLink")
+            .field("settings", &self.settings)
+            .field("agent_id", &self.agent_id)
+            .field("runs", &self.runs.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<D: Dial> Link for WoodpeckerLink<D> {
+    async fn run(
+        &mut self,
+        hello: Hello,
+        outgoing: mpsc::Receiver<Outgoing>,
+        incoming: mpsc::Sender<Incoming>,
+    ) -> Ended {
+        let span = info_span!(target: "piculet::trace", "connect", "server.address" = %self.settings.server);
+        match self.open(&hello).instrument(span).await {
+            Ok(calls) => self.serve(calls, hello, outgoing, incoming).await,
+            Err(ended) => ended,
+        }
+    }
+}
