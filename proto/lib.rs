@@ -25,7 +25,6 @@ pub mod v1 {
 
 /// The protocol of Woodpecker servers.
 #[expect(
-    clippy::all,
     clippy::allow_attributes_without_reason,
     missing_docs,
     reason = "generated code; the documentation stands in woodpecker.proto"
