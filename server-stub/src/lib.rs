@@ -1,4 +1,5 @@
-//! A Woodpecker-style server for piculet's stream: a queue, many agents, logs, and an HTTP API for people.
+//! A Woodpecker-style server for piculet's stream: a queue, many agents, logs, and an HTTP API for people; and a model of
+//! Woodpecker's own server, [`woodpecker`], for tests of the agent.
 //!
 //! [`server::Server`] is the whole of it; [`stub::Stub`] is the same server in the hands of a test. Decisions are made
 //! by values that know no connection and no clock: [`labels`], [`placement`], [`credit`], [`assignment`], [`ledger`],
@@ -18,6 +19,7 @@ pub mod labels;
 pub mod ledger;
 pub mod log_page;
 pub mod mailbox;
+pub mod network;
 mod page;
 pub mod placement;
 pub mod record;
@@ -30,5 +32,6 @@ pub mod stub;
 pub mod submission;
 mod token;
 pub mod view;
+pub mod woodpecker;
 
 pub use script::Heard;

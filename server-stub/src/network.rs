@@ -1,21 +1,29 @@
 //! A network in memory between agents and a server, that can break.
 
-use std::io;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::watch;
-
-use crate::server::Server;
+use tokio_util::task::TaskTracker;
 
 /// Bytes under way in each direction.
 const BUFFER_BYTES: usize = 64 * 1024;
 
+/// Where a network leads to.
+pub(crate) trait Host: fmt::Debug + Send + Sync {
+    /// Serves a connection, in a task of its own.
+    fn receive(&self, connection: DuplexStream);
+
+    /// What the tasks of the network are counted with.
+    fn tasks(&self) -> &TaskTracker;
+}
+
 /// A network that leads to one server. Clones are the same network.
 #[derive(Debug, Clone)]
 pub struct Network {
-    server: Server,
+    host: Arc<dyn Host>,
     weather: watch::Sender<Weather>,
 }
 
@@ -45,8 +53,8 @@ enum Sky {
 }
 
 impl Network {
-    pub(super) fn to(server: Server) -> Self {
-        Self { server, weather: watch::Sender::new(Weather::default()) }
+    pub(crate) fn to(host: impl Host + 'static) -> Self {
+        Self { host: Arc::new(host), weather: watch::Sender::new(Weather::default()) }
     }
 
     /// Opens a connection: the client's end of it.
@@ -59,16 +67,11 @@ impl Network {
         }
         let (client, near) = tokio::io::duplex(BUFFER_BYTES);
         let (far, server) = tokio::io::duplex(BUFFER_BYTES);
-        let serving = self.server.serve_with_incoming(stream::iter([Ok::<_, io::Error>(server)]));
-        self.server.tasks().spawn(async move {
-            if let Err(error) = serving.await {
-                tracing::debug!(%error, "a connection in memory ended");
-            }
-        });
+        self.host.receive(server);
         let (near_read, near_write) = tokio::io::split(near);
         let (far_read, far_write) = tokio::io::split(far);
-        self.server.tasks().spawn(carry(near_read, far_write, self.weather.clone()));
-        self.server.tasks().spawn(carry(far_read, near_write, self.weather.clone()));
+        self.host.tasks().spawn(carry(near_read, far_write, self.weather.clone()));
+        self.host.tasks().spawn(carry(far_read, near_write, self.weather.clone()));
         Ok(client)
     }
 

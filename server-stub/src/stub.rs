@@ -16,20 +16,25 @@
 //!
 //! Everything below is the server that people run; the script only adds to it.
 
-mod network;
 mod session_handle;
 
-pub use network::{Network, NetworkError};
 pub use session_handle::SessionHandle;
 
+use std::io;
 use std::time::Duration;
+
+use futures_util::stream;
 
 use piculet_core::id::WorkflowId;
 use piculet_core::report::LogLine;
 use piculet_core::workload::WorkloadSpec;
+use tokio::io::DuplexStream;
+use tokio_util::task::TaskTracker;
 use tonic::Status;
 
 use crate::dispatch::Submission;
+use crate::network::Host;
+pub use crate::network::{Network, NetworkError};
 use crate::script::Script;
 use crate::server::{Config, Server, State};
 use crate::store::{LogPlace, Page, Store};
@@ -187,5 +192,20 @@ impl Stub {
             Ok(found) => found,
             Err(_) => panic!("{what} did not come within {} s", PATIENCE.as_secs()),
         }
+    }
+}
+
+impl Host for Server {
+    fn receive(&self, connection: DuplexStream) {
+        let serving = self.serve_with_incoming(stream::iter([Ok::<_, io::Error>(connection)]));
+        Self::tasks(self).spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::debug!(%error, "a connection in memory ended");
+            }
+        });
+    }
+
+    fn tasks(&self) -> &TaskTracker {
+        Self::tasks(self)
     }
 }

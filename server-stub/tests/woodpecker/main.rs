@@ -1,0 +1,7 @@
+//! The model of Woodpecker's own server at its border: gRPC by a raw client of the generated crate over a network in
+//! memory. Time is paused.
+
+#![expect(clippy::unwrap_used, reason = "a test that can't go on shall panic")]
+
+mod agent;
+mod running;
