@@ -1,6 +1,6 @@
 //! `/livez`, `/readyz` and `/metrics`, on a thread of their own: they answer when the main runtime is jammed.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::config::Listen;
 use crate::exit::Failure;
 
 /// How long the main runtime may be without a heartbeat before it counts as dead.
@@ -75,13 +76,13 @@ struct Admin {
 /// # Errors
 /// If the address can't be bound, or the thread can't be started.
 pub fn serve(
-    address: SocketAddr,
+    address: &Listen,
     readiness: watch::Receiver<Readiness>,
     registry: Arc<Registry>,
     heartbeat: Heartbeat,
 ) -> Result<SocketAddr, Failure> {
     let failed = |error| Failure::Listen { address: address.to_string(), error };
-    let listener = TcpListener::bind(address).map_err(failed)?;
+    let listener = address.bind().map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;

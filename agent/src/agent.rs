@@ -14,13 +14,14 @@ use piculet_link::link::{Cause, Link};
 use piculet_link::message::{self, Identity};
 use piculet_link::otlp::{Open, Outlet, Traces};
 use piculet_link::supervisor::{self, Closed, GivenUp, Status, supervise};
+use piculet_link::woodpecker;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Heartbeat, Readiness};
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Protocol};
 use crate::exit::Failure;
 use crate::runner::Shop;
 use crate::session::{Session, SessionEnd};
@@ -87,7 +88,7 @@ impl Agent {
         let traces = self.traces.take();
         let outlet = traces.as_ref().map(|traces| traces.outlet().clone());
         let (tell_readiness, readiness) = watch::channel(Readiness::default());
-        if let Some(address) = self.config.admin.address {
+        if let Some(address) = &self.config.admin.address {
             let heartbeat = Heartbeat::default();
             let bound = admin::serve(
                 address,
@@ -214,11 +215,15 @@ impl Agent {
     }
 
     fn outbox_limits(&self) -> outbox::Limits {
-        outbox::Limits {
+        let limits = outbox::Limits {
             batch_period: self.config.logs.batch_period,
             unacknowledged_log_bytes: self.config.logs.in_flight,
             spool_bytes: self.config.logs.memory,
             ..outbox::Limits::default()
+        };
+        match self.config.server.address.protocol() {
+            Protocol::Stream => limits,
+            Protocol::Woodpecker => woodpecker::limits(limits),
         }
     }
 }
@@ -311,7 +316,7 @@ fn demanding(capacity: u32) -> (Slots, watch::Receiver<u32>) {
 }
 
 /// Spreads replicas that lost their server at the same moment.
-fn seed(instance: &InstanceId) -> u64 {
+pub(crate) fn seed(instance: &InstanceId) -> u64 {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
     instance.hash(&mut hasher);

@@ -105,7 +105,11 @@ impl Settings {
     /// If the file can't be read. What is wrong in it is told when the layers are resolved.
     pub fn layers<'a>(&self, environment: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Layers, Failure> {
         let mut layers = Layers::default();
-        if let Some(path) = &self.config {
+        let environment: Vec<_> = environment.into_iter().collect();
+        // The command line sees the environment of the process, and not what stands in `.env`.
+        let named =
+            environment.iter().find_map(|(name, path)| (*name == "PICULET_CONFIG").then_some(PathBuf::from(path)));
+        if let Some(path) = self.config.as_ref().or(named.as_ref()).filter(|path| !path.as_os_str().is_empty()) {
             let unreadable = |error| Failure::Unreadable { path: path.clone(), error };
             let text = std::fs::read_to_string(path).map_err(unreadable)?;
             layers.file(&path.display().to_string(), &text);

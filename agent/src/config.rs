@@ -1,33 +1,39 @@
-//! The configuration: a YAML file, `PICULET_*` variables and flags, resolved by a pure function.
+//! The configuration: a YAML file, variables and flags, resolved by a pure function.
 //!
-//! Every setting stands once, in `settings`: its key in the file, its variable, its help and its default. Later
-//! sources win: file, environment, flags. All errors are told at once, and nothing runs before there are none.
+//! Every setting stands once, in `settings`: its key in the file, its `PICULET_*` variable, its help and its default.
+//! What the Woodpecker agent reads stands in `woodpecker`, with the setting that it is here. Later sources win: file,
+//! `WOODPECKER_*`, `PICULET_*`, flags. All errors are told at once, and nothing runs before there are none.
 
+pub mod dotenv;
 mod files;
 mod layers;
+mod listen;
 #[cfg(test)]
 mod page;
 mod pods;
+mod protocol;
 mod resolve;
+mod server;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod values;
+pub mod woodpecker;
 
 pub(crate) use files::log_folder;
 pub use files::unreadable;
 pub use layers::{ConfigError, Layers, Source};
-pub use resolve::{Host, pod_settings, resolve, settle};
+pub use listen::{BadListen, Listen};
+pub use resolve::{Host, admin_address, pod_settings, resolve, settle};
+pub use server::{Protocol, Server, Target};
 pub use settings::{Place, SETTINGS, Setting};
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use piculet_core::run::Limits;
-use piculet_core::secret::Secret;
 use piculet_link::otlp;
-use piculet_link::stream::Address;
 
 /// A configuration that can be used.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,34 +62,19 @@ pub struct Config {
     pub warnings: Vec<ConfigError>,
 }
 
-/// The CI server.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Server {
-    /// Where it is.
-    pub address: Address,
-    /// The agent's token, from the environment.
-    pub token: Option<Secret>,
-    /// A file with the token.
-    pub token_file: Option<PathBuf>,
-    /// PEM certificates to trust instead of the machine's.
-    pub ca_file: Option<PathBuf>,
-    /// The name that the server's certificate must have; absent: the host of the address.
-    pub tls_name: Option<String>,
-    /// PEM certificate to present.
-    pub certificate_file: Option<PathBuf>,
-    /// Its key.
-    pub key_file: Option<PathBuf>,
-}
-
 /// Who this agent is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Identity {
     /// For people; replicas may share it.
     pub name: String,
+    /// The machine's name.
+    pub hostname: String,
     /// What placement looks at.
     pub labels: BTreeMap<String, String>,
     /// How many workflows run at the same time; at least 1.
     pub max_workflows: u32,
+    /// Whether the agent ends after one workflow.
+    pub single_workflow: bool,
 }
 
 /// The cluster.
@@ -117,8 +108,8 @@ pub struct Logs {
 /// Health and metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
-    /// Where `/livez`, `/readyz` and `/metrics` are served; absent: nowhere.
-    pub address: Option<SocketAddr>,
+    /// Where health and metrics are served; absent: nowhere.
+    pub address: Option<Listen>,
 }
 
 /// The agent's own log.
@@ -128,6 +119,33 @@ pub struct Log {
     pub level: String,
     /// How a line looks.
     pub format: LogFormat,
+    /// Where it goes.
+    pub file: LogFile,
+    /// Whether it has colours.
+    pub colour: Colour,
+}
+
+/// Where the agent's own log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogFile {
+    /// Standard error.
+    Stderr,
+    /// Standard output.
+    Stdout,
+    /// A file, which is written on at its end.
+    Path(PathBuf),
+}
+
+/// Whether the agent's own log has colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Colour {
+    /// On a terminal.
+    Auto,
+    /// Wherever it goes.
+    On,
+    /// Nowhere.
+    Off,
 }
 
 /// How a line of the agent's own log looks.
@@ -147,21 +165,25 @@ pub struct Shutdown {
     pub drain_timeout: Duration,
 }
 
-impl Default for Config {
-    fn default() -> Self {
+impl Config {
+    /// What holds for a protocol if nobody says anything. With that of Woodpecker it is what the Woodpecker agent has.
+    pub fn of(protocol: Protocol) -> Self {
+        let is_woodpecker = protocol == Protocol::Woodpecker;
+        let mut pods = piculet_pods::Settings::default();
+        if is_woodpecker {
+            "woodpecker".clone_into(&mut pods.namespace);
+        }
         Self {
-            server: Server {
-                address: "http://localhost:9443".parse().expect("a constant"),
-                token: None,
-                token_file: None,
-                ca_file: None,
-                tls_name: None,
-                certificate_file: None,
-                key_file: None,
+            server: Server::of(protocol),
+            agent: Identity {
+                name: String::new(),
+                hostname: String::new(),
+                labels: BTreeMap::new(),
+                max_workflows: if is_woodpecker { 1 } else { 4 },
+                single_workflow: false,
             },
-            agent: Identity { name: String::new(), labels: BTreeMap::new(), max_workflows: 4 },
             kubernetes: Kubernetes::default(),
-            pods: piculet_pods::Settings::default(),
+            pods,
             limits: Limits::default(),
             logs: Logs {
                 memory: 64 << 20,
@@ -170,11 +192,23 @@ impl Default for Config {
                 batch_period: Duration::from_millis(200),
                 in_flight: 1 << 20,
             },
-            admin: Admin { address: Some(SocketAddr::from(([0, 0, 0, 0], 3000))) },
-            log: Log { level: "info".to_owned(), format: LogFormat::Human },
-            shutdown: Shutdown { drain_timeout: Duration::from_secs(60 * 60) },
+            admin: Admin { address: Some(Listen::everywhere(3000)) },
+            log: Log {
+                level: "info".to_owned(),
+                format: LogFormat::Human,
+                file: LogFile::Stderr,
+                colour: Colour::Auto,
+            },
+            // The Woodpecker agent's manifest leaves it Kubernetes' 30 s, of which 20 s are the steps' own.
+            shutdown: Shutdown { drain_timeout: Duration::from_secs(if is_woodpecker { 5 } else { 60 * 60 }) },
             traces: None,
             warnings: Vec::new(),
         }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::of(Protocol::Stream)
     }
 }

@@ -1,13 +1,13 @@
 //! `piculet`: see [`piculet::cli`].
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use piculet::cli::{Cli, Command, Settings};
 use piculet::commands;
-use piculet::config::{Config, ConfigError, Host, Source, pod_settings, settle, unreadable};
+use piculet::config::{Config, ConfigError, Host, Source, dotenv, pod_settings, settle, unreadable};
 use piculet::exit::Failure;
 
 /// The exit code for a wrong command line, as `sysexits.h` has it.
@@ -37,6 +37,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     let environment = environment()?;
+    let environment = with_dotenv(environment)?;
     let host = host(&environment);
     let read = |settings: &Settings| -> Result<Config, Failure> {
         let variables = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -46,7 +47,7 @@ fn run(command: Command) -> Result<(), Failure> {
     };
     let mut out = std::io::stdout().lock();
     match command {
-        Command::Agent(settings) => block_on(commands::run(read(&settings)?, host.name.clone())),
+        Command::Agent(settings) => block_on(commands::run(read(&settings)?)),
         Command::Check { cluster, settings } => block_on(commands::check(&read(&settings)?, cluster, &mut out)),
         Command::Plan { file, context, settings } => {
             let variables = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -67,6 +68,23 @@ fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
     result
 }
 
+/// The environment above what `.env` in the working directory says.
+fn with_dotenv(mut environment: Vec<(String, String)>) -> Result<Vec<(String, String)>, Failure> {
+    let text = match std::fs::read(dotenv::FILE) {
+        Ok(text) => text,
+        // Where there can be no such file, there is none.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(environment),
+        Err(error) => return Err(Failure::Unreadable { path: dotenv::FILE.into(), error }),
+    };
+    let variables = dotenv::read(&text).map_err(|error| Failure::Config(vec![error]))?;
+    for (name, value) in variables {
+        if !environment.iter().any(|(known, _)| *known == name) {
+            environment.push((name, value));
+        }
+    }
+    Ok(environment)
+}
+
 /// The environment, read once. Of others' variables those that aren't text are left alone.
 #[expect(clippy::disallowed_methods, reason = "the one place of the program that reads the environment")]
 fn environment() -> Result<Vec<(String, String)>, Failure> {
@@ -75,7 +93,7 @@ fn environment() -> Result<Vec<(String, String)>, Failure> {
     for (name, value) in std::env::vars_os() {
         match (name.into_string(), value.into_string()) {
             (Ok(name), Ok(value)) => variables.push((name, value)),
-            (Ok(name), Err(_)) if name.starts_with("PICULET_") || name.starts_with("OTEL_") => {
+            (Ok(name), Err(_)) if ["PICULET_", "WOODPECKER_", "OTEL_"].iter().any(|ours| name.starts_with(ours)) => {
                 let message = "the value is no UTF-8".to_owned();
                 errors.push(ConfigError { key: String::new(), source: Source::Variable(name), message });
             }
@@ -91,6 +109,7 @@ fn host(environment: &[(String, String)]) -> Host {
     let own = get("HOME").map(|home| PathBuf::from(home).join(".kube/config")).filter(|path| path.exists());
     Host {
         name: name.ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "piculet".to_owned()),
+        is_terminal: std::io::stderr().is_terminal(),
         in_cluster: get("KUBERNETES_SERVICE_HOST").is_some_and(|host| !host.is_empty()),
         kubeconfig: get("KUBECONFIG").filter(|path| !path.is_empty()).map(PathBuf::from).or(own),
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fake_cluster::{FakeCluster, Script, ScriptedRuntime};
 use piculet::agent::Agent;
-use piculet::config::{Config, unreadable};
+use piculet::config::{Config, Target, unreadable};
 use piculet::exit::Failure;
 use piculet::link;
 use piculet::shutdown::Shutdown;
@@ -154,7 +154,7 @@ impl Secured {
         config.agent.name = "agent".to_owned();
         config.admin.address = None;
         config.pods.namespace = NAMESPACE.to_owned();
-        config.server.address = format!("https://{}", self.address).parse().unwrap();
+        config.server.address = Target::Stream(format!("https://{}", self.address).parse().unwrap());
         config.server.tls_name = Some("localhost".to_owned());
         config.server.token_file = path("token");
         config.server.ca_file = path("ca.pem");
@@ -166,7 +166,8 @@ impl Secured {
         let mut config = self.config();
         change(&mut config);
         let cluster = Cluster::new(self.cluster.client(), NAMESPACE, Limits::default());
-        let link = link::stream(&config.server);
+        let Target::Stream(address) = &config.server.address else { panic!("another protocol") };
+        let link = link::stream(address, &config.server);
         let agent = Agent::new(config, cluster, InstanceId::new("instance"), "test-machine".to_owned());
         let metrics = agent.metrics().clone();
         Started { metrics, task: tokio::spawn(agent.run(link, Shutdown::default())) }
@@ -193,13 +194,17 @@ async fn what_is_wrong_at_the_start_ends_the_agent_with_a_code_of_its_own() {
             "asks for a client certificate",
         ),
         (
-            Box::new(|config| config.server.address = format!("http://{}", secured.address).parse().unwrap()),
+            Box::new(|config| {
+                config.server.address = Target::Stream(format!("http://{}", secured.address).parse().unwrap())
+            }),
             79,
             "tls",
             "begin with https://",
         ),
         (
-            Box::new(|config| config.server.address = format!("https://{without_tls}").parse().unwrap()),
+            Box::new(|config| {
+                config.server.address = Target::Stream(format!("https://{without_tls}").parse().unwrap())
+            }),
             79,
             "tls",
             "begin with http://",

@@ -1,8 +1,8 @@
 //! The link over piculet's own stream: one bidirectional gRPC call, as `proto/agent.proto` describes it.
 
 mod address;
-mod classify;
-mod credentials;
+pub(crate) mod classify;
+pub(crate) mod credentials;
 mod endpoint;
 mod trust;
 
@@ -45,6 +45,8 @@ pub struct Settings {
     /// Time between two HTTP/2 pings. Servers end connections that ping more often than they like, so less than
     /// [`MIN_KEEP_ALIVE`] becomes that.
     pub keep_alive: Duration,
+    /// How long the answer to one may take.
+    pub keep_alive_timeout: Duration,
     /// How long a connection may take to come about, and then its TLS handshake.
     pub connect_timeout: Duration,
     /// How long the server may take from the connection to its welcome.
@@ -59,6 +61,7 @@ impl Settings {
             token: None,
             tls: Tls::default(),
             keep_alive: Duration::from_secs(30),
+            keep_alive_timeout: Duration::from_secs(20),
             connect_timeout: Duration::from_secs(10),
             welcome_timeout: Duration::from_secs(20),
         }

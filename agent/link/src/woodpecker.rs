@@ -9,6 +9,7 @@
 //! that may not have arrived are made again. What the server said of a workflow is kept over sessions; the server itself
 //! forgets which workflows run when it restarts, and takes their reports nevertheless.
 
+mod address;
 mod answer;
 mod calls;
 mod id_file;
@@ -16,13 +17,14 @@ mod open;
 mod pass;
 mod payload;
 mod polls;
+mod proxy;
 mod run;
 mod session;
 mod states;
+mod transport;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,19 +32,22 @@ use jiff::Timestamp;
 use piculet_core::id::{RunKey, ServerId};
 use piculet_core::outbox::Limits;
 use tokio::sync::mpsc;
-use tonic::transport::Channel;
 use tracing::{Instrument as _, info_span};
+
+pub use address::{Address, BadAddress};
+pub use proxy::{BadProxy, Proxies};
+pub use transport::{Dialer, KeepAlive, MIN_KEEP_ALIVE, Settings as Transport};
 
 use crate::link::{Ended, Link};
 use crate::message::{Hello, Incoming, Outgoing};
-use crate::stream::Token;
+use crate::stream::{Connect, Token};
 use run::Run;
 
 /// How the agent presents itself to a server, and for how long it asks it again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// The server's identity: it has none of its own, so it is its address.
-    pub server: ServerId,
+    /// How to reach the server. Its address is also its identity, since it has no other one.
+    pub transport: Transport,
     /// The agent's token: that of all agents of the server, or of this one.
     pub token: Option<Token>,
     /// Where the server's number of this agent is kept; `None`: nowhere, and the agent takes leave when it ends.
@@ -56,22 +61,6 @@ pub struct Settings {
     pub retry_timeout: Option<Duration>,
     /// Lets agents that lost their server at the same moment call it at different ones.
     pub seed: u64,
-}
-
-/// Brings about connections to a server. Called once per session.
-pub trait Dial: Send + Sync + 'static {
-    /// Connects.
-    fn dial(&self) -> impl Future<Output = Result<Channel, Ended>> + Send;
-}
-
-impl<F, R> Dial for F
-where
-    F: Fn() -> R + Send + Sync + 'static,
-    R: Future<Output = Result<Channel, Ended>> + Send,
-{
-    fn dial(&self) -> impl Future<Output = Result<Channel, Ended>> + Send {
-        self()
-    }
 }
 
 /// What the outbox has to do for this link: a line is never cut, a chunk is what the server stores at once (1,000
@@ -88,9 +77,9 @@ pub fn limits(limits: Limits) -> Limits {
 }
 
 /// The link to a Woodpecker server.
-pub struct WoodpeckerLink<D> {
+pub struct WoodpeckerLink<C = Dialer> {
     settings: Settings,
-    dial: D,
+    connect: C,
     now: Box<dyn Fn() -> Timestamp + Send + Sync>,
     /// The server's number of this agent, once it has one.
     agent_id: Option<i64>,
@@ -100,15 +89,28 @@ pub struct WoodpeckerLink<D> {
     runs: BTreeMap<RunKey, Run>,
 }
 
-impl<D: Dial> WoodpeckerLink<D> {
-    /// A link over whatever `dial` brings. `now` is the wall clock.
-    pub fn new(settings: Settings, dial: D, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        let is_stateless = settings.id_file.is_none();
-        Self { settings, dial, now: Box::new(now), agent_id: None, is_stateless, sessions: 0, runs: BTreeMap::new() }
+impl WoodpeckerLink {
+    /// Over the network. `now` is the wall clock.
+    pub fn new(settings: Settings, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        let dialer = Dialer::new(&settings.transport);
+        Self::with_connector(settings, dialer, now)
     }
 }
 
-impl<D> fmt::Debug for WoodpeckerLink<D> {
+impl<C: Connect> WoodpeckerLink<C> {
+    /// Over whatever `connect` brings: pipes in tests, a simulated network.
+    pub fn with_connector(settings: Settings, connect: C, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        let is_stateless = settings.id_file.is_none();
+        let now = Box::new(now);
+        Self { settings, connect, now, agent_id: None, is_stateless, sessions: 0, runs: BTreeMap::new() }
+    }
+
+    fn server(&self) -> ServerId {
+        ServerId::new(self.settings.transport.server.to_string())
+    }
+}
+
+impl<C> fmt::Debug for WoodpeckerLink<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WoodpeckerLink")
             .field("settings", &self.settings)
@@ -118,14 +120,14 @@ impl<D> fmt::Debug for WoodpeckerLink<D> {
     }
 }
 
-impl<D: Dial> Link for WoodpeckerLink<D> {
+impl<C: Connect> Link for WoodpeckerLink<C> {
     async fn run(
         &mut self,
         hello: Hello,
         outgoing: mpsc::Receiver<Outgoing>,
         incoming: mpsc::Sender<Incoming>,
     ) -> Ended {
-        let span = info_span!(target: "piculet::trace", "connect", "server.address" = %self.settings.server);
+        let span = info_span!(target: "piculet::trace", "connect", "server.address" = %self.settings.transport.server);
         match self.open(&hello).instrument(span).await {
             Ok(calls) => self.serve(calls, hello, outgoing, incoming).await,
             Err(ended) => ended,

@@ -20,6 +20,8 @@ pub(crate) use check::{is_search_domain, toleration_problem};
 pub struct Settings {
     /// Where the steps' objects are made.
     pub namespace: String,
+    /// Makes them in a namespace for each organization instead: this one's name, a hyphen, and the organization's id.
+    pub namespace_per_organization: bool,
     /// The cluster's DNS domain.
     pub cluster_domain: String,
     /// Labels for every pod.
@@ -166,6 +168,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             namespace: "piculet".to_owned(),
+            namespace_per_organization: false,
             cluster_domain: "cluster.local".to_owned(),
             pod_labels: BTreeMap::new(),
             pod_annotations: BTreeMap::new(),

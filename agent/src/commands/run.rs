@@ -4,8 +4,8 @@ use piculet_cluster::{Cluster, KubeSource};
 use piculet_core::id::InstanceId;
 use piculet_link::otlp::{self, Traces};
 
-use crate::agent::Agent;
-use crate::config::{Config, ConfigError, Kubernetes, Source};
+use crate::agent::{Agent, seed};
+use crate::config::{Config, ConfigError, Kubernetes, Source, Target};
 use crate::exit::Failure;
 use crate::shutdown::Shutdown;
 use crate::{link, telemetry};
@@ -14,7 +14,7 @@ use crate::{link, telemetry};
 ///
 /// # Errors
 /// Everything but a clean end.
-pub async fn run(config: Config, machine: String) -> Result<(), Failure> {
+pub async fn run(config: Config) -> Result<(), Failure> {
     let traces = traces(&config).await?;
     telemetry::start_log(&config.log, traces.as_ref().map(Traces::outlet)).map_err(Failure::Internal)?;
     for warning in &config.warnings {
@@ -23,7 +23,6 @@ pub async fn run(config: Config, machine: String) -> Result<(), Failure> {
     if !config.server.address.is_encrypted() {
         tracing::warn!(server = %config.server.address, "the token and all secrets go to the server unencrypted");
     }
-    let link = link::stream(&config.server);
     let cluster = connect(&config).await?;
     let shutdown = Shutdown::default();
     let signals = tokio::spawn(shutdown.clone().on_signals());
@@ -35,11 +34,17 @@ pub async fn run(config: Config, machine: String) -> Result<(), Failure> {
         namespace = cluster.namespace(),
         "starting"
     );
-    let mut agent = Agent::new(config, cluster, instance, machine);
+    let machine = config.agent.hostname.clone();
+    let mut agent = Agent::new(config.clone(), cluster, instance.clone(), machine);
     if let Some(traces) = traces {
         agent = agent.tracing_to(traces);
     }
-    let result = Box::pin(agent.run(link, shutdown)).await;
+    let result = match &config.server.address {
+        Target::Stream(address) => Box::pin(agent.run(link::stream(address, &config.server), shutdown)).await,
+        Target::Woodpecker(address) => {
+            Box::pin(agent.run(link::woodpecker(address, &config, seed(&instance)), shutdown)).await
+        }
+    };
     signals.abort();
     result
 }

@@ -1,13 +1,14 @@
-//! Where a value comes from: the file, the environment, a flag. Later ones win.
+//! Where a value comes from: the file, the environment, a flag. Later ones win, and the earlier ones are remembered.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use piculet_link::otlp;
+use piculet_link::woodpecker::Proxies;
 use serde_json::Value;
 
-use super::pods;
 use super::settings::{Place, SETTINGS, Setting};
+use super::{pods, woodpecker};
 
 /// Something that is wrong with the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,10 +56,33 @@ impl fmt::Display for Source {
     }
 }
 
-/// Values by key, each with its source; and what was wrong on the way.
+impl Source {
+    /// Whether it is a variable of the Woodpecker agent.
+    pub(super) fn is_woodpecker(&self) -> bool {
+        matches!(self, Self::Variable(name) if name.starts_with(woodpecker::PREFIX))
+    }
+
+    /// The order in which sources win.
+    pub(super) fn rank(&self) -> u8 {
+        match self {
+            Self::Nowhere => 0,
+            Self::File(_) => 1,
+            Self::Variable(_) if self.is_woodpecker() => 2,
+            Self::Variable(_) => 3,
+            Self::Flag(_) => 4,
+        }
+    }
+}
+
+/// What was given for each key, each with its source, the one that wins last.
+pub(super) type Values = BTreeMap<String, Vec<(Value, Source)>>;
+
+/// Values by key; and what was wrong on the way.
 #[derive(Debug, Default)]
 pub struct Layers {
-    pub(super) values: BTreeMap<String, (Value, Source)>,
+    pub(super) values: Values,
+    /// What the machine says of proxies.
+    pub(super) proxies: Proxies,
     /// What the standard variables say of traces.
     pub(super) traces: Option<otlp::Settings>,
     pub(super) warnings: Vec<ConfigError>,
@@ -97,8 +121,8 @@ impl Layers {
         }
     }
 
-    /// Adds the environment. Variables that start with neither `PICULET_` nor `OTEL_` are left alone, and so are those
-    /// that Kubernetes sets for a Service named `piculet`.
+    /// Adds the environment: variables that start with `PICULET_`, `WOODPECKER_` or `OTEL_`, and those of proxies. Those
+    /// that Kubernetes sets for a Service of such a name are left alone.
     pub fn environment<'a>(&mut self, variables: impl IntoIterator<Item = (&'a str, &'a str)>) {
         let variables: Vec<_> = variables.into_iter().collect();
         match otlp::Settings::read(variables.iter().copied()) {
@@ -106,8 +130,7 @@ impl Layers {
             Ok(otlp::Wanted::Off) => {}
             Ok(otlp::Wanted::Foreign(problem)) => {
                 let source = Source::Variable(problem.variable);
-                let message = format!("{}; traces stay off", problem.message);
-                self.warnings.push(ConfigError { key: String::new(), source, message });
+                self.warn(source, format!("{}; traces stay off", problem.message));
             }
             Err(problems) => {
                 for problem in problems {
@@ -115,6 +138,8 @@ impl Layers {
                 }
             }
         }
+        self.proxies(&variables);
+        woodpecker::read(&variables, self);
         for (name, text) in variables {
             let Some(rest) = name.strip_prefix("PICULET_") else { continue };
             let source = Source::Variable(name.to_owned());
@@ -122,8 +147,25 @@ impl Layers {
                 self.put(setting, Value::String(text.to_owned()), source);
             } else if let Some(field) = rest.strip_prefix("PODS_") {
                 self.pod_field(&pods::key_of_variable(field), text, source);
-            } else if !is_service_link(rest, text) && !OF_THE_SERVER.contains(&rest) {
+            } else if rest != "CONFIG" && !is_service_link(rest, text) && !OF_THE_SERVER.contains(&rest) {
                 self.error("", &source, "there is no such setting");
+            }
+        }
+    }
+
+    /// Proxies, by the names that Go looks for. One that can't be used is left out, for the environment is others' too.
+    fn proxies(&mut self, variables: &[(&str, &str)]) {
+        let get = |wanted: &[&str]| {
+            let found = wanted
+                .iter()
+                .find_map(|wanted| variables.iter().find(|(name, text)| name == wanted && !text.is_empty()));
+            found.copied().unwrap_or_default()
+        };
+        let ((name, https), (_, exceptions)) = (get(&["HTTPS_PROXY", "https_proxy"]), get(&["NO_PROXY", "no_proxy"]));
+        match Proxies::new(https, exceptions) {
+            Ok(proxies) => self.proxies = proxies,
+            Err(error) => {
+                self.warn(Source::Variable(name.to_owned()), format!("the proxy is not used: {error}"));
             }
         }
     }
@@ -148,7 +190,7 @@ impl Layers {
                 (Some(setting), value) => self.put(setting, value, source.clone()),
                 (None, Value::Object(map)) if key == PODS => {
                     for (field, value) in map {
-                        self.values.insert(format!("{PODS}.{field}"), (value, source.clone()));
+                        self.give(format!("{PODS}.{field}"), value, source.clone());
                     }
                 }
                 (None, Value::Object(map)) if SETTINGS.iter().any(|setting| setting.key.starts_with(&inner)) => {
@@ -172,21 +214,30 @@ impl Layers {
         if value.is_null() {
             return;
         }
-        self.values.insert(setting.key.to_owned(), (value, source));
+        self.give(setting.key.to_owned(), value, source);
     }
 
     fn pod_field(&mut self, field: &str, text: &str, source: Source) {
         let value = serde_saphyr::from_str::<Value>(text).unwrap_or_else(|_| Value::String(text.to_owned()));
-        self.values.insert(format!("{PODS}.{field}"), (value, source));
+        self.give(format!("{PODS}.{field}"), value, source);
     }
 
-    fn error(&mut self, key: &str, source: &Source, message: &str) {
+    /// Takes a value as it is.
+    pub(super) fn give(&mut self, key: String, value: Value, source: Source) {
+        self.values.entry(key).or_default().push((value, source));
+    }
+
+    pub(super) fn warn(&mut self, source: Source, message: String) {
+        self.warnings.push(ConfigError { key: String::new(), source, message });
+    }
+
+    pub(super) fn error(&mut self, key: &str, source: &Source, message: &str) {
         self.errors.push(ConfigError { key: key.to_owned(), source: source.clone(), message: message.to_owned() });
     }
 }
 
-/// What the kubelet sets for a Service named `piculet`, or one whose name begins so.
-fn is_service_link(rest: &str, value: &str) -> bool {
+/// What the kubelet sets for a Service named `piculet` (or `woodpecker`), or one whose name begins so.
+pub(super) fn is_service_link(rest: &str, value: &str) -> bool {
     let is_url = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
     rest.ends_with("SERVICE_HOST")
         || rest.contains("SERVICE_PORT")

@@ -6,9 +6,14 @@ use super::settings::{Place, SETTINGS};
 
 const HEAD: &str = "# Settings
 
-piculet reads a YAML file (`--config FILE`, or `PICULET_CONFIG`), then variables, then flags; later ones win. Every setting
-can be given with `--set key=value`. Unknown keys and unknown `PICULET_*` variables are refused. `piculet check` tells
-everything that is wrong at once.
+piculet reads a YAML file (`--config FILE`, or `PICULET_CONFIG`), then the Woodpecker agent's variables
+([woodpecker.md](woodpecker.md)), then `PICULET_*` variables, then flags; later ones win. Every setting can be given with
+`--set key=value`. Unknown keys and unknown `PICULET_*` variables are refused. `piculet check` tells everything that is
+wrong at once.
+
+A file `.env` in the working directory may hold variables, too, one `NAME=value` in a line: those that begin with `PICULET_`,
+`WOODPECKER_` or `OTEL_`, and `KUBECONFIG`, `KUBERNETES_SERVICE_HOST` and `HOME`. One that the environment itself has goes
+before the file's.
 
 Durations are written `90s`, `10m` or `1h 30m`, sizes `512Ki` or `64Mi`.
 
@@ -22,6 +27,7 @@ const PODS: &str = "
 ## `pods`
 
 What the pods look like. The variable of `pods.x` is `PICULET_PODS_X`; what is not a plain text is written there as YAML.
+With the protocol `woodpecker` the default of `pods.namespace` is `woodpecker`.
 
 | key | default |
 |---|---|

@@ -3,15 +3,22 @@
 use std::collections::BTreeMap;
 
 use piculet_pods::Settings;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::layers::{ConfigError, PODS, Source};
 
 /// Reads the block from values by key. Each is read by itself, so that one that is wrong hides no other; and what is
 /// said of a part (`pods.security.fs_group`) wins over what is said of the whole (`pods.security`).
-pub(super) fn read(values: BTreeMap<String, (Value, Source)>, errors: &mut Vec<ConfigError>) -> Settings {
+///
+/// `base` is what holds where nobody says anything.
+pub(super) fn read(
+    base: &Settings,
+    values: BTreeMap<String, (Value, Source)>,
+    errors: &mut Vec<ConfigError>,
+) -> Settings {
     let defaults = defaults();
-    let mut good = Value::Object(Map::new());
+    let mut good = serde_json::to_value(base).unwrap_or_default();
+    let sources: Vec<_> = values.iter().map(|(key, (_, source))| (key.clone(), source.clone())).collect();
     for (key, (value, source)) in values {
         let path = path(key.strip_prefix("pods.").unwrap_or(&key), &defaults);
         let alone = |value: Value| path.iter().rev().fold(value, |inner, name| Value::from_iter([(*name, inner)]));
@@ -32,9 +39,18 @@ pub(super) fn read(values: BTreeMap<String, (Value, Source)>, errors: &mut Vec<C
     let settings: Settings = serde_json::from_value(good).unwrap_or_default();
     for problem in settings.check() {
         let key = format!("{PODS}.{}", problem.field);
-        errors.push(ConfigError { key, source: Source::Nowhere, message: problem.message });
+        let source = said_by(&key, &sources).unwrap_or(Source::Nowhere);
+        errors.push(ConfigError { key, source, message: problem.message });
     }
     settings
+}
+
+/// Who said the field that a problem is about, or the whole that it is a part of.
+fn said_by(key: &str, sources: &[(String, Source)]) -> Option<Source> {
+    let is_above =
+        |above: &str| key.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+    let (_, source) = sources.iter().filter(|(above, _)| is_above(above)).max_by_key(|(above, _)| above.len())?;
+    Some(source.clone())
 }
 
 /// The key of a variable: `SECURITY_RUN_AS_USER` (what follows `PICULET_PODS_`) is `security.run_as_user`.

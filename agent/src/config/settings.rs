@@ -1,14 +1,10 @@
 //! The one registry of settings. Documentation, the file, the environment and the flags all read it.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-use piculet_link::stream::BadAddress;
 use rustls::pki_types::ServerName;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::Config;
+use super::values::{read, read_bool, read_bytes, read_duration, read_labels, read_list, read_number, read_pause};
+use super::{Colour, Config, LogFile, Protocol};
 
 /// One setting.
 #[derive(Debug, Clone, Copy)]
@@ -50,13 +46,23 @@ macro_rules! setting {
 /// All settings, in the order of the documentation. What the pods look like stands in `pods`, as one block.
 pub const SETTINGS: &[Setting] = &[
     setting!(
+        "server.protocol",
+        "`woodpecker` if `WOODPECKER_SERVER`, `WOODPECKER_AGENT_SECRET` or `WOODPECKER_AGENT_SECRET_FILE` is set, else `stream`",
+        "What the server speaks: `stream`, piculet's own, or `woodpecker`; see [woodpecker.md](woodpecker.md).",
+        // It decides about the other defaults, so it was looked at before.
+        |_, v| read::<Protocol>(v).map(drop)
+    ),
+    setting!(
         "server.address",
-        "",
-        "The server: `https://host:port`, or `http://host:port` without TLS. Required.",
-        |c, v| {
-            c.server.address = read::<String>(v)?.parse().map_err(|error: BadAddress| error.to_string())?;
-            Ok(())
-        }
+        "`localhost:9000` with `woodpecker`",
+        "The server: `https://host:port`, or `http://host:port` without TLS. Required with `stream`. With `woodpecker` also a target of gRPC: `host:port` (without a port 443), `dns:///host:port`, `unix:///path`.",
+        |c, v| c.server.address.put(&read::<String>(v)?)
+    ),
+    setting!(
+        "server.tls",
+        "`false`, or what the address says",
+        "Whether the connection is encrypted, for an address of the protocol `woodpecker` that has neither `https://` nor `http://`.",
+        |c, v| c.server.address.encrypt(read_bool(&v)?)
     ),
     Setting {
         key: "server.token",
@@ -97,10 +103,64 @@ pub const SETTINGS: &[Setting] = &[
         c.server.key_file = read(v)?;
         Ok(())
     }),
-    setting!("agent.name", "the host name", "The agent's name, for people; replicas may share it.", |c, v| {
+    setting!(
+        "server.skip_verify",
+        "false",
+        "Takes whatever certificate the server shows, so whoever answers in its place gets the token and all secrets. For the protocol `woodpecker` alone; `server.ca_file` is the better way.",
+        |c, v| {
+            c.server.skip_verify = read_bool(&v)?;
+            Ok(())
+        }
+    ),
+    setting!(
+        "server.retry_timeout",
+        "2m",
+        "With the protocol `woodpecker`: how long a call that the server keeps answering with an error that may pass is repeated before it is given up; `0`: for ever. The time without a connection never counts.",
+        |c, v| {
+            c.server.retry_timeout = read_pause(&v)?;
+            Ok(())
+        }
+    ),
+    setting!(
+        "server.keepalive_time",
+        "30s",
+        "How long nothing may be heard from the server before an HTTP/2 ping asks whether it is there. Servers close connections that are pinged too often: less than 20s counts as 20s, with the protocol `woodpecker` less than 10s as 10s.",
+        |c, v| {
+            c.server.keep_alive.time = read_duration(&v)?;
+            Ok(())
+        }
+    ),
+    setting!(
+        "server.keepalive_timeout",
+        "20s",
+        "How long the answer to such a ping may take before the connection counts as dead.",
+        |c, v| {
+            c.server.keep_alive.timeout = read_duration(&v)?;
+            Ok(())
+        }
+    ),
+    setting!(
+        "server.id_file",
+        "`/etc/woodpecker/agent.conf` with `woodpecker`",
+        "With the protocol `woodpecker`: the file in which the id that the server gave this agent is kept; empty: none, and the agent signs off when it ends.",
+        |c, v| {
+            c.server.id_file = Some(read::<String>(v)?).filter(|path| !path.is_empty()).map(Into::into);
+            Ok(())
+        }
+    ),
+    setting!("agent.name", "the machine's name", "The agent's name, for people; replicas may share it.", |c, v| {
         c.agent.name = read(v)?;
         Ok(())
     }),
+    setting!(
+        "agent.hostname",
+        "the host name",
+        "The machine's name: `CI_MACHINE` in steps; with the protocol `woodpecker` also the label `hostname`, and the name that the server shows.",
+        |c, v| {
+            c.agent.hostname = read(v)?;
+            Ok(())
+        }
+    ),
     setting!(
         "agent.labels",
         "",
@@ -110,10 +170,24 @@ pub const SETTINGS: &[Setting] = &[
             Ok(())
         }
     ),
-    setting!("agent.max_workflows", "4", "How many workflows run at the same time.", |c, v| {
-        c.agent.max_workflows = read_number(&v)?;
-        if c.agent.max_workflows == 0 { Err("it must be at least 1".to_owned()) } else { Ok(()) }
-    }),
+    setting!(
+        "agent.max_workflows",
+        "`4`; `1` with `woodpecker`",
+        "How many workflows run at the same time.",
+        |c, v| {
+            c.agent.max_workflows = read_number(&v)?;
+            if c.agent.max_workflows == 0 { Err("it must be at least 1".to_owned()) } else { Ok(()) }
+        }
+    ),
+    setting!(
+        "agent.single_workflow",
+        "false",
+        "Ends the agent after one workflow; `agent.max_workflows` is 1 then.",
+        |c, v| {
+            c.agent.single_workflow = read_bool(&v)?;
+            Ok(())
+        }
+    ),
     setting!(
         "kubernetes.kubeconfig",
         "",
@@ -238,12 +312,15 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting!(
         "admin.address",
-        "0.0.0.0:3000",
-        "Where `/livez`, `/readyz` and `/metrics` are served; `off`: nowhere.",
+        ":3000",
+        "Where `/livez`, `/readyz`, `/metrics`, `/healthz`, `/varz` and `/version` are served: `host:port`, or `:port` for all addresses of the machine; `off`: nowhere.",
         |c, v| {
             c.admin.address = match v.as_str() {
                 Some("off") => None,
-                _ => Some(read(v.clone()).map_err(|_| format!("{v} is no address; write 0.0.0.0:3000, or off"))?),
+                Some(text) => {
+                    Some(text.parse().map_err(|_| format!("{v} is no address; write :3000, 127.0.0.1:3000, or off"))?)
+                }
+                None => return Err(format!("{v} is no address; write :3000, 127.0.0.1:3000, or off")),
             };
             Ok(())
         }
@@ -258,94 +335,40 @@ pub const SETTINGS: &[Setting] = &[
             Ok(())
         }
     ),
-    setting!("log.format", "human", "`human`, or `json` for one object per line.", |c, v| {
-        c.log.format = read(v)?;
+    setting!(
+        "log.format",
+        "`human`; with `woodpecker` `json`, if standard error is no terminal",
+        "`human`, or `json` for one object per line.",
+        |c, v| {
+            c.log.format = read(v)?;
+            Ok(())
+        }
+    ),
+    setting!("log.file", "stderr", "Where the agent's own log goes: `stderr`, `stdout`, or a file.", |c, v| {
+        c.log.file = match read::<String>(v)?.as_str() {
+            "" => return Err("it must be stderr, stdout, or a file".to_owned()),
+            "stderr" => LogFile::Stderr,
+            "stdout" => LogFile::Stdout,
+            path => LogFile::Path(path.into()),
+        };
         Ok(())
     }),
-    setting!("shutdown.drain_timeout", "1h", "How long running workflows may go on after SIGTERM.", |c, v| {
-        c.shutdown.drain_timeout = read_duration(&v)?;
+    setting!("log.colour", "auto", "Colours in it: `on`, `off`, or `auto` for a terminal only.", |c, v| {
+        c.log.colour = match &v {
+            // The words of YAML that mean them.
+            Value::Bool(true) => Colour::On,
+            Value::Bool(false) => Colour::Off,
+            _ => read(v)?,
+        };
         Ok(())
     }),
+    setting!(
+        "shutdown.drain_timeout",
+        "`1h`; `5s` with `woodpecker`",
+        "How long running workflows may go on after SIGTERM.",
+        |c, v| {
+            c.shutdown.drain_timeout = read_duration(&v)?;
+            Ok(())
+        }
+    ),
 ];
-
-fn read<T: DeserializeOwned>(value: Value) -> Result<T, String> {
-    serde_json::from_value(value).map_err(|error| error.to_string())
-}
-
-/// A number; variables and flags have it as text.
-fn read_number(value: &Value) -> Result<u32, String> {
-    let number = match value {
-        Value::Number(number) => number.as_u64().and_then(|number| u32::try_from(number).ok()),
-        Value::String(text) => text.trim().parse().ok(),
-        _ => None,
-    };
-    number.ok_or_else(|| format!("{value} is no number from 0 to {}", u32::MAX))
-}
-
-/// A list, or `a,b` as a variable has it best.
-fn read_list(value: Value) -> Result<Vec<String>, String> {
-    let Some(text) = value.as_str() else { return read(value) };
-    Ok(text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect())
-}
-
-/// A map, or `key=value,key=value` as a variable has it best.
-fn read_labels(value: Value) -> Result<BTreeMap<String, String>, String> {
-    let Some(text) = value.as_str() else { return read(value) };
-    let pairs = text.split(',').map(str::trim).filter(|pair| !pair.is_empty());
-    let labels = pairs.map(|pair| match pair.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
-        _ => Err(format!("'{pair}' is not key=value")),
-    });
-    let mut map = BTreeMap::new();
-    for label in labels {
-        let (key, value) = label?;
-        if let Some(other) = map.insert(key.clone(), value.clone()) {
-            return Err(format!("'{key}' is given twice, as '{other}' and as '{value}'"));
-        }
-    }
-    Ok(map)
-}
-
-/// Ten years: what is added to it still is a time.
-const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
-
-/// `90s`, `1h 30m`, or a number of seconds.
-fn read_duration(value: &Value) -> Result<Duration, String> {
-    let duration = match value {
-        Value::Number(seconds) => seconds.as_u64().map(Duration::from_secs),
-        Value::String(text) => match text.trim().parse::<u64>() {
-            Ok(seconds) => Some(Duration::from_secs(seconds)),
-            Err(_) => text.trim().parse::<jiff::SignedDuration>().ok().and_then(|d| Duration::try_from(d).ok()),
-        },
-        _ => None,
-    };
-    match duration {
-        Some(duration) if duration > LONGEST => Err(format!("{value} is longer than ten years")),
-        Some(Duration::ZERO) => Err("it must be longer than 0".to_owned()),
-        Some(duration) => Ok(duration),
-        None => Err(format!("{value} is no duration; write 90s, 10m or 1h 30m")),
-    }
-}
-
-/// `64Mi`, `512Ki`, or a number of bytes.
-fn read_bytes(value: &Value) -> Result<usize, String> {
-    let bytes = match value {
-        Value::Number(bytes) => bytes.as_u64(),
-        Value::String(text) => {
-            let text = text.trim();
-            let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-            let (digits, unit) = text.split_at(split);
-            let factor = match unit {
-                "" => Some(1),
-                "Ki" => Some(1 << 10),
-                "Mi" => Some(1 << 20),
-                "Gi" => Some(1u64 << 30),
-                _ => None,
-            };
-            digits.parse::<u64>().ok().zip(factor).and_then(|(digits, factor)| digits.checked_mul(factor))
-        }
-        _ => None,
-    };
-    let bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok());
-    bytes.ok_or_else(|| format!("{value} is no size; write 512Ki, 64Mi or a number of bytes"))
-}

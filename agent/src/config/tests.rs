@@ -5,7 +5,12 @@ use super::{Config, Host, Layers, LogFormat, SETTINGS, resolve, unreadable};
 const MINIMAL: &str = "server: {address: 'https://ci:9443', token_file: /token}\n";
 
 fn host() -> Host {
-    Host { name: "node-1".to_owned(), in_cluster: true, kubeconfig: Some("/home/u/.kube/config".into()) }
+    Host {
+        name: "node-1".to_owned(),
+        is_terminal: false,
+        in_cluster: true,
+        kubeconfig: Some("/home/u/.kube/config".into()),
+    }
 }
 
 fn layers(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Layers {

@@ -81,9 +81,9 @@ impl Place {
         });
 
         let mut config = piculet::config::Config::default();
-        config.server.address = format!("http://{address}")
-            .parse()
-            .map_err(|error: piculet_link::stream::BadAddress| DemoError::Place(error.to_string()))?;
+        let place = format!("http://{address}").parse::<piculet_link::stream::Address>();
+        let place = place.map_err(|error| DemoError::Place(error.to_string()))?;
+        config.server.address = piculet::config::Target::Stream(place.clone());
         config.server.token = server.config().agent_token.clone();
         config.agent.name = "demo".to_owned();
         config.agent.max_workflows = WORKFLOWS;
@@ -100,7 +100,7 @@ impl Place {
             config.limits.create = Duration::from_secs(60);
             config.kubernetes.platforms = wishes.platforms.iter().cloned().collect();
         }
-        let link = piculet::link::stream(&config.server);
+        let link = piculet::link::stream(&place, &config.server);
         let shutdown = Shutdown::default();
         let instance = InstanceId::new(uuid::Uuid::new_v4().to_string());
         let agent = Agent::new(config, cluster, instance, "demo".to_owned());

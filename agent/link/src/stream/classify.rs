@@ -54,7 +54,7 @@ pub fn classify(status: &Status) -> Ended {
 
 /// What an error below gRPC means: `otherwise`, if it is no matter of TLS. Certificates are exchanged as tokens are, so
 /// what is wrong now may be put right while the agent runs.
-pub(super) fn transport(error: &(dyn Error + 'static), otherwise: impl FnOnce(String) -> Cause) -> Ended {
+pub(crate) fn transport(error: &(dyn Error + 'static), otherwise: impl FnOnce(String) -> Cause) -> Ended {
     match tls_problem(error) {
         Some(reason) => Ended { cause: Cause::Tls { reason }, verdict: Verdict::Reauthenticate },
         None => Ended::retry(otherwise(chain(error))),
@@ -84,7 +84,7 @@ fn retry(status: &Status) -> Verdict {
 }
 
 /// An error with all that is below it; what repeats the one before is left out.
-pub(super) fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = trim(&error.to_string());
     let mut next = error.source();
     while let Some(error) = next {

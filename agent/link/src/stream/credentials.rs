@@ -88,8 +88,8 @@ impl Token {
 
 impl Tls {
     pub(crate) async fn client_config(&self) -> Result<ClientTlsConfig, Ended> {
-        let mut config = ClientTlsConfig::new();
-        config = match &self.authorities {
+        let config = self.trusting_nobody().await?;
+        Ok(match &self.authorities {
             None => config.with_native_roots(),
             Some(path) => {
                 let what = format!("file of certificate authorities '{}'", path.display());
@@ -97,7 +97,12 @@ impl Tls {
                 certificates(&what, &pem)?;
                 config.ca_certificate(Certificate::from_pem(pem))
             }
-        };
+        })
+    }
+
+    /// All but the authorities, for whoever judges the server's certificate in another way.
+    pub(crate) async fn trusting_nobody(&self) -> Result<ClientTlsConfig, Ended> {
+        let mut config = ClientTlsConfig::new();
         if let Some(ClientCertificate { certificate, key }) = &self.certificate {
             let (of, what) = (format!("certificate file '{}'", certificate.display()), key.display());
             let what = format!("key file '{what}'");
@@ -145,7 +150,7 @@ async fn read(what: &str, path: &Path) -> Result<Vec<u8>, Ended> {
 }
 
 /// What is wrong now may be put right while the agent runs, as a wrong token may.
-pub(super) fn unusable(what: &str, reason: &str) -> Ended {
+pub(crate) fn unusable(what: &str, reason: &str) -> Ended {
     let cause = Cause::Credentials { what: what.to_owned(), reason: reason.to_owned() };
     Ended { cause, verdict: Verdict::Reauthenticate }
 }

@@ -12,9 +12,6 @@ use crate::link::Ended;
 /// The shortest time between two HTTP/2 pings. With less, servers answer `too_many_pings` and close the connection.
 pub const MIN_KEEP_ALIVE: Duration = Duration::from_secs(20);
 
-/// How long the answer to an HTTP/2 ping may take.
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-
 /// Brings about connections. Called once per session.
 pub trait Connect: Send + Sync + 'static {
     /// Connects as the endpoint says.
@@ -46,7 +43,7 @@ pub(super) async fn build(settings: &Settings) -> Result<Endpoint, Ended> {
     let endpoint = Endpoint::from(settings.server.uri().clone())
         .connect_timeout(settings.connect_timeout)
         .http2_keep_alive_interval(settings.keep_alive.max(MIN_KEEP_ALIVE))
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .keep_alive_timeout(settings.keep_alive_timeout)
         // The one call is always open, but between two messages of it hours may pass.
         .keep_alive_while_idle(true);
     if !settings.server.is_encrypted() {

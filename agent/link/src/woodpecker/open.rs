@@ -10,9 +10,10 @@ use super::answer::{Trouble, unauthenticated};
 use super::calls::{Calls, Failed};
 use super::id_file::{self, NOBODY};
 use super::pass::Pass;
-use super::{Dial, WoodpeckerLink};
+use super::{WoodpeckerLink, transport};
 use crate::link::{Cause, Ended};
 use crate::message::{Hello, Identity};
+use crate::stream::Connect;
 
 /// What a workflow may weigh: a server sends what it has, and gRPC's usual 4 MiB would leave a larger one stuck in its
 /// queue for ever.
@@ -21,14 +22,14 @@ const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
 /// The backend, as servers and labels name it.
 const BACKEND: &str = "kubernetes";
 
-impl<D: Dial> WoodpeckerLink<D> {
+impl<C: Connect> WoodpeckerLink<C> {
     /// Dials and registers.
     pub(super) async fn open(&mut self, hello: &Hello) -> Result<Calls, Ended> {
         let token = match &self.settings.token {
             Some(token) => token.read().await?,
             None => return Err(unauthenticated("the agent has no token")),
         };
-        let channel = self.dial.dial().await?;
+        let channel = transport::connect(&self.settings.transport, &self.connect).await?;
         let known = self.agent_id.unwrap_or_else(|| self.settings.id_file.as_deref().map_or(NOBODY, id_file::read));
         let auth = WoodpeckerAuthClient::new(channel.clone());
         let pass = match Pass::get(auth.clone(), token.clone(), known).await {
@@ -117,7 +118,7 @@ impl<D: Dial> WoodpeckerLink<D> {
         match failed {
             Failed::Ended(ended) => ended,
             Failed::Refused(refusal) => Ended::retry(Cause::Refused {
-                status: format!("an error of {call} at {}", self.settings.server),
+                status: format!("an error of {call} at {}", self.settings.transport.server),
                 reason: refusal.to_string(),
             }),
         }

@@ -16,9 +16,10 @@ use super::answer::{Refusal, Trouble};
 use super::calls::{Calls, Failed};
 use super::polls::Polls;
 use super::run::{Answer, Call, Lane, Progress, Run};
-use super::{Dial, WoodpeckerLink, payload};
+use super::{WoodpeckerLink, payload};
 use crate::link::{Cause, Ended};
 use crate::message::{Assign, Cancel, HeldDecision, Hello, Incoming, Outgoing, Welcome};
+use crate::stream::Connect;
 
 /// How often the agent says that it lives, as the reference agent does.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -63,7 +64,7 @@ struct Session<'a> {
     health: Option<AbortHandle>,
 }
 
-impl<D: Dial> WoodpeckerLink<D> {
+impl<C: Connect> WoodpeckerLink<C> {
     /// Serves the agent until the session ends.
     pub(super) async fn serve(
         &mut self,
@@ -86,7 +87,7 @@ impl<D: Dial> WoodpeckerLink<D> {
         let welcome = Welcome {
             session_id: format!("{agent_id}-{}", self.sessions),
             agent_id,
-            server: self.settings.server.clone(),
+            server: self.server(),
             heartbeat: HEARTBEAT,
             lease: LEASE,
             held: decisions,
