@@ -12,4 +12,5 @@ mod logs;
 mod refusals;
 mod stops;
 mod traces;
+mod woodpecker;
 mod world;

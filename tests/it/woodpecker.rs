@@ -1,0 +1,5 @@
+//! The agent in the place of a Woodpecker agent: against a model of Woodpecker's own server.
+
+mod flows;
+mod outages;
+mod world;
