@@ -5,11 +5,11 @@ mod removal;
 mod step_log;
 mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use piculet_cluster::{Anchor, Cluster, Opening, PodNews, PodWatch, Subscription, TailTarget};
+use piculet_cluster::{Anchor, Cluster, ObjectName, Opening, PodNews, PodWatch, Subscription, TailTarget};
 use piculet_core::id::{PodUid, RunKey, StepIndex};
 use piculet_core::logs::mask::Mask;
 use piculet_core::outcome::{Outcome, StepState};
@@ -72,6 +72,8 @@ pub(crate) struct Runner {
     record: Record,
     mask: Mask,
     anchor: Option<Anchor>,
+    /// What was made, or may have been.
+    made: BTreeSet<ObjectName>,
     watch: PodWatch,
     news: Subscription,
     /// The newest of each pod of this workflow: it may come before the answer to the pod's creation.
@@ -123,6 +125,7 @@ impl Runner {
             record,
             mask: Mask::new(workload.masked_values()),
             anchor: None,
+            made: BTreeSet::new(),
             news: watch.subscribe(&names.key),
             watch,
             looks: BTreeMap::new(),
@@ -212,7 +215,7 @@ impl Runner {
     async fn answer(&mut self, answer: Answer) {
         match answer {
             Answer::Prepared(anchor) => {
-                self.anchor = Some(*anchor);
+                self.anchor = anchor.map(|anchor| *anchor);
                 self.on(Event::Prepared).await;
             }
             Answer::Created { attempt, uid, pod } => {

@@ -216,7 +216,13 @@ impl Session {
     fn after_panic(&mut self, key: RunKey, label: String) {
         let (reporter, now) = (self.shop.reporter.clone(), self.shop.clock.now());
         let (cluster, sweeps) = (self.shop.cluster.clone(), self.shop.sweeps.clone());
-        let removal = Removal { workflow: label, epoch: key.epoch, anchor: None, grace: self.shop.limits.grace };
+        let removal = Removal {
+            workflow: label,
+            epoch: key.epoch,
+            anchor: None,
+            made: Vec::new(),
+            grace: self.shop.limits.grace,
+        };
         let error = "A fault of piculet itself ended this workflow; the agent's log has more.".to_owned();
         let report = WorkflowReport { state: WorkflowState::Failure, started: now, finished: now, error };
         self.tasks.spawn(async move {

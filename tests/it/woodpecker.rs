@@ -2,4 +2,5 @@
 
 mod flows;
 mod outages;
+mod rights;
 mod world;

@@ -121,6 +121,11 @@ impl ApplyError {
         }
     }
 
+    /// Whether the agent lacks the right to make it.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Refused { error, .. } if error.is_forbidden())
+    }
+
     /// The words for a step's outcome: the cluster's own, where it has some.
     pub fn message(&self) -> String {
         match self {
@@ -140,9 +145,11 @@ impl From<CallError> for ApplyError {
 }
 
 impl<K: Resource> Ownership<K> {
-    /// Of an object that an anchor owns.
-    const OF_ANCHOR: Self =
-        Self { ours: |wanted, found| shares_owner(wanted.meta(), found.meta()), owner: |found| owner(found.meta()) };
+    /// Of an object that an anchor owns; or, for an agent that may make none, of one that was made for the same.
+    const OF_ANCHOR: Self = Self {
+        ours: |wanted, found| shares_owner(wanted.meta(), found.meta()) || same_orphan(wanted.meta(), found.meta()),
+        owner: |found| owner(found.meta()),
+    };
 }
 
 /// Of an anchor itself.
@@ -158,8 +165,8 @@ impl Cluster {
     /// Makes an object exist. Calling it again changes nothing.
     ///
     /// An object that is there already is taken for ours only if it has an owner in common with the one that is wanted
-    /// (our anchor, by UID) and isn't being deleted; one that is being deleted is waited for, since its name becomes
-    /// free. After a try that had no answer no error is believed before a look at what is there.
+    /// (our anchor, by UID; without any owner it has to be made for the same) and isn't being deleted; one that is being
+    /// deleted is waited for, since its name becomes free. One that the agent may not look at is taken for ours. After a try that had no answer no error is believed before a look at what is there.
     ///
     /// # Errors
     /// If the API server refuses it, if its name stays taken, or if there was no answer within [`Limits::patience`]
@@ -255,7 +262,15 @@ impl Cluster {
                 Some(None) => {}
                 None => continue,
             }
-            let Some(found) = attempts.once(api.get_opt(name)).await? else { continue };
+            let found = match attempts.once(api.get_opt(name)).await {
+                // Names are made of what is unique: whoever made it made it for this.
+                Err(error) if error.is_forbidden() => {
+                    tracing::debug!(object = label, "it exists already; nobody may look whether it is ours");
+                    return Ok((wanted.clone(), true));
+                }
+                found => found?,
+            };
+            let Some(found) = found else { continue };
             // It has gone meanwhile: its name is free.
             let Some(found) = found else { continue };
             if found.meta().deletion_timestamp.is_some() {
@@ -317,6 +332,13 @@ fn shares_owner(wanted: &ObjectMeta, found: &ObjectMeta) -> bool {
     let owners = |metadata: &ObjectMeta| metadata.owner_references.clone().unwrap_or_default();
     let found = owners(found);
     owners(wanted).iter().any(|wanted| found.iter().any(|found| found.uid == wanted.uid))
+}
+
+/// Whether both belong to nobody, and to the same attempt at the same step of the same run.
+fn same_orphan(wanted: &ObjectMeta, found: &ObjectMeta) -> bool {
+    let is_orphan = |metadata: &ObjectMeta| metadata.owner_references.as_ref().is_none_or(Vec::is_empty);
+    let identity = Identity::of(wanted);
+    is_orphan(wanted) && is_orphan(found) && identity.is_some() && identity == Identity::of(found)
 }
 
 fn same_run(wanted: &ObjectMeta, found: &ObjectMeta) -> bool {

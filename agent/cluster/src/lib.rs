@@ -35,5 +35,5 @@ pub use preflight::{Access, Need, Preflight, Right};
 pub use presence::Presence;
 pub use stop::Stopped;
 pub use tail::{Gap, Opening, Piece, Tail, TailEnd, TailTarget, Tailed};
-pub use teardown::{Leftover, Teardown};
+pub use teardown::{Leftover, ObjectName, Teardown};
 pub use watch::{PodNews, PodWatch, Subscription};

@@ -7,7 +7,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReviewStatus,
 };
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::PostParams;
@@ -23,16 +23,15 @@ const AT_ONCE: usize = 16;
 const REQUIRED: &[(&str, &[&str])] = &[
     ("pods", &["create", "get", "list", "watch", "delete"]),
     ("pods/log", &["get"]),
-    ("configmaps", &["create", "get", "delete"]),
     ("persistentvolumeclaims", &["create"]),
     ("services", &["create"]),
     ("secrets", &["create"]),
 ];
 
-const RECOGNISE: &str =
-    "an object whose creation was answered by nobody can't be recognised as ours, and its workflow fails";
+const ANCHOR: &str = "nothing owns the objects of a workflow, so what it leaves behind stays if the agent is killed";
+const RECOGNISE: &str = "an object that is there already is taken for the workflow's own without a look at whose it is";
 const SWEEP: &str = "what a workflow leaves behind is only found by the cluster's garbage collector";
-const DELETE: &str = "what a workflow leaves behind waits for the cluster's garbage collector";
+const DELETE: &str = "what a workflow made waits for the cluster's garbage collector";
 const IDENTITY: &str = "the identity of the cluster is unknown to the server";
 const PLATFORMS: &str = "the platforms of the nodes are unknown, and no workflow that asks for one is placed here";
 
@@ -49,6 +48,9 @@ enum Scope {
 
 /// Rights that something is lost without.
 const OPTIONAL: &[(&str, &str, Scope, &str)] = &[
+    ("configmaps", "create", Scope::Workflows, ANCHOR),
+    ("configmaps", "get", Scope::Workflows, RECOGNISE),
+    ("configmaps", "delete", Scope::Workflows, DELETE),
     ("persistentvolumeclaims", "get", Scope::Workflows, RECOGNISE),
     ("services", "get", Scope::Workflows, RECOGNISE),
     ("secrets", "get", Scope::Workflows, RECOGNISE),
@@ -68,7 +70,7 @@ const OPTIONAL: &[(&str, &str, Scope, &str)] = &[
 pub struct Preflight {
     /// Every right that is used, the required ones first.
     pub rights: Vec<Right>,
-    /// Why the API server would not even create a ConfigMap, though the agent may: the namespace doesn't exist or is
+    /// Why the API server would not even create a Secret, though the agent may: the namespace doesn't exist or is
     /// going, a quota is used up, or an admission policy is against it. A sentence.
     pub obstacle: Option<String>,
 }
@@ -181,14 +183,14 @@ impl Cluster {
         Ok(preflight)
     }
 
-    /// Creates a ConfigMap on trial: a dry run passes authorisation and admission, and stores nothing.
+    /// Creates a Secret on trial: a dry run passes authorisation and admission, and stores nothing.
     async fn obstacle(&self) -> Result<Option<String>, CallError> {
         let namespace = self.namespace();
-        let api = Api::<ConfigMap>::namespaced(self.client().clone(), namespace);
+        let api = Api::<Secret>::namespaced(self.client().clone(), namespace);
         let metadata = ObjectMeta { generate_name: Some("piculet-check-".to_owned()), ..ObjectMeta::default() };
-        let trial = ConfigMap { metadata, ..ConfigMap::default() };
+        let trial = Secret { metadata, ..Secret::default() };
         let params = PostParams { dry_run: true, ..PostParams::default() };
-        let attempts = self.attempts(format!("try to create a ConfigMap in the namespace '{namespace}'"));
+        let attempts = self.attempts(format!("try to create a Secret in the namespace '{namespace}'"));
         match attempts.ask(|| api.create(&params, &trial)).await {
             Ok(_) => Ok(None),
             Err(CallError::Refused { code: 404, .. }) => Ok(Some(format!(

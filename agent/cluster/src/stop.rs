@@ -29,7 +29,8 @@ pub enum Stopped {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Target<'a> {
     pub(crate) name: &'a str,
-    pub(crate) uid: &'a str,
+    /// `None`: whatever has the name.
+    pub(crate) uid: Option<&'a str>,
     /// Only if it is still as it was at this resource version.
     pub(crate) version: Option<&'a str>,
 }
@@ -49,7 +50,7 @@ impl Cluster {
         grace: Option<Duration>,
     ) -> Result<Stopped, CallError> {
         let attempts = self.attempts(self.here(format_args!("delete Pod '{name}'")));
-        self.delete::<Pod>(attempts, Target { name, uid: uid.as_str(), version }, grace, None).await
+        self.delete::<Pod>(attempts, Target { name, uid: Some(uid.as_str()), version }, grace, None).await
     }
 
     /// Deletes an object, but no other one of its name.
@@ -68,10 +69,8 @@ impl Cluster {
         let params = DeleteParams {
             grace_period_seconds: grace.map(whole_seconds),
             propagation_policy: propagation,
-            preconditions: Some(Preconditions {
-                uid: Some(uid.to_owned()),
-                resource_version: version.map(str::to_owned),
-            }),
+            preconditions: uid
+                .map(|uid| Preconditions { uid: Some(uid.to_owned()), resource_version: version.map(str::to_owned) }),
             ..DeleteParams::default()
         };
         loop {
@@ -82,7 +81,7 @@ impl Cluster {
                     // Either the UID is another one's, or somebody changed the object.
                     Err(kube::Error::Api(status)) if status.is_conflict() => {
                         let found = api.get_metadata_opt(name).await?;
-                        let ours = found.is_some_and(|found| is(&found.metadata, uid));
+                        let ours = found.is_some_and(|found| uid.is_none_or(|uid| is(&found.metadata, uid)));
                         Ok(if ours { version.map(|_| Stopped::Changed) } else { Some(Stopped::Gone) })
                     }
                     Err(error) => Err(error),

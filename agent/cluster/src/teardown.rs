@@ -11,6 +11,7 @@ use kube::Resource;
 use kube::api::{ListParams, PropagationPolicy};
 use piculet_core::id::Epoch;
 use piculet_core::retry::{Backoff, Growth};
+use piculet_pods::Object;
 use piculet_pods::label::{self, Identity};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
@@ -54,7 +55,14 @@ pub struct Leftover {
     pub finalizers: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// An object that a workflow made, or may have made.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObjectName {
+    kind: Kind,
+    name: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Pod,
     ConfigMap,
@@ -77,6 +85,19 @@ impl Teardown {
     }
 }
 
+impl From<&Object> for ObjectName {
+    fn from(object: &Object) -> Self {
+        let kind = match object {
+            Object::ConfigMap(_) => Kind::ConfigMap,
+            Object::Secret(_) => Kind::Secret,
+            Object::Service(_) => Kind::Service,
+            Object::PersistentVolumeClaim(_) => Kind::PersistentVolumeClaim,
+            Object::Pod(_) => Kind::Pod,
+        };
+        Self { kind, name: object.name().to_owned() }
+    }
+}
+
 impl fmt::Display for Leftover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} '{}'", self.kind, self.name)?;
@@ -96,14 +117,24 @@ impl Cluster {
     /// whatever still has the workflow's label. Nothing is touched that another anchor owns. An error stops nothing.
     /// A further call finds what is left, and is a few reads if nothing is.
     ///
-    /// `workflow` is the value of the label [`label::WORKFLOW`]. Without an `anchor` (its creation had no answer) an
-    /// object with the label is this run's if it was made under `epoch`: another run of the same workflow has another.
-    pub async fn teardown(&self, workflow: &str, epoch: Epoch, anchor: Option<&Anchor>, grace: Duration) -> Teardown {
-        let sweep = Sweep {
+    /// `workflow` is the value of the label [`label::WORKFLOW`]. Without an `anchor` (its creation had no answer, or the
+    /// agent may not make any) an object with the label is this run's if it was made under `epoch`: another run of the
+    /// same workflow has another. Then also, of kinds that the agent may not list, what is in `made` is deleted by its
+    /// name.
+    pub async fn teardown(
+        &self,
+        workflow: &str,
+        epoch: Epoch,
+        anchor: Option<&Anchor>,
+        made: &[ObjectName],
+        grace: Duration,
+    ) -> Teardown {
+        let mut sweep = Sweep {
             cluster: self,
             selector: label::workflow_selector(workflow),
             epoch,
             anchor,
+            unseen: if anchor.is_none() { made.to_vec() } else { Vec::new() },
             grace,
             started: Instant::now(),
             patience: grace.saturating_add(self.limits().teardown),
@@ -125,6 +156,8 @@ struct Sweep<'a> {
     selector: String,
     epoch: Epoch,
     anchor: Option<&'a Anchor>,
+    /// What is deleted by its name if nobody can see it, and was not yet.
+    unseen: Vec<ObjectName>,
     grace: Duration,
     started: Instant,
     patience: Duration,
@@ -134,21 +167,22 @@ type Found = Vec<(Kind, Result<Vec<ObjectMeta>, CallError>)>;
 
 impl Sweep<'_> {
     /// Deletes what is found, again and again, until nothing is found any more.
-    async fn until_gone(&self, report: &mut Teardown) {
+    async fn until_gone(&mut self, report: &mut Teardown) {
         let mut backoff = Backoff::new(GROWTH, self.cluster.next_seed());
         let mut kinds = KINDS.to_vec();
         loop {
+            let sweep = &*self;
             let found: Found = stream::iter(kinds.clone())
-                .map(|kind| async move { (kind, self.find(kind).await) })
+                .map(|kind| async move { (kind, sweep.find(kind).await) })
                 .buffered(KINDS.len())
                 .collect()
                 .await;
             kinds = found
                 .iter()
-                .filter(|(_, objects)| match objects {
+                .filter(|(kind, objects)| match objects {
                     Ok(objects) => !objects.is_empty(),
                     // What may not be listed may not be listed a moment later.
-                    Err(error) => !error.is_forbidden(),
+                    Err(error) => !error.is_forbidden() || self.unseen.iter().any(|object| object.kind == *kind),
                 })
                 .map(|(kind, _)| *kind)
                 .collect();
@@ -169,18 +203,37 @@ impl Sweep<'_> {
     }
 
     /// Asks all to go that were not asked before.
-    async fn delete(&self, found: Found, report: &mut Teardown) {
+    async fn delete(&mut self, found: Found, report: &mut Teardown) {
         let mut objects = Vec::new();
         for (kind, found) in found {
             match found {
                 Ok(found) => objects.extend(found.into_iter().map(|object| (kind, object))),
-                Err(error) => report.note(error),
+                Err(error) => {
+                    if error.is_forbidden() {
+                        let unseen = self.unseen.iter().filter(|object| object.kind == kind);
+                        let named = |object: &ObjectName| {
+                            (kind, ObjectMeta { name: Some(object.name.clone()), ..ObjectMeta::default() })
+                        };
+                        objects.extend(unseen.map(named));
+                    }
+                    report.note(error);
+                }
             }
         }
         objects.retain(|(_, object)| object.deletion_timestamp.is_none());
-        let mut answers =
-            stream::iter(objects).map(|(kind, object)| self.delete_one(kind, object)).buffer_unordered(AT_ONCE);
-        while let Some(answer) = answers.next().await {
+        let sweep = &*self;
+        let answers = stream::iter(objects)
+            .map(|(kind, object)| async move {
+                let name = object.name.clone().unwrap_or_default();
+                (ObjectName { kind, name }, sweep.delete_one(kind, object).await)
+            })
+            .buffer_unordered(AT_ONCE);
+        let answers: Vec<_> = answers.collect().await;
+        for (object, answer) in answers {
+            // What may be neither seen nor deleted is left to the cluster.
+            if answer.as_ref().map_or_else(CallError::is_forbidden, |_| true) {
+                self.unseen.retain(|unseen| *unseen != object);
+            }
             match answer {
                 Ok(Stopped::Asked) => report.deleted += 1,
                 Ok(Stopped::Gone | Stopped::Changed) => {}
@@ -214,7 +267,7 @@ impl Sweep<'_> {
 
     async fn delete_one(&self, kind: Kind, object: ObjectMeta) -> Result<Stopped, CallError> {
         let name = object.name.as_deref().unwrap_or_default();
-        let target = Target { name, uid: object.uid.as_deref().unwrap_or_default(), version: None };
+        let target = Target { name, uid: object.uid.as_deref(), version: None };
         let what = self.cluster.here(format_args!("delete {} '{name}'", kind.as_str()));
         let attempts = self.cluster.attempts_within(what, self.remaining().min(CALL));
         let background = Some(PropagationPolicy::Background);

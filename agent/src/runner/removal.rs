@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use piculet_cluster::{Anchor, Cluster};
+use piculet_cluster::{Anchor, Cluster, ObjectName};
 use piculet_core::id::Epoch;
 use piculet_core::retry::{Backoff, Growth};
 use tokio_util::task::TaskTracker;
@@ -22,6 +22,8 @@ pub(crate) struct Removal {
     pub(crate) epoch: Epoch,
     /// What owns them, if that was made.
     pub(crate) anchor: Option<Anchor>,
+    /// What was made, or may have been.
+    pub(crate) made: Vec<ObjectName>,
     /// What pods get between SIGTERM and SIGKILL.
     pub(crate) grace: Duration,
 }
@@ -52,8 +54,8 @@ impl Removal {
 
     /// Whether nothing is left.
     async fn try_once(&self, cluster: &Cluster) -> bool {
-        let Self { workflow, epoch, anchor, grace } = self;
-        let report = cluster.teardown(workflow, *epoch, anchor.as_ref(), *grace).await;
+        let Self { workflow, epoch, anchor, made, grace } = self;
+        let report = cluster.teardown(workflow, *epoch, anchor.as_ref(), made, *grace).await;
         for error in &report.errors {
             tracing::warn!(workflow, %error, code = error.code(), "while a workflow's objects were removed");
         }

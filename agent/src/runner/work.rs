@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use piculet_cluster::{Anchor, Applied, ApplyError, Cluster, Opening, Presence, Stopped};
+use piculet_cluster::{Anchor, Applied, ApplyError, Cluster, ObjectName, Opening, Presence, Stopped};
 use piculet_core::id::{Attempt, PodUid, StepIndex};
 use piculet_core::observation::Seen;
 use piculet_core::outcome::NeverStarted;
@@ -33,8 +33,8 @@ const LOOKS: u32 = 3;
 /// What a task has to say.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// The anchor and the workflow's own objects exist.
-    Prepared(Box<Anchor>),
+    /// The anchor, if the agent may make one, and the workflow's own objects exist.
+    Prepared(Option<Box<Anchor>>),
     /// The pod of an attempt exists.
     Created {
         /// Which attempt.
@@ -54,10 +54,11 @@ impl Runner {
     /// Makes the anchor, then everything that it owns.
     pub(super) fn prepare(&mut self) {
         let (cluster, plan, answers) = (self.shop.cluster.clone(), self.plan.clone(), self.answers.clone());
+        self.made.extend(plan.shared.iter().map(ObjectName::from));
         let span = self.record.work(Part::Prepare, None);
         self.tasks.spawn(async move {
             let answer = match make_shared(&cluster, plan).instrument(span).await {
-                Ok(anchor) => Answer::Prepared(Box::new(anchor)),
+                Ok(anchor) => Answer::Prepared(anchor.map(Box::new)),
                 Err(error) => {
                     tracing::warn!(%error, code = error.code(), "a workflow's own objects could not be made");
                     Answer::Happened(Event::PrepareFailed { reason: error.reason(), message: error.message() })
@@ -105,8 +106,10 @@ impl Runner {
         let pod = StepPod { step, name, container, shares_node_volume, version: None, opening: Opening::default() };
         let (cluster, answers) = (self.shop.cluster.clone(), self.answers.clone());
         let span = self.record.work(Part::Create, Some((step, attempt)));
+        let objects: Vec<_> = objects.into_objects().collect();
+        self.made.extend(objects.iter().map(ObjectName::from));
         self.tasks.spawn(async move {
-            let answer = match make_all(&cluster, objects.into_objects()).instrument(span).await {
+            let answer = match make_all(&cluster, objects).instrument(span).await {
                 Ok(made) => {
                     let (uid, version) = (made.pod_uid(), Some(made.resource_version));
                     Answer::Created { attempt, uid, pod: StepPod { version, ..pod } }
@@ -166,6 +169,7 @@ impl Runner {
             workflow: self.label.clone(),
             epoch: self.key.epoch,
             anchor: self.anchor.clone(),
+            made: self.made.iter().cloned().collect(),
             grace: self.shop.limits.grace,
         };
         let (cluster, sweeps, answers) = (self.shop.cluster.clone(), self.shop.sweeps.clone(), self.answers.clone());
@@ -189,9 +193,13 @@ impl Answer {
     }
 }
 
-async fn make_shared(cluster: &Cluster, plan: piculet_pods::Plan) -> Result<Anchor, ApplyError> {
-    let anchor = cluster.ensure_anchor(&plan.anchor).await?;
-    let owner = anchor::owner(&anchor.object);
+/// Without the right to make an anchor nothing owns the objects; the agent removes them by their names.
+async fn make_shared(cluster: &Cluster, plan: piculet_pods::Plan) -> Result<Option<Anchor>, ApplyError> {
+    let anchor = match cluster.ensure_anchor(&plan.anchor).await {
+        Err(error) if error.is_forbidden() => None,
+        anchor => Some(anchor?),
+    };
+    let owner = anchor.as_ref().and_then(|anchor| anchor::owner(&anchor.object));
     for mut object in plan.shared {
         if let Some(owner) = &owner {
             object.set_owner(owner);
@@ -202,7 +210,7 @@ async fn make_shared(cluster: &Cluster, plan: piculet_pods::Plan) -> Result<Anch
 }
 
 /// Makes a step's objects in order; the last one is the pod.
-async fn make_all(cluster: &Cluster, objects: impl Iterator<Item = Object>) -> Result<Applied, ApplyError> {
+async fn make_all(cluster: &Cluster, objects: Vec<Object>) -> Result<Applied, ApplyError> {
     let mut made = Applied::default();
     for object in objects {
         made = cluster.ensure(&object).await?;

@@ -46,12 +46,12 @@ async fn nothing_is_left_and_nothing_else_touched() {
     let setup = Setup::new();
     let ours = workflow(&setup, "1").await;
     workflow(&setup, "2").await;
-    let report = setup.cluster.teardown("1", EPOCH, Some(&ours), GRACE).await;
+    let report = setup.cluster.teardown("1", EPOCH, Some(&ours), &[], GRACE).await;
     assert!(report.is_complete(), "{report:?}");
     assert_eq!(report.errors, []);
     assert_eq!(workflows(&setup), [1; 5]);
 
-    let again = setup.cluster.teardown("1", EPOCH, Some(&ours), GRACE).await;
+    let again = setup.cluster.teardown("1", EPOCH, Some(&ours), &[], GRACE).await;
     assert_eq!(again, Teardown::default());
 }
 
@@ -62,7 +62,7 @@ async fn pods_get_their_grace_and_are_waited_for() {
     setup.run(&anchor, "wp-1", Script::new().forever().ignores_sigterm()).await;
     sleep(Duration::from_secs(5)).await;
     let started = Instant::now();
-    let report = setup.cluster.teardown("1", EPOCH, Some(&anchor), GRACE).await;
+    let report = setup.cluster.teardown("1", EPOCH, Some(&anchor), &[], GRACE).await;
     assert!(report.is_complete());
     assert_eq!(setup.count(Kind::Pod), 0);
     let waited = started.elapsed();
@@ -84,7 +84,7 @@ async fn an_error_stops_nothing() {
         setup.fake.faults().inject(fault);
     }
     let started = Instant::now();
-    let report = setup.cluster.teardown("1", EPOCH, Some(&anchor), GRACE).await;
+    let report = setup.cluster.teardown("1", EPOCH, Some(&anchor), &[], GRACE).await;
     assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
     // The anchor owned them: the garbage collector took what could not be deleted.
     assert_eq!(workflows(&setup), [0; 5]);
@@ -99,7 +99,7 @@ async fn what_does_not_go_is_named() {
     let api = Api::<Secret>::namespaced(setup.fake.client(), NAMESPACE);
     api.patch("secret-1", &PatchParams::default(), &Patch::Merge(held)).await.unwrap();
     let started = Instant::now();
-    let report = setup.cluster.teardown("1", EPOCH, Some(&anchor), GRACE).await;
+    let report = setup.cluster.teardown("1", EPOCH, Some(&anchor), &[], GRACE).await;
     assert!(started.elapsed() <= GRACE + setup.cluster.limits().teardown);
     assert!(!report.is_complete());
     let left: Vec<_> = report.left.iter().map(ToString::to_string).collect();
@@ -115,7 +115,7 @@ async fn what_may_not_be_listed_is_left_to_the_garbage_collector() {
         .access()
         .restrict(ADMIN, vec![Rule::new(&["pods", "configmaps", "services", "persistentvolumeclaims"], &["*"])]);
     let started = Instant::now();
-    let report = setup.cluster.teardown("1", EPOCH, Some(&anchor), GRACE).await;
+    let report = setup.cluster.teardown("1", EPOCH, Some(&anchor), &[], GRACE).await;
     assert!(started.elapsed() < Duration::from_secs(5));
     assert!(report.is_complete(), "{report:?}");
     assert!(matches!(report.errors.as_slice(), [error] if error.to_string().contains("list secrets")), "{report:?}");
@@ -126,10 +126,10 @@ async fn what_may_not_be_listed_is_left_to_the_garbage_collector() {
 async fn a_later_run_of_the_same_workflow_is_not_ours() {
     let setup = Setup::new();
     let old = setup.anchor("1").await;
-    setup.cluster.teardown("1", EPOCH, Some(&old), GRACE).await;
+    setup.cluster.teardown("1", EPOCH, Some(&old), &[], GRACE).await;
     let new = workflow(&setup, "1").await;
     assert_ne!(old.uid, new.uid);
-    let report = setup.cluster.teardown("1", EPOCH, Some(&old), GRACE).await;
+    let report = setup.cluster.teardown("1", EPOCH, Some(&old), &[], GRACE).await;
     assert_eq!(report, Teardown::default());
     assert_eq!(workflows(&setup), [1; 5]);
 }
@@ -143,7 +143,7 @@ async fn an_anchor_that_nobody_knows_of_goes_too() {
     assert_eq!(unanswered.unwrap_err().code(), "cluster-unreachable");
     setup.fake.faults().clear();
     assert_eq!(setup.count(Kind::ConfigMap), 1);
-    let report = setup.cluster.teardown("1", EPOCH, None, GRACE).await;
+    let report = setup.cluster.teardown("1", EPOCH, None, &[], GRACE).await;
     assert_eq!((report.is_complete(), setup.count(Kind::ConfigMap)), (true, 0));
 }
 
@@ -151,7 +151,7 @@ async fn an_anchor_that_nobody_knows_of_goes_too() {
 async fn without_an_anchor_another_run_is_left_alone() {
     let setup = Setup::new();
     let theirs = run_of(&setup, "1", Epoch(2)).await;
-    let report = setup.cluster.teardown("1", EPOCH, None, GRACE).await;
+    let report = setup.cluster.teardown("1", EPOCH, None, &[], GRACE).await;
     assert_eq!(report, Teardown::default());
     assert_eq!(workflows(&setup), [1; 5]);
 
@@ -160,10 +160,10 @@ async fn without_an_anchor_another_run_is_left_alone() {
     ours.metadata.name = Some("another-name".to_owned());
     let ours = setup.cluster.ensure_anchor(&ours).await.unwrap();
     setup.run(&ours, "ours", Script::new().forever()).await;
-    let report = setup.cluster.teardown("1", EPOCH, None, GRACE).await;
+    let report = setup.cluster.teardown("1", EPOCH, None, &[], GRACE).await;
     assert!(report.is_complete(), "{report:?}");
     assert_eq!((report.deleted, workflows(&setup)), (2, [1; 5]));
-    assert!(setup.cluster.teardown("1", Epoch(2), Some(&theirs), GRACE).await.is_complete());
+    assert!(setup.cluster.teardown("1", Epoch(2), Some(&theirs), &[], GRACE).await.is_complete());
     assert_eq!(workflows(&setup), [0; 5]);
 }
 
@@ -174,7 +174,7 @@ async fn what_nobody_stamped_is_not_taken_for_ours() {
     unstamped.metadata.annotations = None;
     let api = Api::<ConfigMap>::namespaced(setup.fake.client(), NAMESPACE);
     api.create(&PostParams::default(), &unstamped).await.unwrap();
-    assert_eq!(setup.cluster.teardown("1", EPOCH, None, GRACE).await, Teardown::default());
+    assert_eq!(setup.cluster.teardown("1", EPOCH, None, &[], GRACE).await, Teardown::default());
     assert_eq!(setup.count(Kind::ConfigMap), 1);
 }
 
@@ -184,13 +184,13 @@ async fn a_server_that_is_away_does_not_hold_it_for_ever() {
     let anchor = workflow(&setup, "1").await;
     setup.fake.faults().inject(Fault::drop_connection().always());
     let started = Instant::now();
-    let report = setup.cluster.teardown("1", EPOCH, Some(&anchor), GRACE).await;
+    let report = setup.cluster.teardown("1", EPOCH, Some(&anchor), &[], GRACE).await;
     assert!(started.elapsed() <= GRACE + setup.cluster.limits().teardown + Duration::from_secs(1));
     assert!(!report.is_complete());
     assert!(report.errors.iter().all(|error| error.code() == "cluster-unreachable"));
     assert_eq!(report.errors.len(), 1 + 5, "one deletion, five lists, each asked again and again: {report:?}");
     setup.fake.faults().clear();
-    assert!(setup.cluster.teardown("1", EPOCH, Some(&anchor), GRACE).await.is_complete());
+    assert!(setup.cluster.teardown("1", EPOCH, Some(&anchor), &[], GRACE).await.is_complete());
     assert_eq!(workflows(&setup), [0; 5]);
 }
 
@@ -200,7 +200,7 @@ async fn pods_that_can_not_be_deleted_hold_up_nothing_else() {
     let anchor = workflow(&setup, "1").await;
     setup.fake.faults().inject(Fault::delay(Duration::from_secs(3600)).on(Verb::Delete).of("pods").always());
     let started = Instant::now();
-    let report = setup.cluster.teardown("1", EPOCH, Some(&anchor), GRACE).await;
+    let report = setup.cluster.teardown("1", EPOCH, Some(&anchor), &[], GRACE).await;
     assert!(started.elapsed() <= GRACE + setup.cluster.limits().teardown + Duration::from_secs(1));
     // The garbage collector took them with the anchor.
     assert_eq!((workflows(&setup), report.left.len()), ([0; 5], 0));
