@@ -1,18 +1,24 @@
-//! `/livez`, `/readyz` and `/metrics`, on a thread of their own: they answer when the main runtime is jammed.
+//! Health and metrics, on a thread of their own: they answer when the main runtime is jammed.
+//!
+//! `/livez`, `/readyz` and `/metrics` are piculet's; `/healthz`, `/varz` and `/version` are those of the Woodpecker agent.
+
+mod roster;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use axum::{Json, Router};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::time::Instant;
+
+pub use roster::{Roster, RunningWorkflow};
 
 use crate::config::Listen;
 use crate::exit::Failure;
@@ -67,6 +73,7 @@ impl Heartbeat {
 #[derive(Debug, Clone)]
 struct Admin {
     readiness: watch::Receiver<Readiness>,
+    roster: watch::Receiver<Roster>,
     registry: Arc<Registry>,
     last_beat: watch::Receiver<Instant>,
 }
@@ -78,6 +85,7 @@ struct Admin {
 pub fn serve(
     address: &Listen,
     readiness: watch::Receiver<Readiness>,
+    roster: watch::Receiver<Roster>,
     registry: Arc<Registry>,
     heartbeat: Heartbeat,
 ) -> Result<SocketAddr, Failure> {
@@ -95,7 +103,10 @@ pub fn serve(
                 .route("/livez", get(livez))
                 .route("/readyz", get(readyz))
                 .route("/metrics", get(metrics))
-                .with_state(Admin { readiness, registry, last_beat });
+                .route("/healthz", get(healthz))
+                .route("/varz", get(varz))
+                .route("/version", get(version))
+                .with_state(Admin { readiness, roster, registry, last_beat });
             let served = match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => axum::serve(listener, router).await,
                 Err(error) => Err(error),
@@ -123,12 +134,40 @@ async fn follow(heartbeat: Heartbeat, beats: watch::Sender<Instant>) {
     }
 }
 
-async fn livez(State(admin): State<Admin>) -> impl IntoResponse {
-    if admin.last_beat.borrow().elapsed() < DEAD_AFTER {
-        (StatusCode::OK, "ok\n")
-    } else {
-        (StatusCode::INTERNAL_SERVER_ERROR, "the main runtime does not answer\n")
+impl Admin {
+    /// What is wrong with the process itself.
+    fn fault(&self) -> Option<&'static str> {
+        (self.last_beat.borrow().elapsed() >= DEAD_AFTER).then_some("the main runtime does not answer\n")
     }
+
+    /// What the Woodpecker agent answers beside `/healthz` and `/varz`: 500 where something hangs.
+    fn health(&self) -> (StatusCode, String) {
+        let fault = self.fault().map(str::to_owned).or_else(|| self.roster.borrow().fault(Instant::now()));
+        match fault {
+            Some(fault) => (StatusCode::INTERNAL_SERVER_ERROR, fault),
+            None => (StatusCode::OK, "ok\n".to_owned()),
+        }
+    }
+}
+
+async fn livez(State(admin): State<Admin>) -> impl IntoResponse {
+    match admin.fault() {
+        None => (StatusCode::OK, "ok\n"),
+        Some(fault) => (StatusCode::INTERNAL_SERVER_ERROR, fault),
+    }
+}
+
+async fn healthz(State(admin): State<Admin>) -> impl IntoResponse {
+    admin.health()
+}
+
+async fn varz(State(admin): State<Admin>) -> impl IntoResponse {
+    let (status, _) = admin.health();
+    (status, Json(admin.roster.borrow().to_json()))
+}
+
+async fn version() -> impl IntoResponse {
+    Json(serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "source": env!("CARGO_PKG_REPOSITORY") }))
 }
 
 async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {

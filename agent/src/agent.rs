@@ -19,7 +19,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{self, Heartbeat, Readiness};
+use crate::admin::{self, Heartbeat, Readiness, Roster};
 use crate::clock::Clock;
 use crate::config::{self, Config, Protocol};
 use crate::exit::Failure;
@@ -88,11 +88,13 @@ impl Agent {
         let traces = self.traces.take();
         let outlet = traces.as_ref().map(|traces| traces.outlet().clone());
         let (tell_readiness, readiness) = watch::channel(Readiness::default());
+        let (tell_roster, roster) = watch::channel(Roster::default());
         if let Some(address) = &self.config.admin.address {
             let heartbeat = Heartbeat::default();
             let bound = admin::serve(
                 address,
                 readiness,
+                roster,
                 self.metrics.registry(outlet.as_ref().map(Outlet::tally)),
                 heartbeat.clone(),
             )?;
@@ -146,7 +148,7 @@ impl Agent {
             sweeps: sweeps.clone(),
         };
         let site = Arc::new(Site { instance: self.instance, machine: self.machine, platform: own_platform() });
-        let mut session = Session::new(shop, site, slots, tell_readiness);
+        let mut session = Session::new(shop, site, slots, tell_readiness, tell_roster);
         let drain_timeout = self.config.shutdown.drain_timeout;
         let end = {
             let serve = session.serve(&mut handles.directives, &shutdown);

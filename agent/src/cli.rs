@@ -30,6 +30,8 @@ pub enum Command {
         #[command(flatten)]
         settings: Settings,
     },
+    /// Ask the agent on this machine whether it is healthy: for a container's health check.
+    Ping(Settings),
     /// Print every object that a pipeline or workload file would create, as YAML; values of secrets are left out.
     Plan {
         /// A Woodpecker pipeline file, or a workload file.

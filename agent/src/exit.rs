@@ -53,6 +53,9 @@ pub enum Failure {
     /// The standard output can't be written.
     #[error("can't write to the standard output: {0}")]
     Output(std::io::Error),
+    /// `ping`: the agent on this machine doesn't say that it is healthy. A sentence.
+    #[error("{0}")]
+    Unhealthy(String),
     /// A second signal ended the agent at once.
     #[error("stopped at once by a second signal; running workflows were left as they were")]
     Aborted,
@@ -65,6 +68,8 @@ impl Failure {
     /// The process's exit code. Documented in `docs/exit-codes.md`; follows `sysexits.h` where that has a word for it.
     pub fn exit_code(&self) -> u8 {
         match self {
+            // As the Woodpecker agent's own `ping`.
+            Self::Unhealthy(_) => 1,
             Self::BadInput(_) => 65,
             Self::Unreadable { .. } => 66,
             Self::Cluster(_) | Self::Listen { .. } => 69,
@@ -95,6 +100,7 @@ impl Failure {
             Self::Unfinished(_) => "unfinished",
             Self::Undelivered => "undelivered",
             Self::Output(_) => "output",
+            Self::Unhealthy(_) => "unhealthy",
             Self::Aborted => "aborted",
             Self::Internal(_) => "internal",
         }
@@ -118,6 +124,7 @@ impl Failure {
             Self::Unreadable { .. }
             | Self::BadInput(_)
             | Self::Output(_)
+            | Self::Unhealthy(_)
             | Self::Rights(_)
             | Self::Listen { .. }
             | Self::Aborted

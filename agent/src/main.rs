@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use piculet::cli::{Cli, Command, Settings};
 use piculet::commands;
-use piculet::config::{Config, ConfigError, Host, Source, dotenv, pod_settings, settle, unreadable};
+use piculet::config::{Config, ConfigError, Host, Source, admin_address, dotenv, pod_settings, settle, unreadable};
 use piculet::exit::Failure;
 
 /// The exit code for a wrong command line, as `sysexits.h` has it.
@@ -49,6 +49,11 @@ fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Agent(settings) => block_on(commands::run(read(&settings)?)),
         Command::Check { cluster, settings } => block_on(commands::check(&read(&settings)?, cluster, &mut out)),
+        Command::Ping(settings) => {
+            let variables = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+            let address = admin_address(settings.layers(variables)?).map_err(|error| Failure::Config(vec![error]))?;
+            block_on(commands::ping(address.as_ref()))
+        }
         Command::Plan { file, context, settings } => {
             let variables = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
             let pods = pod_settings(settings.layers(variables)?).map_err(Failure::Config)?;

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::Readiness;
+use crate::admin::{Readiness, Roster, RunningWorkflow};
 use crate::runner::{Message, Removal, Runner, Shop};
 use crate::shutdown::Shutdown;
 use crate::site::Site;
@@ -29,6 +29,8 @@ pub(crate) struct Session {
     /// The run that a task drives, and the label of its objects.
     driven: BTreeMap<Id, (RunKey, String)>,
     readiness: watch::Sender<Readiness>,
+    /// What runs, for those who ask from outside.
+    roster: watch::Sender<Roster>,
     /// The agent itself shuts down: nothing that a server says gives out slots again.
     draining: bool,
 }
@@ -39,6 +41,8 @@ struct Running {
     mailbox: mpsc::Sender<Message>,
     /// Cancelled when the run is over and its objects are gone.
     over: CancellationToken,
+    /// What is shown of it.
+    about: RunningWorkflow,
 }
 
 /// How a session ended.
@@ -53,7 +57,14 @@ pub(crate) enum SessionEnd {
 }
 
 impl Session {
-    pub(crate) fn new(shop: Shop, site: Arc<Site>, slots: Slots, readiness: watch::Sender<Readiness>) -> Self {
+    pub(crate) fn new(
+        shop: Shop,
+        site: Arc<Site>,
+        slots: Slots,
+        readiness: watch::Sender<Readiness>,
+        roster: watch::Sender<Roster>,
+    ) -> Self {
+        roster.send_replace(Roster { polling: slots.capacity(), ..Roster::default() });
         Self {
             shop,
             site,
@@ -62,6 +73,7 @@ impl Session {
             tasks: JoinSet::new(),
             driven: BTreeMap::new(),
             readiness,
+            roster,
             draining: false,
         }
     }
@@ -156,6 +168,7 @@ impl Session {
         };
         tracing::info!(workflow = %key.workflow, epoch = key.epoch.0, name = workload.name, "workflow accepted");
         let (mailbox, messages) = mpsc::channel(16);
+        let about = RunningWorkflow::new(&workload, self.shop.clock.now(), limit);
         let runner = Runner::new(self.shop.clone(), key.clone(), workload, context, plan, assignment.trace.as_ref());
         let (label, reporter) = (runner.label().to_owned(), self.shop.reporter.clone());
         // An earlier run of the same workflow has objects of the same names: it has to make room first.
@@ -164,8 +177,9 @@ impl Session {
         let over = CancellationToken::new();
         let is_over = over.clone().drop_guard();
         // The run is in the table before anything is said about it, so that a cancel can't miss it.
-        self.runs.insert(key.clone(), Running { mailbox, over });
+        self.runs.insert(key.clone(), Running { mailbox, over, about });
         self.shop.metrics.running.inc();
+        self.publish();
         let accepted = key.clone();
         let task = self.tasks.spawn(async move {
             if reporter.report(&accepted, Report::Accepted).await.is_ok() {
@@ -178,6 +192,14 @@ impl Session {
             release(slot);
         });
         self.driven.insert(task.id(), (key, label));
+    }
+
+    /// Shows what runs. Of two runs of one workflow the earlier only makes room.
+    fn publish(&self) {
+        let running: BTreeMap<_, _> =
+            self.runs.iter().map(|(key, run)| (key.workflow.to_string(), run.about.clone())).collect();
+        let polling = self.slots.capacity().saturating_sub(u32::try_from(running.len()).unwrap_or(u32::MAX));
+        self.roster.send_replace(Roster { polling, running });
     }
 
     /// Refuses from a task of its own: this loop must not wait for the link, which may be waiting for it.
@@ -206,6 +228,7 @@ impl Session {
         let Some((key, label)) = self.driven.remove(&id) else { return };
         self.runs.remove(&key);
         self.shop.metrics.running.dec();
+        self.publish();
         if let Err(error) = ended {
             tracing::error!(workflow = %key.workflow, %error, "a runner panicked; its workflow is ended as failed");
             self.after_panic(key, label);

@@ -16,7 +16,7 @@ use crate::{link, telemetry};
 /// Everything but a clean end.
 pub async fn run(config: Config) -> Result<(), Failure> {
     let traces = traces(&config).await?;
-    telemetry::start_log(&config.log, traces.as_ref().map(Traces::outlet)).map_err(Failure::Internal)?;
+    telemetry::start_log(&config.log, traces.as_ref().map(Traces::outlet))?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }

@@ -1,6 +1,7 @@
 //! The files and directories that a configuration names.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use piculet_core::secret::is_token;
@@ -10,10 +11,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::layers::{ConfigError, Source};
-use super::{Config, Logs, Server};
+use super::{Config, LogFile, Logs, Server};
 
 /// Looks whether every file that is named can be read and holds what it is said to hold, and whether there can be logs
-/// in the directory for them.
+/// in the directory and the file for them.
 pub fn unreadable(config: &Config) -> Vec<ConfigError> {
     let (server, kubernetes) = (&config.server, &config.kubernetes);
     let traces = config.traces.as_ref().map(|traces| traces.tls.clone()).unwrap_or_default();
@@ -34,6 +35,7 @@ pub fn unreadable(config: &Config) -> Vec<ConfigError> {
     if wrong.is_empty() {
         wrong.extend(no_pair(server).map(|message| ("server.key_file", message)));
     }
+    wrong.extend(unwritable(&config.log.file).map(|message| ("log.file", message)));
     wrong.extend(log_folder(&config.logs).err().map(|error| ("logs.directory", error.to_string())));
     let wrong = wrong.into_iter();
     wrong.map(|(key, message)| ConfigError { key: key.to_owned(), source: Source::Nowhere, message }).collect()
@@ -46,6 +48,23 @@ pub fn unreadable(config: &Config) -> Vec<ConfigError> {
 pub(crate) fn log_folder(logs: &Logs) -> Result<Option<LogFolder>, LogFolderError> {
     let directory = logs.directory.as_deref().filter(|_| logs.disk > 0);
     directory.map(LogFolder::open).transpose()
+}
+
+/// What keeps the agent's own log from its file. Nothing is made here: it is begun when the agent starts.
+fn unwritable(file: &LogFile) -> Option<String> {
+    let LogFile::Path(path) = file else { return None };
+    let error = match OpenOptions::new().append(true).open(path) {
+        Ok(_) => return None,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            if folder.is_dir() {
+                return None;
+            }
+            format!("there is no directory '{}'", folder.display())
+        }
+        Err(error) => error.to_string(),
+    };
+    Some(format!("the file '{}' can't be written: {error}", path.display()))
 }
 
 /// What keeps the client certificate and its key from being used together.

@@ -28,8 +28,8 @@ fn two_servers(addresses: &[(serde_json::Value, Source)]) -> Option<ConfigError>
     let (_, other) = addresses.iter().rev().find(|(other, source)| !source.is_woodpecker() && other != value)?;
     // Not the addresses: somebody may have written a password into one.
     let message = format!(
-        "one address stands {other} and another one comes {theirs}; remove one of them, or say by server.protocol which \
-         server is meant: stream or woodpecker"
+        "two different addresses are given, one {other} and one {theirs}; remove one of them, or say by server.protocol \
+         which server is meant: stream or woodpecker"
     );
     Some(ConfigError { key: ADDRESS.to_owned(), source: Source::Nowhere, message })
 }

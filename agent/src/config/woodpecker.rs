@@ -151,8 +151,8 @@ fn unknown(name: &str) -> String {
     let near = names().map(|known| (strsim::levenshtein(known, name), known)).min();
     match near {
         Some((distance, near)) if distance <= 3 => {
-            format!("the Woodpecker agent has no such variable for Kubernetes; did you mean {near}?")
+            format!("it changes nothing here: the Woodpecker agent has no such variable; did you mean {near}?")
         }
-        _ => "the Woodpecker agent has no such variable for Kubernetes; it changes nothing here".to_owned(),
+        _ => "it changes nothing here: the Woodpecker agent has no such variable for Kubernetes".to_owned(),
     }
 }
