@@ -148,7 +148,8 @@ impl Agent {
             sweeps: sweeps.clone(),
         };
         let site = Arc::new(Site { instance: self.instance, machine: self.machine, platform: own_platform() });
-        let mut session = Session::new(shop, site, slots, tell_readiness, tell_roster);
+        let mut session =
+            Session::new(shop, site, slots, tell_readiness, tell_roster).for_one(self.config.agent.single_workflow);
         let drain_timeout = self.config.shutdown.drain_timeout;
         let end = {
             let serve = session.serve(&mut handles.directives, &shutdown);

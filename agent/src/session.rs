@@ -33,6 +33,8 @@ pub(crate) struct Session {
     roster: watch::Sender<Roster>,
     /// The agent itself shuts down: nothing that a server says gives out slots again.
     draining: bool,
+    /// The first workflow is the last.
+    is_for_one: bool,
 }
 
 /// A run in the table.
@@ -75,7 +77,13 @@ impl Session {
             readiness,
             roster,
             draining: false,
+            is_for_one: false,
         }
+    }
+
+    /// Ends after one workflow.
+    pub(crate) fn for_one(self, is_for_one: bool) -> Self {
+        Self { is_for_one, ..self }
     }
 
     /// Serves directives until the agent was drained, aborted, or the link ended.
@@ -180,6 +188,11 @@ impl Session {
         self.runs.insert(key.clone(), Running { mailbox, over, about });
         self.shop.metrics.running.inc();
         self.publish();
+        if self.is_for_one {
+            tracing::info!("this workflow is the only one of this agent");
+            self.draining = true;
+            self.slots.close();
+        }
         let accepted = key.clone();
         let task = self.tasks.spawn(async move {
             if reporter.report(&accepted, Report::Accepted).await.is_ok() {

@@ -14,8 +14,13 @@ struct Ended {
 }
 
 fn piculet(folder: &Path, arguments: &[&str]) -> Ended {
+    piculet_with(folder, arguments, &[])
+}
+
+fn piculet_with(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_piculet"));
-    let output = command.args(arguments).current_dir(folder).env_clear().output().unwrap();
+    let variables = variables.iter().copied();
+    let output = command.args(arguments).current_dir(folder).env_clear().envs(variables).output().unwrap();
     Ended {
         code: output.status.code().unwrap(),
         out: String::from_utf8(output.stdout).unwrap(),
@@ -35,7 +40,7 @@ fn help_names_every_command_and_is_no_failure() {
     let folder = TempDir::new().unwrap();
     let help = piculet(folder.path(), &["--help"]);
     assert_eq!(help.code, 0);
-    for command in ["agent", "check", "plan"] {
+    for command in ["agent", "check", "ping", "plan"] {
         assert!(help.out.contains(command), "{}", help.out);
         assert_eq!(piculet(folder.path(), &[command, "--help"]).code, 0);
     }
@@ -74,16 +79,115 @@ fn files_that_hold_something_else_are_told_with_everything_else() {
 #[test]
 fn a_variable_that_is_no_text_is_not_overlooked() {
     use std::os::unix::ffi::OsStrExt;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_piculet"));
-    let output = command
-        .args(["check", "--server=http://ci:9443"])
-        .env_clear()
-        .env("PICULET_AGENT_NAME", std::ffi::OsStr::from_bytes(b"\xff"))
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(78));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("from PICULET_AGENT_NAME: the value is no UTF-8"), "{said}");
+    for name in ["PICULET_AGENT_NAME", "WOODPECKER_HOSTNAME"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_piculet"));
+        let output = command
+            .args(["check", "--server=http://ci:9443"])
+            .env_clear()
+            .env(name, std::ffi::OsStr::from_bytes(b"\xff"))
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(78));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(&format!("from {name}: the value is no UTF-8")), "{said}");
+    }
+}
+
+#[test]
+fn a_file_with_variables_is_read_below_the_environment() {
+    let folder = TempDir::new().unwrap();
+    let text = "WOODPECKER_SERVER=ci:9000\nWOODPECKER_AGENT_SECRET=hunter2\nWOODPECKER_MAX_WORKFLOWS=0\nWOODPECKER_NOTHING=1\n";
+    fs::write(folder.path().join(".env"), text).unwrap();
+    let wrong = piculet(folder.path(), &["check"]);
+    assert_eq!(wrong.code, 78, "{}", wrong.out);
+    assert!(wrong.err.contains("(from WOODPECKER_MAX_WORKFLOWS): it must be at least 1"), "{}", wrong.err);
+    let right = piculet_with(folder.path(), &["check"], &[("WOODPECKER_MAX_WORKFLOWS", "2")]);
+    assert_eq!(right.code, 0, "{}", right.err);
+    assert!(right.out.contains("warning: from WOODPECKER_NOTHING: it changes nothing here"), "{}", right.out);
+    assert!(right.out.ends_with("The configuration is right.\n"), "{}", right.out);
+}
+
+#[test]
+fn a_file_with_variables_may_name_the_configuration() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join(".env"), "PICULET_CONFIG=agent.yaml\n").unwrap();
+    fs::write(folder.path().join("agent.yaml"), "nonsense: 1\n").unwrap();
+    let wrong = piculet(folder.path(), &["check"]);
+    assert!(wrong.err.contains("nonsense (in agent.yaml)"), "{}", wrong.err);
+    fs::write(folder.path().join("other.yaml"), "more: 1\n").unwrap();
+    let other = piculet_with(folder.path(), &["check"], &[("PICULET_CONFIG", "other.yaml")]);
+    assert!(other.err.contains("more (in other.yaml)") && !other.err.contains("nonsense"), "{}", other.err);
+}
+
+#[test]
+fn a_broken_file_with_variables_is_78_and_names_the_line_and_not_what_stands_in_it() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join(".env"), "# the agent\nWOODPECKER_AGENT_SECRET=hunter2 hunter2\n").unwrap();
+    let broken = piculet(folder.path(), &["check"]);
+    assert_eq!(broken.code, 78);
+    insta::assert_snapshot!(broken.err);
+}
+
+#[test]
+fn a_log_file_that_can_not_be_written_is_told() {
+    let folder = TempDir::new().unwrap();
+    let arguments = ["check", "--server=http://ci:9443", "--set=log.file=nowhere/agent.log"];
+    let wrong = piculet_with(folder.path(), &arguments, &[("PICULET_SERVER_TOKEN", "x")]);
+    assert_eq!(wrong.code, 78);
+    assert!(wrong.err.contains("log.file: the file 'nowhere/agent.log' can't be written"), "{}", wrong.err);
+    let right = piculet_with(
+        folder.path(),
+        &[&arguments[..2], &["--set=log.file=agent.log"]].concat(),
+        &[("PICULET_SERVER_TOKEN", "x")],
+    );
+    assert_eq!(right.code, 0, "{}", right.err);
+    assert!(!folder.path().join("agent.log").exists(), "a check writes nothing");
+}
+
+/// Answers one request with this, and gives the port that it listens on.
+fn answering(answer: &'static str) -> u16 {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            request.extend(byte);
+        }
+        assert!(request.starts_with(b"GET /healthz HTTP/1.1\r\n"));
+        stream.write_all(answer.as_bytes()).unwrap();
+    });
+    port
+}
+
+#[test]
+fn ping_says_what_the_agent_of_the_same_environment_says() {
+    let folder = TempDir::new().unwrap();
+    // Neither a server nor a token is needed, and what else is wrong is the agent's to say.
+    let ping = |variables: &[(&str, &str)]| {
+        piculet_with(folder.path(), &["ping"], &[variables, &[("PICULET_NONSENSE", "1")]].concat())
+    };
+    const HEALTHY: &str = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok\n";
+    for name in ["PICULET_ADMIN_ADDRESS", "WOODPECKER_HEALTHCHECK_ADDR"] {
+        for host in ["", "0.0.0.0", "127.0.0.1"] {
+            let healthy = ping(&[(name, &format!("{host}:{}", answering(HEALTHY)))]);
+            assert_eq!((healthy.code, healthy.err.as_str()), (0, ""), "{name} {host}");
+        }
+    }
+    let port = answering("HTTP/1.1 500 Oh\r\ncontent-length: 6\r\n\r\nhangs\n");
+    let unhealthy = ping(&[("WOODPECKER_HEALTHCHECK_ADDR", &format!(":{port}"))]);
+    let told = unhealthy.err.replace(&port.to_string(), "PORT");
+    assert_eq!(unhealthy.code, 1);
+    assert_eq!(told, "error[unhealthy]: http://localhost:PORT/healthz: 500 Internal Server Error: hangs\n");
+    let nobody = ping(&[("PICULET_ADMIN_ADDRESS", "127.0.0.1:1")]);
+    assert!(nobody.code == 1 && nobody.err.contains("127.0.0.1:1/healthz: Connection refused"), "{}", nobody.err);
+    let off = ping(&[("WOODPECKER_HEALTHCHECK", "false")]);
+    assert!(off.code == 1 && off.err.contains("admin.address is off"), "{}", off.err);
+    let wrong = ping(&[("PICULET_ADMIN_ADDRESS", "here")]);
+    assert_eq!(wrong.code, 78, "{}", wrong.err);
 }
 
 #[test]

@@ -192,6 +192,74 @@ async fn health_and_metrics_are_served() {
     assert_eq!(ended(agent).await.0.code(), Some(0));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_woodpecker_agent_answers_is_answered_too() {
+    let site = Site::new(Script::new().forever()).await;
+    let address = free_address().await;
+    let agent = site.agent(&["--set", &format!("admin.address={address}"), "--max-workflows", "3"]);
+    let text = |text: &str| text.to_owned();
+    let environment = [("CI_REPO", "octo/cat"), ("CI_PIPELINE_NUMBER", "7")];
+    let environment = environment.map(|(name, value)| (text(name), text(value))).into();
+    let step = StepSpec { id: text("a"), name: text("a"), image: text("x"), environment, ..StepSpec::default() };
+    let spec = WorkloadSpec {
+        stages: vec![StageSpec { steps: vec![step] }],
+        timeout_seconds: Some(600),
+        ..WorkloadSpec::default()
+    };
+    let id = site.stub.submit(spec);
+    site.stub.expect_session().await;
+    while site.stub.workflow(&id).steps[0].state != piculet_core::outcome::StepState::Running {
+        tokio::task::yield_now().await;
+    }
+    let json =
+        |answer: &str| -> serde_json::Value { serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap() };
+    assert!(get(address, "/healthz").await.unwrap().starts_with("HTTP/1.1 200"));
+    let shown = json(&get(address, "/varz").await.unwrap());
+    assert_eq!((&shown["polling_count"], &shown["running_count"]), (&2.into(), &1.into()), "{shown}");
+    let run = &shown["running"][id.as_str()];
+    assert_eq!((&run["repository"], &run["pipeline_number"]), (&"octo/cat".into(), &"7".into()), "{shown}");
+    assert_eq!(run["pipeline_timeout"], 600_000_000_000u64);
+    let version = json(&get(address, "/version").await.unwrap());
+    assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
+    let mut ping = Command::new(env!("CARGO_BIN_EXE_piculet"));
+    let ping = ping.arg("ping").env_clear().env("PICULET_ADMIN_ADDRESS", address.to_string()).status().await.unwrap();
+    assert_eq!(ping.code(), Some(0));
+    signal(&agent, "TERM");
+    signal(&agent, "INT");
+    ended(agent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_for_a_single_workflow_ends_after_it() {
+    let site = Site::new(Script::new().line("done").exit(0)).await;
+    let (first, second) = (site.submit(), site.submit());
+    let (status, err) = ended(site.agent(&["--set", "agent.single_workflow=true"])).await;
+    assert_eq!(status.code(), Some(0), "{err}");
+    let states = [first, second].map(|id| site.stub.workflow(&id).state);
+    assert_eq!(states, [State::Success, State::Pending], "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_goes_where_it_is_wanted() {
+    let site = Site::new(Script::new().exit(0)).await;
+    let agent = site.agent(&["--set", "log.file=agent.log", "--set", "log.colour=on"]);
+    site.stub.expect_session().await;
+    signal(&agent, "TERM");
+    let (status, err) = ended(agent).await;
+    assert_eq!((status.code(), err.as_str()), (Some(0), ""));
+    let written = std::fs::read_to_string(site.folder.path().join("agent.log")).unwrap();
+    assert!(written.contains("starting") && written.contains("\u{1b}["), "{written}");
+    let agent = site.agent(&["--set", "log.file=agent.log", "--log-format", "json"]);
+    site.stub.expect_session().await;
+    signal(&agent, "TERM");
+    ended(agent).await;
+    let both = std::fs::read_to_string(site.folder.path().join("agent.log")).unwrap();
+    assert!(
+        both.starts_with(&written) && both.contains("{\"timestamp\":"),
+        "the file is written on at its end: {both}"
+    );
+}
+
 /// One that nobody listens at: it was free a moment ago.
 async fn free_address() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap()

@@ -1,5 +1,8 @@
 //! The connection to a Woodpecker server: TCP, a proxy or a socket; TLS; and the pings that find out when it is dead.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
