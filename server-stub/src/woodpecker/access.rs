@@ -11,7 +11,8 @@ pub const TOKEN_LIFE: i64 = 60 * 60;
 /// Makes and checks access tokens.
 #[derive(Debug)]
 pub struct Access {
-    fixed: Option<String>,
+    secret: String,
+    is_fixed: bool,
     /// How often the secret was made anew.
     round: u64,
 }
@@ -28,8 +29,10 @@ pub struct Metadata {
 }
 
 impl Access {
-    pub(super) fn new(fixed: Option<String>) -> Self {
-        Self { fixed, round: 0 }
+    /// With a fixed secret, or with one that is made of this seed at each start.
+    pub(super) fn new(fixed: Option<&str>, seed: u64) -> Self {
+        let secret = fixed.map_or_else(|| seed.to_string(), str::to_owned);
+        Self { secret, is_fixed: fixed.is_some(), round: 0 }
     }
 
     /// A token for this agent. `now` is in unix seconds.
@@ -39,7 +42,7 @@ impl Access {
 
     /// The server starts anew: unless its secret is a fixed one, all tokens become invalid.
     pub(super) fn restart(&mut self) {
-        if self.fixed.is_none() {
+        if !self.is_fixed {
             self.round += 1;
         }
     }
@@ -72,8 +75,7 @@ impl Access {
     }
 
     fn seal(&self, agent: i64, issued: i64) -> String {
-        let secret = self.fixed.as_deref().unwrap_or("random");
-        let hash = Sha256::digest(format!("{secret}|{}|{agent}|{issued}", self.round));
+        let hash = Sha256::digest(format!("{}|{}|{agent}|{issued}", self.secret, self.round));
         hash.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
@@ -92,3 +94,6 @@ impl Access {
         Ok(agent)
     }
 }
+
+#[cfg(test)]
+mod tests;

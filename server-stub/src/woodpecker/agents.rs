@@ -172,3 +172,6 @@ impl Agents {
         self.rows.values()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -142,3 +142,6 @@ impl Compiled {
         ULID_TIME.chars().chain(digits).take(ULID_LENGTH).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,8 @@ pub struct Config {
     /// What access tokens are made with. `None`: something new at each start, so that a restart makes all of them
     /// invalid.
     pub secret: Option<String>,
+    /// What is made instead of something random: servers of different seeds don't take each other's access tokens.
+    pub seed: u64,
     /// How the queue keeps its tasks.
     pub queue: QueueKind,
     /// What `Version` says.
@@ -42,6 +44,7 @@ impl Default for Config {
         Self {
             system_token: Some(Self::TOKEN.to_owned()),
             secret: None,
+            seed: 0,
             queue: QueueKind::default(),
             version: "3.17.0".to_owned(),
             protocol: piculet_proto::woodpecker::PROTOCOL,

@@ -61,3 +61,6 @@ impl From<&pb::LogEntry> for Line {
 pub(super) fn groups(entries: &[pb::LogEntry]) -> impl Iterator<Item = &[pb::LogEntry]> {
     entries.chunk_by(|one, next| one.step_uuid == next.step_uuid)
 }
+
+#[cfg(test)]
+mod tests;

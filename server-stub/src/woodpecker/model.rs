@@ -65,7 +65,7 @@ impl Model {
             system_token: config.system_token.clone(),
             protocol: config.protocol,
             version: config.version.clone(),
-            access: Access::new(config.secret.clone()),
+            access: Access::new(config.secret.as_deref(), config.seed),
             agents: Agents::default(),
             queue: Queue::new(config.queue, start),
             workflows: BTreeMap::new(),
@@ -314,3 +314,6 @@ impl Model {
         self.workflows().filter(|workflow| workflow.state == state).count()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,3 +104,6 @@ impl Enforcer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

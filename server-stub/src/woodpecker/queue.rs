@@ -317,3 +317,6 @@ impl Queue {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

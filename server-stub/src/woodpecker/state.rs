@@ -41,19 +41,26 @@ impl State {
         }
     }
 
-    /// What two of them make together: the one that stands first here.
+    /// What two of them make together: the one that stands first here. What was cancelled beside something else counts as
+    /// killed, because something had begun.
     #[must_use]
     pub fn merged(self, other: Self) -> Self {
         const ORDER: [State; 8] = [
-            State::Failure,
+            State::Blocked,
             State::Killed,
             State::Canceled,
-            State::Blocked,
             State::Running,
             State::Pending,
+            State::Failure,
             State::Success,
             State::Skipped,
         ];
+        if self != other && (self == Self::Canceled || other == Self::Canceled) {
+            return Self::Killed.merged(if self == Self::Canceled { other } else { self });
+        }
         ORDER.into_iter().find(|state| *state == self || *state == other).unwrap_or(self)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -141,7 +141,8 @@ impl Step {
 
     /// What it contributes to its workflow's state; `None`: nothing.
     pub(super) fn verdict(&self) -> Option<State> {
-        let is_forgiven = self.state == State::Failure && self.failure != FailureMode::Fail;
+        let has_failed = matches!(self.state, State::Failure | State::Killed);
+        let is_forgiven = has_failed && self.failure != FailureMode::Fail;
         (!is_forgiven).then_some(self.state)
     }
 }
@@ -149,3 +150,6 @@ impl Step {
 fn or_now(reported: i64, now: i64) -> i64 {
     if reported == 0 { now } else { reported }
 }
+
+#[cfg(test)]
+mod tests;

@@ -118,3 +118,6 @@ fn read_rows(payload: &[u8]) -> Vec<Step> {
     rows.map(|row| Step { kind: row.kind, failure: FailureMode::parse(&row.failure), ..Step::new(row.uuid, row.name) })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

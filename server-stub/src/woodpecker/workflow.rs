@@ -161,3 +161,6 @@ fn may_go_on(state: State) -> Result<(), Refusal> {
         _ => Err(Refusal::Finished),
     }
 }
+
+#[cfg(test)]
+mod tests;

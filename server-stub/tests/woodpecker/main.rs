@@ -4,4 +4,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on shall panic")]
 
 mod agent;
+mod authenticating;
+mod breaking;
+mod canceling;
+mod knobs;
+mod leasing;
+mod logging;
+mod pinging;
+mod polling;
+mod registering;
+mod restarting;
 mod running;
