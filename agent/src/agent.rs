@@ -136,27 +136,32 @@ impl Agent {
         tokio::spawn(publish(handles.usage.clone(), self.metrics.clone()));
         tokio::spawn(publish_trouble(handles.status.clone(), tell_readiness.clone(), self.metrics.clone()));
 
+        let protocol = self.config.server.address.protocol();
         let sweeps = TaskTracker::new();
         let shop = Shop {
             cluster: self.cluster,
             reporter: handles.reporter.clone(),
             pods: Arc::new(self.config.pods),
-            limits: self.config.limits,
+            limits: self.config.limits.clone(),
             metrics: self.metrics,
             traces: outlet,
             clock: self.clock,
             sweeps: sweeps.clone(),
         };
         let site = Arc::new(Site { instance: self.instance, machine: self.machine, platform: own_platform() });
-        let mut session =
-            Session::new(shop, site, slots, tell_readiness, tell_roster).for_one(self.config.agent.single_workflow);
         let drain_timeout = self.config.shutdown.drain_timeout;
+        // A Woodpecker server gives a workflow to nobody else: one that is left alone would run for ever.
+        let cancels_after = (protocol == Protocol::Woodpecker).then_some(drain_timeout);
+        let patience = drain_timeout + cancels_after.map_or(Duration::ZERO, |_| self.config.limits.grace + FLUSH);
+        let mut session = Session::new(shop, site, slots, tell_readiness, tell_roster)
+            .for_one(self.config.agent.single_workflow)
+            .cancelling_after(cancels_after);
         let end = {
             let serve = session.serve(&mut handles.directives, &shutdown);
             let drained_too_late = async {
                 shutdown.drain.cancelled().await;
                 handles.closer.drain();
-                tokio::time::sleep(drain_timeout).await;
+                tokio::time::sleep(patience).await;
             };
             tokio::select! {
                 biased;
@@ -174,7 +179,10 @@ impl Agent {
                 let (flushed, swept) = (supervisor, tokio::time::timeout(FLUSH, sweeps.wait()));
                 tokio::select! {
                     biased;
-                    (closed, _) = async { tokio::join!(flushed, swept) } => ended(closed),
+                    (closed, _) = async { tokio::join!(flushed, swept) } => match session.cancelled() {
+                        0 => ended(closed),
+                        cancelled => Err(Failure::Unfinished(cancelled)),
+                    },
                     () = shutdown.abort.cancelled() => Err(Failure::Aborted),
                 }
             }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use piculet_cluster::Cluster;
 use piculet_core::id::RunKey;
 use piculet_core::outcome::WorkflowState;
 use piculet_core::report::{Refusal, Report, WorkflowReport};
@@ -11,6 +13,7 @@ use piculet_core::workload::Workload;
 use piculet_link::supervisor::{Assignment, Directive};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Readiness, Roster, RunningWorkflow};
@@ -26,8 +29,10 @@ pub(crate) struct Session {
     slots: Slots,
     runs: BTreeMap<RunKey, Running>,
     tasks: JoinSet<()>,
-    /// The run that a task drives, and the label of its objects.
-    driven: BTreeMap<Id, (RunKey, String)>,
+    /// The run that each task drives.
+    driven: BTreeMap<Id, Driven>,
+    /// The namespaces of organisations, where each has one of its own.
+    namespaces: BTreeMap<String, Cluster>,
     readiness: watch::Sender<Readiness>,
     /// What runs, for those who ask from outside.
     roster: watch::Sender<Roster>,
@@ -35,6 +40,20 @@ pub(crate) struct Session {
     draining: bool,
     /// The first workflow is the last.
     is_for_one: bool,
+    /// How long after the agent began to shut down what still runs is cancelled; `None`: it never is.
+    cancels_after: Option<Duration>,
+    /// How many workflows were.
+    cancelled: usize,
+}
+
+/// What a task drives.
+#[derive(Debug)]
+struct Driven {
+    key: RunKey,
+    /// That of its objects.
+    label: String,
+    /// Where they are.
+    cluster: Cluster,
 }
 
 /// A run in the table.
@@ -76,8 +95,11 @@ impl Session {
             driven: BTreeMap::new(),
             readiness,
             roster,
+            namespaces: BTreeMap::new(),
             draining: false,
             is_for_one: false,
+            cancels_after: None,
+            cancelled: 0,
         }
     }
 
@@ -86,23 +108,40 @@ impl Session {
         Self { is_for_one, ..self }
     }
 
+    /// Cancels what still runs so long after the agent began to shut down: its server gives workflows to nobody else, and
+    /// those that nobody ends would run for ever.
+    pub(crate) fn cancelling_after(self, cancels_after: Option<Duration>) -> Self {
+        Self { cancels_after, ..self }
+    }
+
+    /// How many workflows were cancelled because the agent shuts down.
+    pub(crate) fn cancelled(&self) -> usize {
+        self.cancelled
+    }
+
     /// Serves directives until the agent was drained, aborted, or the link ended.
     pub(crate) async fn serve(
         &mut self,
         directives: &mut mpsc::Receiver<Directive>,
         shutdown: &Shutdown,
     ) -> SessionEnd {
+        let mut cancel_at = None;
         loop {
-            if self.draining && self.runs.is_empty() {
+            // A refusal is on its way for as long as its task runs.
+            if self.draining && self.runs.is_empty() && self.tasks.is_empty() {
                 return SessionEnd::Drained;
             }
             tokio::select! {
                 biased;
                 () = shutdown.abort.cancelled() => return SessionEnd::Aborted,
-                () = shutdown.drain.cancelled(), if !self.draining => {
-                    self.draining = true;
-                    self.slots.close();
+                () = shutdown.drain.cancelled(), if !self.readiness.borrow().draining => {
+                    cancel_at = self.cancels_after.map(|after| Instant::now() + after);
+                    self.drain();
                     self.readiness.send_modify(|readiness| readiness.draining = true);
+                }
+                () = until(cancel_at) => {
+                    cancel_at = None;
+                    self.cancel_all();
                 }
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended).await,
                 directive = directives.recv() => match directive {
@@ -110,6 +149,21 @@ impl Session {
                     None => return SessionEnd::LinkEnded,
                 },
             }
+        }
+    }
+
+    /// Takes no more workflows.
+    fn drain(&mut self) {
+        self.draining = true;
+        self.slots.close();
+    }
+
+    fn cancel_all(&mut self) {
+        self.cancelled = self.runs.len();
+        tracing::warn!(workflows = self.cancelled, "the time to drain is over: what still runs is cancelled");
+        for key in self.runs.keys().cloned().collect::<Vec<_>>() {
+            let by = "the agent that ran it was shut down".to_owned();
+            self.tell(&key, Message::Cancel { by, grace: None });
         }
     }
 
@@ -158,6 +212,10 @@ impl Session {
             self.refuse(key, "All slots of this agent are taken.".to_owned(), Refusal::Now);
             return;
         };
+        if self.is_for_one {
+            tracing::info!(workflow = %key.workflow, "this workflow is the only one of this agent");
+            self.drain();
+        }
         let workload = match assignment.spec.and_then(|spec| Workload::new(key.workflow.clone(), spec)) {
             Ok(workload) => workload,
             Err(error) => {
@@ -167,7 +225,8 @@ impl Session {
         };
         let limit = workload.timeout.unwrap_or(self.shop.limits.workflow);
         let context = self.site.context(&key, assignment.server, self.shop.clock.now(), limit);
-        let plan = match piculet_pods::plan(&workload, &self.shop.pods, &context) {
+        let shop = self.shop_of(workload.organization);
+        let plan = match piculet_pods::plan(&workload, &shop.pods, &context) {
             Ok(plan) => plan,
             Err(error) => {
                 self.refuse(key, format!("The workflow can't be run on Kubernetes: {error}"), Refusal::Everywhere);
@@ -177,7 +236,8 @@ impl Session {
         tracing::info!(workflow = %key.workflow, epoch = key.epoch.0, name = workload.name, "workflow accepted");
         let (mailbox, messages) = mpsc::channel(16);
         let about = RunningWorkflow::new(&workload, self.shop.clock.now(), limit);
-        let runner = Runner::new(self.shop.clone(), key.clone(), workload, context, plan, assignment.trace.as_ref());
+        let cluster = shop.cluster.clone();
+        let runner = Runner::new(shop, key.clone(), workload, context, plan, assignment.trace.as_ref());
         let (label, reporter) = (runner.label().to_owned(), self.shop.reporter.clone());
         // An earlier run of the same workflow has objects of the same names: it has to make room first.
         let earlier = self.runs.iter().filter(|(other, _)| other.workflow == key.workflow);
@@ -188,11 +248,6 @@ impl Session {
         self.runs.insert(key.clone(), Running { mailbox, over, about });
         self.shop.metrics.running.inc();
         self.publish();
-        if self.is_for_one {
-            tracing::info!("this workflow is the only one of this agent");
-            self.draining = true;
-            self.slots.close();
-        }
         let accepted = key.clone();
         let task = self.tasks.spawn(async move {
             if reporter.report(&accepted, Report::Accepted).await.is_ok() {
@@ -204,7 +259,16 @@ impl Session {
             drop(is_over);
             release(slot);
         });
-        self.driven.insert(task.id(), (key, label));
+        self.driven.insert(task.id(), Driven { key, label, cluster });
+    }
+
+    /// The shop for workflows of an organisation: in a namespace of its own, if the operator wants that.
+    fn shop_of(&mut self, organization: Option<i64>) -> Shop {
+        let Some(namespace) = self.shop.pods.namespace_of(organization) else { return self.shop.clone() };
+        let base = &self.shop.cluster;
+        let cluster = self.namespaces.entry(namespace.clone()).or_insert_with(|| base.in_namespace(&namespace)).clone();
+        let pods = Arc::new(piculet_pods::Settings { namespace, ..(*self.shop.pods).clone() });
+        Shop { cluster, pods, ..self.shop.clone() }
     }
 
     /// Shows what runs. Of two runs of one workflow the earlier only makes room.
@@ -238,20 +302,21 @@ impl Session {
             Ok((id, ())) => *id,
             Err(error) => error.id(),
         };
-        let Some((key, label)) = self.driven.remove(&id) else { return };
+        let Some(driven) = self.driven.remove(&id) else { return };
+        let key = driven.key.clone();
         self.runs.remove(&key);
         self.shop.metrics.running.dec();
         self.publish();
         if let Err(error) = ended {
             tracing::error!(workflow = %key.workflow, %error, "a runner panicked; its workflow is ended as failed");
-            self.after_panic(key, label);
+            self.after_panic(driven);
         }
     }
 
     /// A fault of ours must not leave the workflow running for ever, neither at the server nor in the cluster.
-    fn after_panic(&mut self, key: RunKey, label: String) {
+    fn after_panic(&mut self, Driven { key, label, cluster }: Driven) {
         let (reporter, now) = (self.shop.reporter.clone(), self.shop.clock.now());
-        let (cluster, sweeps) = (self.shop.cluster.clone(), self.shop.sweeps.clone());
+        let sweeps = self.shop.sweeps.clone();
         let removal = Removal {
             workflow: label,
             epoch: key.epoch,
@@ -265,6 +330,13 @@ impl Session {
             let _gone = reporter.report(&key, Report::Finished(report)).await;
             removal.run(cluster, &sweeps).await;
         });
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

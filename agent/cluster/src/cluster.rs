@@ -44,6 +44,8 @@ struct Inner {
     seed: AtomicU64,
     /// The one watch, while anybody uses it.
     watch: Mutex<Weak<watch::Shared>>,
+    /// The namespace is made if it doesn't exist.
+    makes_namespace: bool,
 }
 
 impl Cluster {
@@ -66,6 +68,22 @@ impl Cluster {
             limits,
             seed: AtomicU64::new(RandomState::new().hash_one("backoff")),
             watch: Mutex::default(),
+            makes_namespace: false,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Another namespace of the same cluster, with a watch of its own. It is made when it is needed: see
+    /// [`Cluster::ensure_namespace`].
+    #[must_use]
+    pub fn in_namespace(&self, namespace: &str) -> Self {
+        let inner = Inner {
+            client: self.inner.client.clone(),
+            namespace: namespace.to_owned(),
+            limits: self.inner.limits.clone(),
+            seed: AtomicU64::new(self.next_seed()),
+            watch: Mutex::default(),
+            makes_namespace: true,
         };
         Self { inner: Arc::new(inner) }
     }
@@ -85,6 +103,11 @@ impl Cluster {
     /// How patient it is.
     pub fn limits(&self) -> &Limits {
         &self.inner.limits
+    }
+
+    /// Whether the namespace is made if it doesn't exist.
+    pub(crate) fn makes_namespace(&self) -> bool {
+        self.inner.makes_namespace
     }
 
     pub(crate) fn client(&self) -> &Client {

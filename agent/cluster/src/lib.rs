@@ -18,6 +18,7 @@ mod attempts;
 mod client;
 mod cluster;
 mod identity;
+mod namespace;
 mod preflight;
 mod presence;
 mod refusal;

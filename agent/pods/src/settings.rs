@@ -164,6 +164,14 @@ pub struct AllowFromStep {
     pub native_secrets: bool,
 }
 
+impl Settings {
+    /// The namespace of an organisation, where each has its own. A server says 0 for one that it doesn't name.
+    pub fn namespace_of(&self, organization: Option<i64>) -> Option<String> {
+        let id = organization.filter(|_| self.namespace_per_organization)?;
+        Some(format!("{}-{id}", self.namespace).to_lowercase())
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {

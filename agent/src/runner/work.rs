@@ -195,6 +195,7 @@ impl Answer {
 
 /// Without the right to make an anchor nothing owns the objects; the agent removes them by their names.
 async fn make_shared(cluster: &Cluster, plan: piculet_pods::Plan) -> Result<Option<Anchor>, ApplyError> {
+    cluster.ensure_namespace().await?;
     let anchor = match cluster.ensure_anchor(&plan.anchor).await {
         Err(error) if error.is_forbidden() => None,
         anchor => Some(anchor?),

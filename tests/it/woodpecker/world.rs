@@ -34,7 +34,6 @@ pub(super) struct World {
 /// An agent of a world.
 pub(super) struct Running {
     pub(super) network: Network,
-    #[expect(dead_code, reason = "dropping it would change nothing")]
     pub(super) shutdown: Shutdown,
     pub(super) task: JoinHandle<Result<(), Failure>>,
 }

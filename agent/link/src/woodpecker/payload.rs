@@ -58,7 +58,7 @@ pub(super) fn decode(payload: &[u8], minutes: i64) -> Result<WorkloadSpec, Workl
         labels: steps().flat_map(|step| step.workflow_labels.clone()).collect(),
         timeout_seconds: Some(minutes.saturating_mul(60)),
         secrets: config.secrets.iter().map(|secret| Secret::new(secret.value.as_str())).collect(),
-        organization: steps().map(|step| step.org_id).find(|id| *id != 0),
+        organization: steps().next().map(|step| step.org_id),
         workspace: volume_name(&config.volume).to_owned(),
         stages,
     })

@@ -247,7 +247,7 @@ impl Run {
 
     fn step(&mut self, sequence: Sequence, report: &StepReport) {
         let lane = Lane::Step(report.step.clone());
-        match states::ended(report) {
+        match states::ended(report, self.stopped_by_user) {
             Some(state) => {
                 // What ends has to begin: the server takes an end for granted only from one that runs.
                 if report.state != StepState::Skipped {

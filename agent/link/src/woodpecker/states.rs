@@ -4,7 +4,7 @@
 //! sentence about what happened goes with it wherever the exit code doesn't say it all.
 
 use jiff::Timestamp;
-use piculet_core::outcome::{Deadline, Outcome, StepState, WorkflowState};
+use piculet_core::outcome::{Outcome, StepState, WorkflowState};
 use piculet_core::report::{StepReport, WorkflowReport};
 use piculet_proto::woodpecker as pb;
 
@@ -19,8 +19,9 @@ pub(super) fn begun(step: &str, started: Option<Timestamp>) -> pb::StepState {
     pb::StepState { step_uuid: step.to_owned(), started: seconds(started), ..pb::StepState::default() }
 }
 
-/// A step that is over, or was never tried; `None`: nothing is said about one in that state.
-pub(super) fn ended(report: &StepReport) -> Option<pb::StepState> {
+/// A step that is over, or was never tried; `None`: nothing is said about one in that state. `by_user`: the server said
+/// that somebody stopped the workflow.
+pub(super) fn ended(report: &StepReport, by_user: bool) -> Option<pb::StepState> {
     let state = begun(report.step.as_str(), None);
     let over = || pb::StepState {
         started: seconds(report.started),
@@ -41,7 +42,7 @@ pub(super) fn ended(report: &StepReport) -> Option<pb::StepState> {
             // Nobody saw it exit, unless it never ran: then it is over for good.
             finished: if report.started.is_none() { seconds(report.finished) } else { 0 },
             exited: report.started.is_none(),
-            error: stopped_by(report),
+            error: why_killed(report, by_user),
             canceled: true,
             ..over()
         }),
@@ -72,11 +73,10 @@ pub(super) fn refused(reason: &str, at: Timestamp) -> pb::WorkflowState {
     pb::WorkflowState { started, finished, error: reason.to_owned(), canceled: false }
 }
 
-fn stopped_by(report: &StepReport) -> String {
-    match &report.outcome {
-        Some(Outcome::DeadlineExceeded { which: Deadline::Workflow | Deadline::Step }) => report.error.clone(),
-        _ => CANCELED.to_owned(),
-    }
+/// Woodpecker's word for what a user did; a sentence for what a user can't know.
+fn why_killed(report: &StepReport, by_user: bool) -> String {
+    let is_users = by_user && !matches!(report.outcome, Some(Outcome::DeadlineExceeded { .. }));
+    if is_users || report.error.is_empty() { CANCELED.to_owned() } else { report.error.clone() }
 }
 
 fn exit_code(outcome: Option<&Outcome>) -> i32 {

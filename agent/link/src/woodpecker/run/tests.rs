@@ -123,12 +123,19 @@ fn each_end_is_said_as_the_reference_agent_says_it() {
     assert_eq!(end(ran(StepState::Success, Outcome::Exited { code: 0 })), [begun, "A 100-160 exited 0 \"\""]);
     assert_eq!(end(ran(StepState::Failure, Outcome::Exited { code: 7 })), [begun, "A 100-160 exited 7 \"\""]);
     let cancelled = Outcome::Cancelled { by: "somebody".to_owned() };
-    assert_eq!(end(ran(StepState::Killed, cancelled.clone())), [begun, "A 100-0 canceled 0 \"Canceled\""]);
+    let by_user = |report: StepReport| {
+        let mut run = Run::new("7");
+        run.stopped_by_user();
+        run.take(Sequence(1), step(report), at(50));
+        all(&mut run)
+    };
+    assert_eq!(by_user(ran(StepState::Killed, cancelled.clone())), [begun, "A 100-0 canceled 0 \"Canceled\""]);
     assert_eq!(
-        end(report(StepState::Killed, Some(cancelled))),
+        by_user(report(StepState::Killed, Some(cancelled.clone()))),
         ["A 0-0 0 \"\"", "A 0-0 exited canceled 0 \"Canceled\""],
         "cancelled while it was starting"
     );
+    assert_eq!(end(ran(StepState::Killed, cancelled)), [begun, "A 100-0 canceled 0 \"Stopped: somebody.\""]);
     assert_eq!(end(report(StepState::Skipped, None)), ["A 0-0 skipped 0 \"\""]);
     assert_eq!(end(report(StepState::Canceled, None)), [] as [&str; 0], "never reached");
     assert_eq!(end(report(StepState::Pending, None)), [] as [&str; 0]);
