@@ -1,8 +1,10 @@
 //! The agent in the place of a Woodpecker agent: against a model of Woodpecker's own server.
 
+mod faults;
 mod flows;
 mod logs;
 mod outages;
+mod registration;
 mod rights;
 mod shutdown;
 mod world;

@@ -38,6 +38,8 @@ pub(super) struct Calls {
     client: WoodpeckerClient<Channel>,
     pass: Arc<Pass>,
     hostname: Option<AsciiMetadataValue>,
+    /// Whether calls say which protocol the agent speaks: a server of another one refuses them then.
+    says_protocol: bool,
     /// How long a call is repeated that the server answers with an error that asks for it; `None`: without an end.
     budget: Option<Duration>,
     seed: u64,
@@ -62,7 +64,7 @@ impl Calls {
     ) -> Self {
         // A name that no header can hold is left out: it is for people.
         let hostname = AsciiMetadataValue::try_from(hostname).ok();
-        Self { client, pass, hostname, budget, seed }
+        Self { client, pass, hostname, says_protocol: true, budget, seed }
     }
 
     /// The token, for whoever renews it.
@@ -72,7 +74,9 @@ impl Calls {
 
     /// The versions of protocol and server.
     pub(super) async fn version(&self) -> Result<pb::VersionResponse, Failed> {
-        self.answered("Version", pb::Empty {}, |mut client, request| async move { client.version(request).await }).await
+        let calls = Self { says_protocol: false, ..self.clone() };
+        let call = |mut client: WoodpeckerClient<_>, request| async move { client.version(request).await };
+        calls.answered("Version", pb::Empty {}, call).await
     }
 
     /// Says what the agent is.
@@ -235,7 +239,9 @@ impl Calls {
             let token = self.pass.token().await;
             let mut request = Request::new(request.clone());
             request.metadata_mut().insert("token", token.clone());
-            request.metadata_mut().insert("proto-version", AsciiMetadataValue::from(pb::PROTOCOL));
+            if self.says_protocol {
+                request.metadata_mut().insert("proto-version", AsciiMetadataValue::from(pb::PROTOCOL));
+            }
             if let Some(hostname) = &self.hostname {
                 request.metadata_mut().insert("hostname", hostname.clone());
             }
