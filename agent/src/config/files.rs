@@ -56,7 +56,8 @@ fn unwritable(file: &LogFile) -> Option<String> {
     let error = match OpenOptions::new().append(true).open(path) {
         Ok(_) => return None,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let folder =
+                path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
             if folder.is_dir() {
                 return None;
             }

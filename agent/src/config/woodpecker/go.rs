@@ -44,9 +44,9 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         return Ok(Duration::ZERO);
     }
     let wrong = || format!("{text:?} is no duration; write 90s, 10m or 1h30m");
-    // Go has no weeks, days or words for units, and wants one for each number.
+    // Go has no weeks, days or words for units.
     let is_go = trimmed.chars().all(|char| char.is_ascii_digit() || ".hmsunµ".contains(char));
-    if !is_go || trimmed.ends_with(|last: char| last.is_ascii_digit() || last == '.') {
+    if !is_go {
         return Err(wrong());
     }
     let duration = trimmed.parse::<jiff::SignedDuration>().ok();

@@ -334,6 +334,7 @@ fn an_old_name_counts_if_the_new_one_has_no_value() {
     let workflows = |variables: &[(&str, &str)]| good(&[&[SECRET], variables].concat()).agent.max_workflows;
     assert_eq!(workflows(&[("WOODPECKER_MAX_PROCS", "2"), ("WOODPECKER_MAX_WORKFLOWS", "3")]), 3);
     assert_eq!(workflows(&[("WOODPECKER_MAX_PROCS", "2"), ("WOODPECKER_MAX_WORKFLOWS", "")]), 2);
+    assert_eq!(workflows(&[("WOODPECKER_MAX_WORKFLOWS", "3"), ("WOODPECKER_AGENT_SINGLE_WORKFLOW", "true")]), 1);
     assert_eq!(errors("", &[SECRET, ("WOODPECKER_MAX_PROCS", "x")]).lines().count(), 1);
 }
 
