@@ -77,8 +77,8 @@ fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
 fn with_dotenv(mut environment: Vec<(String, String)>) -> Result<Vec<(String, String)>, Failure> {
     let text = match std::fs::read(dotenv::FILE) {
         Ok(text) => text,
-        // Where there can be no such file, there is none.
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(environment),
+        // A directory of that name is somebody else's.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => return Ok(environment),
         Err(error) => return Err(Failure::Unreadable { path: dotenv::FILE.into(), error }),
     };
     let variables = dotenv::read(&text).map_err(|error| Failure::Config(vec![error]))?;

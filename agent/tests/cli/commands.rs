@@ -105,6 +105,10 @@ fn a_file_with_variables_is_read_below_the_environment() {
     assert_eq!(right.code, 0, "{}", right.err);
     assert!(right.out.contains("warning: from WOODPECKER_NOTHING: it changes nothing here"), "{}", right.out);
     assert!(right.out.ends_with("The configuration is right.\n"), "{}", right.out);
+    fs::remove_file(folder.path().join(".env")).unwrap();
+    fs::create_dir(folder.path().join(".env")).unwrap();
+    let without = piculet_with(folder.path(), &["check"], &[("WOODPECKER_AGENT_SECRET", "hunter2")]);
+    assert_eq!(without.code, 0, "a directory of that name is left alone: {}", without.err);
 }
 
 #[test]

@@ -76,6 +76,14 @@ impl Address {
         }
     }
 
+    /// Its port, if it has one.
+    pub(super) fn port(&self) -> Option<u16> {
+        match &self.place {
+            Place::Tcp(_, port) => Some(*port),
+            Place::Unix(_) => None,
+        }
+    }
+
     /// The file of the socket, if it is one.
     pub(super) fn socket(&self) -> Option<&Path> {
         match &self.place {

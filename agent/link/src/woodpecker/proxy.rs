@@ -51,9 +51,18 @@ impl Proxies {
         if is_here {
             return None;
         }
-        let matcher = Matcher::builder().https(https.expose()).no(self.exceptions.as_str()).build();
+        let matcher = Matcher::builder().https(https.expose()).no(self.exceptions(address.port()?)).build();
         // Go asks for the proxy of https, with TLS or without.
         matcher.intercept(&address.uri_of("https"))
+    }
+
+    /// The exceptions for a port. Go knows `host:port` among them, and the library hosts alone.
+    fn exceptions(&self, port: u16) -> String {
+        let hosts = self.exceptions.split(',').map(|exception| match exception.trim().rsplit_once(':') {
+            Some((host, text)) if !host.contains(':') && text.parse() == Ok(port) => host,
+            _ => exception.trim(),
+        });
+        hosts.collect::<Vec<_>>().join(",")
     }
 }
 
@@ -75,6 +84,9 @@ mod tests {
             assert_eq!(proxy(exceptions, "ci.example.org:9000"), None, "{exceptions}");
         }
         assert_eq!(proxy("10.0.0.0/8", "10.0.0.1:9000"), None);
+        assert_eq!(proxy("ci.example.org:9000", "ci.example.org:9000"), None);
+        assert_eq!(proxy("ci.example.org:9001", "ci.example.org:9000"), through);
+        assert_eq!(proxy("fd00::/8", "[fd00::1]:9000"), None);
         for here in ["localhost:9000", "127.0.0.1:9000", "[::1]:9000", "unix:/run/ci.sock"] {
             assert_eq!(proxy("", here), None, "{here}");
         }

@@ -172,6 +172,7 @@ mod tests {
             assert_eq!(map(text), Ok(Some(json!({"a": "b", "c": "1"}))), "{text}");
         }
         assert_eq!(map("null"), Ok(None));
+        assert!(map("{a:b}").is_err(), "what is left of JSON without its quotes");
         assert!(map("[a]").unwrap_err().starts_with("it has to be a map"));
         assert!(map("{a: hunter2").unwrap_err().starts_with("it has to be a map"));
         assert_eq!(list("[{key: a}]"), Ok(Some(json!([{"key": "a"}]))));

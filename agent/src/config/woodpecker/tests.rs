@@ -2,6 +2,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use piculet_link::woodpecker::Proxies;
+
 use crate::config::{
     Colour, Config, Host, Layers, LogFile, LogFormat, Protocol, SETTINGS, Target, pod_settings, resolve,
 };
@@ -212,6 +214,7 @@ fn every_variable_sets_what_it_says() {
         ("BACKEND_K8S_STORAGE_CLASS", "fast", "Some(\"fast\")"),
         ("BACKEND_K8S_STORAGE_RWX", "false", "ReadWriteOnce"),
         ("BACKEND_K8S_STORAGE_RWX", "true", "ReadWriteMany"),
+        ("BACKEND_K8S_POD_LABELS", r#"{"team":"ci"}"#, r#"{"team":"ci"}"#),
         ("BACKEND_K8S_POD_LABELS", "{team: ci, number: 7}", r#"{"number":"7","team":"ci"}"#),
         ("BACKEND_K8S_POD_LABELS_ALLOW_FROM_STEP", "true", "true"),
         ("BACKEND_K8S_POD_ANNOTATIONS", r#"{"example.org/a": "b"}"#, r#"{"example.org/a":"b"}"#),
@@ -394,6 +397,41 @@ fn what_does_not_fit_together_is_told() {
         errors("server: {address: 'https://ci', token_file: /t, skip_verify: true, tls: false}", &[]),
     ];
     insta::assert_snapshot!(wrong.join("\n\n"));
+}
+
+#[test]
+fn what_is_new_with_them_can_be_said_in_our_own_way() {
+    let config = good(&[
+        ("PICULET_SERVER_PROTOCOL", "woodpecker"),
+        ("PICULET_SERVER_ADDRESS", "ci:9000"),
+        ("PICULET_SERVER_TOKEN", "token"),
+        ("PICULET_SERVER_TLS", "true"),
+        ("PICULET_SERVER_SKIP_VERIFY", "true"),
+        ("PICULET_SERVER_RETRY_TIMEOUT", "0"),
+        ("PICULET_SERVER_KEEPALIVE_TIME", "1m"),
+        ("PICULET_SERVER_KEEPALIVE_TIMEOUT", "5s"),
+        ("PICULET_SERVER_ID_FILE", ""),
+        ("PICULET_AGENT_HOSTNAME", "builder"),
+        ("PICULET_AGENT_SINGLE_WORKFLOW", "true"),
+        ("PICULET_LOG_FILE", "stdout"),
+        ("PICULET_LOG_COLOUR", "off"),
+        ("PICULET_PODS_NAMESPACE_PER_ORGANIZATION", "true"),
+        ("https_proxy", "http://proxy:3128"),
+        ("NO_PROXY", "example.org"),
+    ]);
+    let server = &config.server;
+    assert_eq!((server.address.protocol(), server.address.is_encrypted()), (Protocol::Woodpecker, true));
+    assert!(server.skip_verify && server.retry_timeout.is_none() && server.id_file.is_none());
+    assert_eq!(server.keep_alive.time, Duration::from_secs(60));
+    assert_eq!(server.keep_alive.timeout, Duration::from_secs(5));
+    assert_eq!(server.proxies, Proxies::new("http://proxy:3128", "example.org").unwrap());
+    assert_eq!((config.agent.hostname.as_str(), config.agent.single_workflow), ("builder", true));
+    assert_eq!((&config.log.file, config.log.colour), (&LogFile::Stdout, Colour::Off));
+    assert!(config.pods.namespace_per_organization);
+    let file = "log: {colour: off, file: /log}\nserver: {retry_timeout: 0, keepalive_time: 90}\n";
+    let config = with_file(file, &[SECRET]);
+    assert_eq!((config.log.colour, config.server.retry_timeout), (Colour::Off, None));
+    assert_eq!(config.server.keep_alive.time, Duration::from_secs(90));
 }
 
 /// The table in `docs/woodpecker.md` is made from the registry. To make it anew:
