@@ -266,7 +266,7 @@ impl Opened {
             match self.ready.pop_front() {
                 Some(Post::Message(message)) => {
                     self.is_welcomed = true;
-                    return Some((Ok(message), Talk::Open(self)));
+                    return Some((Ok(*message), Talk::Open(self)));
                 }
                 Some(Post::End(Some(status))) => return Some((Err(status), Talk::Over)),
                 Some(Post::End(None)) => return None,

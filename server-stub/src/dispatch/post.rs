@@ -14,7 +14,7 @@ use crate::mailbox::{Intake, Letter};
 #[derive(Debug)]
 pub enum Post {
     /// Say this.
-    Message(pb::ServerMessage),
+    Message(Box<pb::ServerMessage>),
     /// End; `None` ends without an error.
     End(Option<Status>),
     /// Wait until the session is touched again.
@@ -43,7 +43,7 @@ impl Dispatcher {
                 Some(Letter::Intake(Intake::Open)) => wire::resume(),
                 Some(Letter::Ping) => wire::ping(),
             };
-            return Post::Message(message);
+            return Post::Message(Box::new(message));
         }
     }
 

@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::fmt;
 
 use piculet_core::retry::Verdict;
+use piculet_proto::woodpecker::PROTOCOL;
 use tonic::{Code, Status};
 
 use crate::link::{Cause, Ended};
@@ -49,6 +50,7 @@ impl Trouble {
     /// | any, with an error of the transport as its source | the connection broke |
     /// | `UNAVAILABLE`, `DEADLINE_EXCEEDED`, `CANCELLED` | the server or a proxy is away: again, without an end |
     /// | `ABORTED`, `DATA_LOSS` | again, for some time |
+    /// | `FAILED_PRECONDITION` | the server speaks another protocol |
     /// | all others | the server doesn't want it. Nearly everything is `UNKNOWN` with a text |
     ///
     /// `UNAUTHENTICATED` is answered with another token before anybody asks here.
@@ -59,6 +61,10 @@ impl Trouble {
         match status.code() {
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => Self::Again(status.clone()),
             Code::Aborted | Code::DataLoss => Self::Busy(status.clone()),
+            Code::FailedPrecondition => {
+                let (agent, reason) = (PROTOCOL.unsigned_abs(), format!("the server said '{}'", status.message()));
+                Self::Ended(Ended { cause: Cause::Protocol { agent, reason }, verdict: Verdict::Fatal })
+            }
             code => Self::Refused(Refusal { code, message: status.message().to_owned() }),
         }
     }
@@ -124,6 +130,7 @@ mod tests {
             (Code::ResourceExhausted, "message too large", "refused finally"),
             (Code::PermissionDenied, "", "refused finally"),
             (Code::Unimplemented, "", "refused finally"),
+            (Code::FailedPrecondition, "version mismatch", "ended"),
         ] {
             let told = match Trouble::of(&Status::new(code, words)) {
                 Trouble::Ended(_) => "ended".to_owned(),
