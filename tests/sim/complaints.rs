@@ -18,6 +18,7 @@ const CLUSTER: &[&str] = &[
 /// Words of a warning, and the faults of which at least one has to be in the plan.
 const KNOWN: &[(&str, &[&str])] = &[
     ("Running workflows go on; their reports wait. code=\"link-", LINK),
+    ("the server forgot that this workflow runs", LINK),
     ("the watch of the pods broke", CLUSTER),
     ("a workflow's own objects could not be made", CLUSTER),
     ("while a workflow's objects were removed", CLUSTER),

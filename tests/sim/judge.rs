@@ -5,21 +5,27 @@ use std::hash::{DefaultHasher, Hash as _};
 use std::time::Duration;
 
 use fake_cluster::runtime::Exit;
-use futures_util::FutureExt as _;
 use piculet_core::id::WorkflowId;
 use piculet_core::outcome::StepState;
 use piculet_core::workload::FailurePolicy;
 use server_stub::dispatch::State;
-use server_stub::view::{StepView, WorkflowView};
 
 use crate::complaints;
 use crate::machine::TimedRun;
 use crate::plan::{Plan, StepPlan, WorkflowPlan};
+use crate::service::Protocol;
+use crate::shown::{Step, Workflow};
 use crate::tally::Tally;
 use crate::world::{Cancel, EPOCH, World};
 
 /// How much later than all that happens everything has to be over: the longest that anything waits for.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
+
+/// How much later than all that happens an agent that has a workflow would have said so.
+const OUT_OF_HAND: Duration = Duration::from_secs(15 * 60);
+
+/// What keeps the answer of a server from its agent.
+const LOSES_ANSWERS: &[&str] = &["ServerUnreachable", "ServerDeaf", "ServerMute", "ServerSlow", "ServerKilled"];
 
 /// How long before a workflow's end a stored cancel has to have had its effect, and how long an agent may need to
 /// stop what is about to start; if nobody is cut off.
@@ -42,8 +48,10 @@ const LOST: &str = "went away with the workflow";
 pub(crate) struct Judge {
     /// Workflows that the server had stored when it was looked at.
     known: BTreeSet<String>,
+    /// Workflows that a Woodpecker server gave to an agent, and nobody got.
+    out_of_hand: BTreeSet<String>,
     /// How workflows ended, as it was first seen.
-    ends: BTreeMap<String, WorkflowView>,
+    ends: BTreeMap<String, Workflow>,
     pub(crate) violations: Vec<String>,
     pub(crate) tally: Tally,
     /// Of the final views and all logs.
@@ -83,6 +91,8 @@ impl Judge {
         for id in gone {
             self.wrong(format!("the server had {id}, and now it is gone"));
         }
+        let last = plan.workflows.iter().map(|workflow| workflow.at).chain(plan.faults.iter().map(|(at, _)| *at)).max();
+        let is_late = world.sim.elapsed() > last.unwrap_or_default() + OUT_OF_HAND;
         let mut open = Vec::new();
         for (id, view) in views {
             match self.ends.get(&id) {
@@ -91,11 +101,12 @@ impl Judge {
                 }
                 Some(_) => {}
                 None if view.state.is_final() => _ = self.ends.insert(id, view),
+                // Woodpecker's server lost it on the way to an agent, and gives it to nobody any more.
+                None if view.is_out_of_hand && is_late => _ = self.out_of_hand.insert(id),
                 None => open.push(id),
             }
         }
         let left = world.left(&self.lost());
-        let last = plan.workflows.iter().map(|workflow| workflow.at).chain(plan.faults.iter().map(|(at, _)| *at)).max();
         if world.sim.elapsed() > last.unwrap_or_default() + PATIENCE {
             self.wrong(format!("after {PATIENCE:?} these run: {open:?}, and these are left: {left:?}"));
         }
@@ -122,7 +133,9 @@ impl Judge {
         }
         for workflow in &plan.workflows {
             let Some(view) = self.ends.get(&workflow.name).cloned() else {
-                if !plan.has(&["ServerKilled"]) {
+                if self.out_of_hand.contains(&workflow.name) && plan.has(LOSES_ANSWERS) {
+                    self.tally.add("workflows lost on the way to an agent", 1);
+                } else if !plan.has(&["ServerKilled"]) {
                     self.wrong(format!("the server doesn't know {}", workflow.name));
                 }
                 continue;
@@ -142,16 +155,10 @@ impl Judge {
                     continue;
                 };
                 let runs: Vec<_> = world.machines.iter().flat_map(|machine| machine.runs(&step.name)).collect();
-                let page = server.log_page(&view.id, &step.name, 0, usize::MAX).now_or_never();
-                let Some(Ok(page)) = page else {
+                let Some(log) = server.log(&view.id, &step.name) else {
                     self.wrong(format!("the log of {} can't be read", step.name));
                     continue;
                 };
-                let log: Vec<_> = page
-                    .lines
-                    .iter()
-                    .map(|line| (line.number, String::from_utf8_lossy(&line.bytes).into_owned()))
-                    .collect();
                 log.hash(&mut self.digest);
                 let was_evicted = evicted(step);
                 self.tally.add("steps run", usize::from(!runs.is_empty()));
@@ -163,7 +170,13 @@ impl Judge {
                     self.has_nothing_else(step, &runs, &log);
                     continue;
                 }
-                self.told_the_truth(step, shown, &runs);
+                // Of steps that it takes for pending Woodpecker's server decides itself when somebody cancels.
+                let is_servers_word = world.protocol == Protocol::Woodpecker
+                    && matches!(fate, Fate::Cancelled(_))
+                    && shown.state == StepState::Canceled;
+                if !is_servers_word {
+                    self.told_the_truth(step, shown, &runs);
+                }
                 if is_planned && shown.state == StepState::Failure {
                     self.told_why(step, shown, &runs, was_evicted);
                 }
@@ -192,7 +205,7 @@ impl Judge {
         }
     }
 
-    fn fate(&mut self, world: &World, view: &WorkflowView, cancel: Option<Cancel>) -> Fate {
+    fn fate(&mut self, world: &World, view: &Workflow, cancel: Option<Cancel>) -> Fate {
         let killed = view.agent.as_deref().and_then(|agent| world.killed.get(agent)).copied();
         let is_lost = view.error.contains(LOST);
         let ended_after = |at: Duration| finished(view) > at + Duration::from_secs(2);
@@ -212,7 +225,7 @@ impl Judge {
         self.violations.push(text);
     }
 
-    fn ended_as_planned(&mut self, workflow: &WorkflowPlan, view: &WorkflowView) {
+    fn ended_as_planned(&mut self, workflow: &WorkflowPlan, view: &Workflow) {
         let mut failed = false;
         for stage in &workflow.stages {
             let before = failed;
@@ -248,7 +261,7 @@ impl Judge {
     }
 
     /// A step that had ended by itself before its workflow was stopped keeps its end.
-    fn ended_before(&mut self, step: &StepPlan, shown: &StepView, runs: &[TimedRun], cancel: Duration, evicted: usize) {
+    fn ended_before(&mut self, step: &StepPlan, shown: &Step, runs: &[TimedRun], cancel: Duration, evicted: usize) {
         let Some(TimedRun { run, ended: Some(ended), .. }) = runs.last() else { return };
         let expected = if step.exit_code == 0 { StepState::Success } else { StepState::Failure };
         let ended_itself = evicted == 0 && run.exit == Some(Exit::Code(step.exit_code)) && *ended < cancel;
@@ -261,7 +274,7 @@ impl Judge {
     }
 
     /// A cancel that was stored while the workflow ran stops it, and nothing starts any more.
-    fn stopped(&mut self, world: &World, workflow: &WorkflowPlan, view: &WorkflowView, cancel: Duration) {
+    fn stopped(&mut self, world: &World, workflow: &WorkflowPlan, view: &Workflow, cancel: Duration) {
         let has_stopped = matches!(view.state, State::Killed | State::Canceled);
         if finished(view) > cancel + STOP_TAKES && !has_stopped {
             self.wrong(format!("{} was cancelled at {cancel:?}, and ended as {view:?}", view.id));
@@ -292,7 +305,7 @@ impl Judge {
         }
     }
 
-    fn told_the_truth(&mut self, step: &StepPlan, shown: &StepView, runs: &[TimedRun]) {
+    fn told_the_truth(&mut self, step: &StepPlan, shown: &Step, runs: &[TimedRun]) {
         let last = runs.last().and_then(|run| run.run.exit);
         let is_true = match shown.state {
             StepState::Success => last == Some(Exit::Code(0)),
@@ -321,7 +334,7 @@ impl Judge {
 
     /// Nobody stopped it: it failed by its own exit code, or by the eviction that ended its last run. Of one that was
     /// evicted in the moment of its end a kubelet says that it was evicted.
-    fn told_why(&mut self, step: &StepPlan, shown: &StepView, runs: &[TimedRun], evicted: usize) {
+    fn told_why(&mut self, step: &StepPlan, shown: &Step, runs: &[TimedRun], evicted: usize) {
         let last = runs.last().and_then(|run| run.run.exit);
         let expected = match last {
             Some(Exit::Code(_)) if evicted == 0 => "exited",
@@ -345,7 +358,7 @@ impl Judge {
     fn has_the_whole_log(
         &mut self,
         step: &StepPlan,
-        shown: &StepView,
+        shown: &Step,
         runs: &[TimedRun],
         log: &[(u64, String)],
         was_ended: bool,
@@ -395,7 +408,7 @@ fn lines(run: &TimedRun) -> Vec<String> {
 }
 
 /// When a workflow ended, by the time of the simulation.
-fn finished(view: &WorkflowView) -> Duration {
+fn finished(view: &Workflow) -> Duration {
     let finished = view.finished.unwrap_or(EPOCH);
     Duration::try_from(finished.duration_since(EPOCH)).unwrap_or_default()
 }

@@ -11,6 +11,8 @@ mod judge;
 mod machine;
 mod panics;
 mod plan;
+mod service;
+mod shown;
 mod tally;
 mod wire;
 mod world;
@@ -24,7 +26,7 @@ use std::time::Duration;
 use diary::Diary;
 use judge::Judge;
 use plan::Plan;
-use server_stub::dispatch::Submission;
+use service::Protocol;
 use tally::Tally;
 use world::World;
 
@@ -48,13 +50,13 @@ struct Outcome {
 }
 
 /// Runs the simulation of a seed. A panic, wherever it is, is a violation.
-fn simulate(seed: u64) -> Outcome {
+fn simulate(seed: u64, protocol: Protocol) -> Outcome {
     let panics = panics::Watch::begin();
     let diary = Diary::default();
     let mut outcome = catch_unwind(AssertUnwindSafe(|| {
-        let plan = plan::draw(seed);
+        let plan = plan::draw(seed, protocol);
         let _kept = diary.keep();
-        let mut world = World::new(seed, &plan, diary.clone());
+        let mut world = World::new(seed, &plan, protocol, diary.clone());
         let mut judge = Judge::default();
         play(&mut world, &mut judge, &plan);
         let mut tally = judge.tally;
@@ -83,7 +85,7 @@ fn play(world: &mut World, judge: &mut Judge, plan: &Plan) {
             world.inflict(fault);
         }
         for workflow in submissions.extract_if(.., |workflow| workflow.at <= now) {
-            world.submit(Submission::new(judge::id(workflow), workflow.spec()));
+            world.submit(workflow);
         }
         for workflow in cancels.extract_if(.., |workflow| workflow.cancelled.is_some_and(|at| at <= now)) {
             world.cancel(judge::id(workflow));
@@ -122,7 +124,7 @@ struct Total {
 }
 
 /// Runs seeds on all processors.
-fn run_all(seeds: std::ops::Range<u64>) -> Total {
+fn run_all(seeds: std::ops::Range<u64>, protocol: Protocol) -> Total {
     let next = AtomicU64::new(seeds.start);
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let mut total = Total::default();
@@ -134,7 +136,7 @@ fn run_all(seeds: std::ops::Range<u64>) -> Total {
                 if seed >= seeds.end {
                     return mine;
                 }
-                let outcome = simulate(seed);
+                let outcome = simulate(seed, protocol);
                 mine.lasted += outcome.lasted;
                 mine.tally.merge(outcome.tally);
                 if !outcome.violations.is_empty() {
@@ -156,12 +158,24 @@ fn run_all(seeds: std::ops::Range<u64>) -> Total {
 
 #[test]
 fn promises_hold_whatever_goes_wrong() {
+    promises_hold(
+        Protocol::Stream,
+        &["server restarts", "cancels that took effect", "pods evicted", "retries after eviction"],
+    );
+}
+
+#[test]
+fn promises_hold_with_a_woodpecker_server_too() {
+    promises_hold(Protocol::Woodpecker, &["server restarts", "cancels that took effect", "pods evicted"]);
+}
+
+fn promises_hold(protocol: Protocol, needed: &[&str]) {
     let base = number("PICULET_SEED_BASE").unwrap_or(0);
     let count = number("PICULET_SEEDS").unwrap_or(SEEDS);
     assert!(count > 0, "PICULET_SEEDS has to be at least 1: no seeds prove nothing");
-    let Total { failed, lasted, tally } = run_all(base..base + count);
+    let Total { failed, lasted, tally } = run_all(base..base + count, protocol);
     println!(
-        "{count} seeds from {base} on, {:.1} simulated hours, {} failed",
+        "{protocol:?}: {count} seeds from {base} on, {:.1} simulated hours, {} failed",
         lasted.as_secs_f64() / 3600.0,
         failed.len()
     );
@@ -175,25 +189,21 @@ fn promises_hold_whatever_goes_wrong() {
     let seeds: Vec<_> = failed.iter().map(|(seed, _)| seed).collect();
     assert!(failed.is_empty(), "these seeds failed: {seeds:?}; paste one into `a_seed`");
     if count >= MANY {
-        let needed = [
-            "workflows Success",
-            "workflows Failure",
-            "server restarts",
-            "cancels that took effect",
-            "pods evicted",
-            "retries after eviction",
-        ];
-        let missing: Vec<_> = needed.into_iter().filter(|what| tally.count(what) == 0).collect();
+        let needed = ["workflows Success", "workflows Failure"].iter().chain(needed);
+        let missing: Vec<_> = needed.filter(|what| tally.count(what) == 0).collect();
         assert!(missing.is_empty(), "none of these happened: {missing:?}");
     }
 }
 
 /// Few seeds that have a fault of every kind together.
-fn of_every_kind(base: u64) -> Vec<u64> {
+fn of_every_kind(base: u64, protocol: Protocol) -> Vec<u64> {
     let mut missing: BTreeSet<_> = plan::KINDS.iter().map(ToString::to_string).collect();
+    if protocol == Protocol::Woodpecker {
+        missing.remove("AgentKilled");
+    }
     let mut seeds = Vec::new();
     for seed in base..base + 1000 {
-        let kinds: Vec<_> = plan::draw(seed).faults.iter().map(|(_, fault)| fault.kind()).collect();
+        let kinds: Vec<_> = plan::draw(seed, protocol).faults.iter().map(|(_, fault)| fault.kind()).collect();
         let before = missing.len();
         missing.retain(|kind| !kinds.contains(kind));
         if missing.len() < before {
@@ -206,8 +216,17 @@ fn of_every_kind(base: u64) -> Vec<u64> {
 
 #[test]
 fn a_seed_does_the_same_again() {
-    for seed in of_every_kind(number("PICULET_SEED_BASE").unwrap_or(0)) {
-        let (one, other) = (simulate(seed), simulate(seed));
+    does_the_same_again(Protocol::Stream);
+}
+
+#[test]
+fn a_seed_does_the_same_again_with_a_woodpecker_server() {
+    does_the_same_again(Protocol::Woodpecker);
+}
+
+fn does_the_same_again(protocol: Protocol) {
+    for seed in of_every_kind(number("PICULET_SEED_BASE").unwrap_or(0), protocol) {
+        let (one, other) = (simulate(seed, protocol), simulate(seed, protocol));
         let (first, second) = (one.diary, other.diary);
         let differs = (0..first.len().max(second.len())).find(|&at| first.get(at) != second.get(at));
         if let Some(at) = differs {
@@ -222,10 +241,20 @@ fn a_seed_does_the_same_again() {
 /// Paste a seed here to see what it does.
 #[test]
 fn a_seed() {
+    show_seed(Protocol::Stream);
+}
+
+/// The same with a Woodpecker server.
+#[test]
+fn a_seed_with_a_woodpecker_server() {
+    show_seed(Protocol::Woodpecker);
+}
+
+fn show_seed(protocol: Protocol) {
     let seed = number("PICULET_SEED").unwrap_or(1);
-    let outcome = simulate(seed);
+    let outcome = simulate(seed, protocol);
     if number("PICULET_SEED").is_some() {
-        println!("{:#?}\n{}", plan::draw(seed), outcome.diary.join("\n"));
+        println!("{:#?}\n{}", plan::draw(seed, protocol), outcome.diary.join("\n"));
     }
     assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
 }

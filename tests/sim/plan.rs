@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use piculet_core::workload::{FailurePolicy, StageSpec, StepSpec, WorkloadSpec};
+use server_stub::woodpecker::{Compiled, FailureMode, Job};
+
+use crate::service::Protocol;
 
 /// One simulation.
 #[derive(Debug)]
@@ -20,7 +23,7 @@ pub(crate) struct Plan {
 }
 
 /// A workflow.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct WorkflowPlan {
     pub(crate) name: String,
     /// When it is submitted.
@@ -31,7 +34,7 @@ pub(crate) struct WorkflowPlan {
 }
 
 /// What a step does.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct StepPlan {
     /// Unique in the simulation.
     pub(crate) name: String,
@@ -99,7 +102,19 @@ pub(crate) const KINDS: &[&str] = &[
 ];
 
 /// Draws a simulation.
-pub(crate) fn draw(seed: u64) -> Plan {
+pub(crate) fn draw(seed: u64, protocol: Protocol) -> Plan {
+    let mut plan = draw_any(seed);
+    if protocol == Protocol::Woodpecker {
+        // Its server gives the workflows of an agent that doesn't come back to nobody, and knows no attempts.
+        plan.faults.retain(|(_, fault)| !matches!(fault, Fault::AgentKilled { .. }));
+        for step in plan.workflows.iter_mut().flat_map(|workflow| workflow.stages.iter_mut().flatten()) {
+            step.max_attempts = 1;
+        }
+    }
+    plan
+}
+
+fn draw_any(seed: u64) -> Plan {
     let mut rng = Rng::with_seed(seed);
     let clusters: Vec<u32> = (0..rng.usize(1..=2)).map(|_| rng.u32(1..=2)).collect();
     let agents: usize = clusters.iter().map(|agents| *agents as usize).sum();
@@ -221,6 +236,23 @@ impl WorkflowPlan {
         };
         let stages = self.stages.iter().map(|stage| StageSpec { steps: stage.iter().map(step).collect() }).collect();
         WorkloadSpec { name: self.name.clone(), stages, ..WorkloadSpec::default() }
+    }
+}
+
+impl WorkflowPlan {
+    /// The same, as Woodpecker's server compiles it.
+    pub(crate) fn compiled(&self) -> Compiled {
+        let job = |step: &StepPlan| {
+            let mode = match step.failure {
+                FailurePolicy::Fail => FailureMode::Fail,
+                FailurePolicy::Ignore => FailureMode::Ignore,
+                FailurePolicy::Cancel => FailureMode::Cancel,
+            };
+            Job::commands(&step.name, "alpine", ["true"]).failure(mode)
+        };
+        self.stages
+            .iter()
+            .fold(Compiled::new(self.name.as_str()), |compiled, stage| compiled.then(stage.iter().map(job)))
     }
 }
 

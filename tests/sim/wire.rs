@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use futures_util::{Stream, stream};
 use hyper_util::rt::TokioIo;
 use piculet_link::stream::{Connect, Settings, StreamLink};
+use piculet_link::woodpecker::WoodpeckerLink;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::Connected;
 use tonic::transport::{Channel, Endpoint};
@@ -67,6 +68,19 @@ pub(crate) fn link() -> StreamLink<impl Connect> {
             endpoint.connect_with_connector(service_fn(|_| dial("server"))).await;
         connected
     })
+}
+
+/// The agent's way to a Woodpecker server.
+pub(crate) fn woodpecker_link(
+    settings: piculet_link::woodpecker::Settings,
+    now: impl Fn() -> jiff::Timestamp + Send + Sync + 'static,
+) -> WoodpeckerLink<impl Connect> {
+    let connect = |endpoint: Endpoint| async move {
+        let connected: Result<Channel, tonic::transport::Error> =
+            endpoint.connect_with_connector(service_fn(|_| dial("server"))).await;
+        connected
+    };
+    WoodpeckerLink::with_connector(settings, connect, now)
 }
 
 /// The agent's way to a cluster: a connection for each request.

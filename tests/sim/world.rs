@@ -7,19 +7,21 @@ use std::time::Duration;
 use fake_cluster::{FakeCluster, Fault as ApiFault, Kind, Settings};
 use jiff::{SignedDuration, Timestamp};
 use piculet::agent::Agent;
-use piculet::config::Config;
+use piculet::config::{self, Config, Target};
 use piculet::shutdown::Shutdown;
 use piculet_cluster::{Cluster, Limits};
 use piculet_core::id::{InstanceId, WorkflowId};
-use server_stub::dispatch::Submission;
-use server_stub::mailbox::{Intake, Stop};
+use piculet_core::secret::Secret;
+use server_stub::mailbox::Intake;
 use server_stub::server::Server;
 use server_stub::store::Store;
+use server_stub::woodpecker;
 use turmoil::Sim;
 
 use crate::diary::Diary;
 use crate::machine::Machine;
-use crate::plan::{Fault, Plan};
+use crate::plan::{Fault, Plan, WorkflowPlan};
+use crate::service::{Protocol, Service, Stopping, Woodpecker};
 use crate::tally::Tally;
 use crate::wire;
 
@@ -42,7 +44,8 @@ pub(crate) struct World {
     pub(crate) sim: Sim<'static>,
     pub(crate) diary: Diary,
     /// The server of the moment; it may have been killed.
-    pub(crate) server: Shared<Option<Server>>,
+    pub(crate) server: Shared<Option<Service>>,
+    pub(crate) protocol: Protocol,
     pub(crate) machines: Vec<Machine>,
     clusters: Vec<Shared<Option<FakeCluster>>>,
     /// What users ask the server for.
@@ -107,8 +110,10 @@ enum Trouble {
 }
 
 enum Request {
-    Submit(Box<Submission>),
+    Submit(WorkflowPlan),
     Cancel(WorkflowId),
+    /// A Woodpecker server starts anew, with what it keeps.
+    Restart,
 }
 
 enum End {
@@ -128,7 +133,7 @@ fn wall_time() -> Timestamp {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, plan: &Plan, diary: Diary) -> Self {
+    pub(crate) fn new(seed: u64, plan: &Plan, protocol: Protocol, diary: Diary) -> Self {
         let sim = turmoil::Builder::new()
             .rng_seed(seed)
             .tick_duration(TICK)
@@ -142,6 +147,7 @@ impl World {
             sim,
             diary,
             server: Shared::default(),
+            protocol,
             machines: Vec::new(),
             clusters: Vec::new(),
             requests: Shared::default(),
@@ -154,22 +160,29 @@ impl World {
             evicted: Vec::new(),
             tally: Tally::default(),
         };
-        world.add_server(plan);
         let mut names = AGENTS.into_iter();
         for (cluster, &agents) in CLUSTERS.into_iter().zip(&plan.clusters) {
+            world.agents.extend(names.by_ref().take(agents as usize).map(|agent| (agent, cluster)));
+        }
+        match protocol {
+            Protocol::Stream => world.add_server(plan),
+            Protocol::Woodpecker => world.add_woodpecker(),
+        }
+        for (cluster, _) in CLUSTERS.into_iter().zip(&plan.clusters) {
             world.add_cluster(cluster, seed, plan);
-            for agent in names.by_ref().take(agents as usize) {
-                world.add_agent(agent, cluster, seed, plan.slots);
-            }
+        }
+        for (agent, cluster) in world.agents.clone() {
+            world.add_agent(agent, cluster, seed, plan.slots);
         }
         world
     }
 
     fn add_server(&mut self, plan: &Plan) {
         let store = Store::simulated(plan.disk).expect("memory is always to be had");
-        let (current, requests, answers) = (self.server.clone(), self.requests.clone(), self.answers.clone());
+        let current = self.server.clone();
+        let (requests, answers, agents) = (self.requests.clone(), self.answers.clone(), self.agents.clone());
         self.sim.host("server", move || {
-            let (store, current) = (store.clone(), current.clone());
+            let (store, current, agents) = (store.clone(), current.clone(), agents.clone());
             let (requests, answers) = (requests.clone(), answers.clone());
             async move {
                 let config = server_stub::server::Config {
@@ -178,10 +191,30 @@ impl World {
                     ..server_stub::server::Config::default()
                 };
                 let server = Server::start(config, store)?;
-                *locked(&current) = Some(server.clone());
-                tokio::spawn(serve_users(server.clone(), requests, answers));
+                let service = Service::Stream(server.clone());
+                *locked(&current) = Some(service.clone());
+                tokio::spawn(serve_users(service, agents, requests, answers));
                 let incoming = wire::listen().await?;
                 server.serve_with_incoming(Box::pin(incoming)).await?;
+                Ok(())
+            }
+        });
+    }
+
+    /// A Woodpecker server's database is its own: what is asked here is what agents make of its kills.
+    fn add_woodpecker(&mut self) {
+        let current = self.server.clone();
+        let (requests, answers, agents) = (self.requests.clone(), self.answers.clone(), self.agents.clone());
+        self.sim.host("server", move || {
+            let (current, agents) = (current.clone(), agents.clone());
+            let (requests, answers) = (requests.clone(), answers.clone());
+            async move {
+                let config = woodpecker::Config { wall_time: Some(wall_time()), ..woodpecker::Config::default() };
+                let server = woodpecker::Server::start(config);
+                let service = Service::Woodpecker(Woodpecker::new(server.clone()));
+                *locked(&current) = Some(service.clone());
+                tokio::spawn(serve_users(service, agents, requests, answers));
+                server.serve_with_incoming(Box::pin(wire::listen().await?)).await?;
                 Ok(())
             }
         });
@@ -212,9 +245,12 @@ impl World {
     }
 
     fn add_agent(&mut self, name: &'static str, cluster: &'static str, seed: u64, slots: u32) {
-        self.agents.push((name, cluster));
+        let protocol = self.protocol;
         self.sim.host(name, move || async move {
-            let mut config = Config::default();
+            let mut config = match protocol {
+                Protocol::Stream => Config::default(),
+                Protocol::Woodpecker => woodpecker_config(name),
+            };
             config.agent.name = name.to_owned();
             config.agent.max_workflows = slots;
             config.admin.address = None;
@@ -226,16 +262,23 @@ impl World {
             let backoffs = fastrand::Rng::with_seed(seed ^ (number << 56)).u64(..);
             let instance = InstanceId::new(format!("{name}-{seed}").as_str());
             let kubernetes = Cluster::new(client, NAMESPACE, Limits::default()).with_seed(backoffs);
-            let agent = Agent::new(config, kubernetes, instance, "sim".to_owned()).starting_at(wall_time());
-            Box::pin(agent.run(wire::link(), Shutdown::default())).await?;
+            let agent = Agent::new(config.clone(), kubernetes, instance, "sim".to_owned()).starting_at(wall_time());
+            match &config.server.address {
+                Target::Stream(_) => Box::pin(agent.run(wire::link(), Shutdown::default())).await?,
+                Target::Woodpecker(address) => {
+                    let settings = piculet::link::woodpecker_settings(address, &config, backoffs);
+                    let link = wire::woodpecker_link(settings, wall_time);
+                    Box::pin(agent.run(link, Shutdown::default())).await?;
+                }
+            }
             Ok(())
         });
     }
 
     /// Somebody submits a workflow.
-    pub(crate) fn submit(&mut self, submission: Submission) {
-        self.note(&format!("submit {}", submission.id));
-        locked(&self.requests).push_back(Request::Submit(Box::new(submission)));
+    pub(crate) fn submit(&mut self, workflow: &WorkflowPlan) {
+        self.note(&format!("submit {}", workflow.name));
+        locked(&self.requests).push_back(Request::Submit(workflow.clone()));
     }
 
     /// Somebody stops a workflow.
@@ -266,6 +309,16 @@ impl World {
             }
             Fault::ServerSlow { agent, lasts } => {
                 self.trouble(self.agents[agent].0, "server", &[Trouble::Held], now + lasts);
+            }
+            Fault::ServerKilled { back_after } if self.protocol == Protocol::Woodpecker => {
+                locked(&self.requests).push_front(Request::Restart);
+                self.tally.add("server restarts", 1);
+                // One that is back at once breaks connections; one that stays away doesn't even do that.
+                if back_after > Duration::from_secs(2) {
+                    for (agent, _) in self.agents.clone() {
+                        self.trouble(agent, "server", &[Trouble::There, Trouble::Back], now + back_after);
+                    }
+                }
             }
             Fault::ServerKilled { back_after } => {
                 self.crash("server");
@@ -425,12 +478,17 @@ impl World {
 }
 
 /// Does what users ask for, one after the other; each waits until it is stored.
-async fn serve_users(server: Server, requests: Shared<VecDeque<Request>>, answers: Shared<Answers>) {
+async fn serve_users(
+    server: Service,
+    agents: Vec<(&'static str, &'static str)>,
+    requests: Shared<VecDeque<Request>>,
+    answers: Shared<Answers>,
+) {
     loop {
         let wanted = locked(&answers).wanted.first_key_value().map(|(cluster, intake)| (*cluster, *intake));
         if let Some((cluster, intake)) = wanted {
-            // The server may not know it yet. Operators ask again after a kill; they know what they want.
-            let _unknown = server.set_cluster_intake(cluster, intake);
+            let its: Vec<_> = agents.iter().filter(|(_, of)| *of == cluster).map(|(agent, _)| *agent).collect();
+            server.set_intake(cluster, &its, intake);
             server.settled().await;
             let mut answers = locked(&answers);
             if answers.wanted.get(cluster) == Some(&intake) {
@@ -441,9 +499,14 @@ async fn serve_users(server: Server, requests: Shared<VecDeque<Request>>, answer
         let request = locked(&requests).pop_front();
         match request {
             None => tokio::time::sleep(GLANCE).await,
-            Some(Request::Submit(submission)) => {
-                let id = submission.id.clone();
-                match server.submit(vec![*submission]) {
+            Some(Request::Restart) => {
+                if let Service::Woodpecker(woodpecker) = &server {
+                    woodpecker.server.restart();
+                }
+            }
+            Some(Request::Submit(workflow)) => {
+                let id = WorkflowId::new(workflow.name.as_str());
+                match server.submit(&workflow) {
                     Err(error) => locked(&answers).refused.push(format!("{id}: {error}")),
                     Ok(()) => {
                         server.settled().await;
@@ -454,9 +517,10 @@ async fn serve_users(server: Server, requests: Shared<VecDeque<Request>>, answer
             Some(Request::Cancel(id)) => {
                 let answer = |cancel| _ = locked(&answers).cancels.insert(id.to_string(), cancel);
                 answer(Cancel::Asked);
-                match server.cancel(&id, Stop { reason: "somebody asked".to_owned(), grace: None }) {
-                    Err(_over) => answer(Cancel::Late),
-                    Ok(()) => {
+                match server.cancel(id.as_str()) {
+                    Stopping::Late => answer(Cancel::Late),
+                    Stopping::Unheard => {}
+                    Stopping::Stored => {
                         server.settled().await;
                         answer(Cancel::Stored(turmoil::sim_elapsed().unwrap_or_default()));
                     }
@@ -464,6 +528,16 @@ async fn serve_users(server: Server, requests: Shared<VecDeque<Request>>, answer
             }
         }
     }
+}
+
+/// An agent for a Woodpecker server.
+fn woodpecker_config(name: &str) -> Config {
+    let mut config = Config::of(config::Protocol::Woodpecker);
+    config.server.address = Target::Woodpecker("server:1".parse().expect("an address"));
+    config.server.token = Some(Secret::new(woodpecker::Config::TOKEN));
+    config.server.id_file = None;
+    name.clone_into(&mut config.agent.hostname);
+    config
 }
 
 impl Troubles {
