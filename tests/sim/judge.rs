@@ -186,7 +186,9 @@ impl Judge {
                         self.was_tried_again(step, &runs);
                     }
                 }
-                if let Fate::Cancelled(Cancel::Stored(at)) = fate {
+                if let Fate::Cancelled(Cancel::Stored(at)) = fate
+                    && !is_servers_word
+                {
                     self.ended_before(step, shown, &runs, at, was_evicted);
                 }
                 let was_ended = was_evicted > 0 || !is_planned;
