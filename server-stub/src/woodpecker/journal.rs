@@ -245,7 +245,7 @@ impl Journal {
         self.waits.most
     }
 
-    /// What agents did that would have harmed a real server. Empty, if they are good.
+    /// What agents did that a real server suffers from, or doesn't put up with. Empty, if they are good.
     pub fn faults(&self) -> &[String] {
         &self.faults
     }

@@ -16,13 +16,16 @@ use super::pings::Enforcer;
 #[derive(Debug, Clone)]
 pub(super) struct Breaker(pub(super) CancellationToken);
 
+/// Told when a client pinged too often.
+pub(super) type Alarm = Box<dyn Fn() + Send>;
+
 /// A connection.
-#[derive(Debug)]
 pub(super) struct Line<IO> {
     inner: IO,
     breaker: Breaker,
     broken: Pin<Box<WaitForCancellationFutureOwned>>,
     pings: Enforcer,
+    alarm: Alarm,
     /// What remains to be said before the connection is closed, once that is decided.
     last_words: Option<Vec<u8>>,
     /// Who reads, while the last words have to wait for the end of a frame.
@@ -30,12 +33,13 @@ pub(super) struct Line<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Line<IO> {
-    pub(super) fn new(inner: IO, breaker: CancellationToken, ping_min_time: Duration) -> Self {
+    pub(super) fn new(inner: IO, breaker: CancellationToken, ping_min_time: Duration, alarm: Alarm) -> Self {
         Self {
             inner,
             broken: Box::pin(breaker.clone().cancelled_owned()),
             breaker: Breaker(breaker),
             pings: Enforcer::new(ping_min_time),
+            alarm,
             last_words: None,
             reader: None,
         }
@@ -79,6 +83,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Line<IO> {
                 return Poll::Ready(Ok(()));
             }
             buffer.set_filled(before);
+            (this.alarm)();
             this.last_words = Some(this.pings.goaway());
         }
         this.poll_part(cx).map(Err)
@@ -121,3 +126,6 @@ impl<IO> Connected for Line<IO> {
         self.breaker.clone()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,6 +29,7 @@ use crate::network::{Host, Network};
 
 /// How long a test waits for what it expects, by tokio's clock.
 const PATIENCE: Duration = Duration::from_secs(60 * 60);
+const TOO_MANY_PINGS: &str = "a client pinged too often, and its connection was closed";
 
 /// A running server; clones are the same server.
 #[derive(Debug, Clone)]
@@ -105,7 +106,9 @@ impl Server {
         let server = self.clone();
         let lines = incoming.map(move |connection| {
             let breaker = server.lock().connections.child_token();
-            connection.map(|inner| Line::new(inner, breaker, server.shared.ping_min_time))
+            let alarmed = server.clone();
+            let alarm = Box::new(move || alarmed.change(|state, _| state.journal.fault(TOO_MANY_PINGS.to_owned())));
+            connection.map(|inner| Line::new(inner, breaker, server.shared.ping_min_time, alarm))
         });
         let (auth, agents) = self.services();
         Transport::builder().add_service(auth).add_service(agents).serve_with_incoming(lines)
@@ -200,7 +203,8 @@ impl Server {
         self.look(|_, journal| journal.calls().to_vec())
     }
 
-    /// What agents did that would have harmed a real server. Empty, if they are good.
+    /// What agents did that a real server suffers from, or doesn't put up with: calls of `Next` without labels, and too many
+    /// pings. Empty, if they are good.
     pub fn faults(&self) -> Vec<String> {
         self.look(|_, journal| journal.faults().to_vec())
     }
