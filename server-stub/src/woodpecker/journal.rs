@@ -251,7 +251,9 @@ impl Journal {
     }
 
     pub(super) fn fault(&mut self, what: String) {
-        self.faults.push(what);
+        if self.faults.len() < MAX_CALLS {
+            self.faults.push(what);
+        }
     }
 
     pub(super) fn begin(&mut self, call: Call) -> usize {

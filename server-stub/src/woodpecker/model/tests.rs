@@ -2,6 +2,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use piculet_proto::woodpecker as pb;
+use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
+use proptest::{collection, prop_assert};
 
 use super::super::compiled::{Compiled, Job};
 use super::super::queue::{News, PollEnd};
@@ -39,6 +41,7 @@ impl World {
         let Ok(Asked::Waits(poll)) = self.model.next(agent, labels) else { panic!("it has to wait") };
         self.model.queue.tick(self.now.instant);
         let news = self.model.queue.take_news();
+        self.model.queue.leave(poll);
         let [News::Poll(ended, PollEnd::Task(task))] = news[..] else { return None };
         assert_eq!(ended, poll);
         self.model.hand_out(task, agent)
@@ -189,4 +192,78 @@ fn after_a_restart_the_agent_goes_on_with_what_it_has() {
     assert_eq!(model.update(agent, "1", &report, now), Ok(()));
     assert_eq!(model.log(agent, &lines(&compiled.uuid("a"), 0..1), now), Ok(()));
     assert_eq!(model.done(agent, "1", &state, now), Ok(()));
+}
+
+/// Something that happens to a queue.
+#[derive(Debug, Clone)]
+enum Event {
+    Submit,
+    /// An agent polls, and takes what it gets or is gone by then.
+    Poll {
+        takes: bool,
+    },
+    Expire(i64),
+    Done(i64),
+    Cancel(i64),
+    Restart,
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let event = prop_oneof![
+        2 => Just(Event::Submit),
+        4 => any::<bool>().prop_map(|takes| Event::Poll { takes }),
+        3 => (1..5_i64).prop_map(Event::Expire),
+        1 => (1..5_i64).prop_map(Event::Done),
+        1 => (1..5_i64).prop_map(Event::Cancel),
+        1 => Just(Event::Restart),
+    ];
+    collection::vec(event, 0..40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_persistent_queue_hands_nothing_out_twice(events in events()) {
+        let mut world = world();
+        let agent = world.agent();
+        let mut taken = Vec::new();
+        for event in events {
+            let before: Vec<_> = world.model.workflows().map(|workflow| (workflow.id, workflow.state)).collect();
+            let (model, now) = (&mut world.model, world.now);
+            match event {
+                Event::Submit => {
+                    model.submit(&Submission::from(compiled("x")));
+                }
+                Event::Poll { takes: true } => taken.extend(world.take(agent).map(|workflow| workflow.id)),
+                Event::Poll { takes: false } => {
+                    let labels = BTreeMap::from([("repo".to_owned(), "*".to_owned())]);
+                    model.next(agent, labels).expect("it has to wait");
+                    model.queue.tick(now.instant);
+                    model.queue.take_news();
+                    model.queue.kick(agent);
+                    model.queue.take_news();
+                }
+                Event::Expire(id) => {
+                    model.queue.expire(id);
+                }
+                Event::Done(id) => {
+                    let state = pb::WorkflowState { started: 1, finished: 2, ..pb::WorkflowState::default() };
+                    model.done(agent, &id.to_string(), &state, now).ok();
+                }
+                Event::Cancel(id) => {
+                    model.cancel(id, now);
+                }
+                Event::Restart => model.restart(),
+            }
+            for (id, state) in before {
+                let after = world.model.workflow(id).map(|workflow| workflow.state);
+                prop_assert!(!state.is_terminal() || after == Some(state), "{id} was {state:?} and is {after:?}");
+            }
+        }
+        let times = taken.len();
+        taken.sort();
+        taken.dedup();
+        prop_assert!(taken.len() == times, "{taken:?}");
+    }
 }
