@@ -45,7 +45,7 @@ pub use config::{Config, QueueKind};
 pub use faults::Loss;
 pub use journal::{Answer, Call, Journal, Lines, Method, Said};
 pub use logs::{Line, Logs};
-pub use model::{Asked, Awaited, Model};
+pub use model::{Asked, Awaited, KnownStep, Model};
 pub use queue::{News, Place, PollEnd, PollId, Queue, TICK, WaitEnd, WaitId};
 pub use refusal::Refusal;
 pub use server::Server;

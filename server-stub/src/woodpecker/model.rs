@@ -36,6 +36,11 @@ pub enum Awaited {
     Waits(WaitId),
 }
 
+/// A workflow can't be taken, because another one has a step with this UUID.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the step {0} is known already; workflows of different names have different steps")]
+pub struct KnownStep(pub String);
+
 /// All that the server knows.
 #[derive(Debug)]
 pub struct Model {
@@ -100,16 +105,20 @@ impl Model {
     }
 
     /// Puts a workflow into the queue.
-    pub fn submit(&mut self, submission: &Submission) -> i64 {
+    ///
+    /// # Errors
+    /// If one of its steps is known. In a real server each compilation makes new ids.
+    pub fn submit(&mut self, submission: &Submission) -> Result<i64, KnownStep> {
         let id = self.workflows.last_key_value().map_or(1, |(last, _)| last + 1);
         let workflow = Workflow::new(id, submission.org.unwrap_or(-1), submission.rows());
-        for step in &workflow.steps {
-            self.homes.entry(step.uuid.clone()).or_insert(id);
+        if let Some(known) = workflow.steps.iter().find(|step| self.homes.contains_key(&step.uuid)) {
+            return Err(KnownStep(known.uuid.clone()));
         }
+        self.homes.extend(workflow.steps.iter().map(|step| (step.uuid.clone(), id)));
         let row = Row { workflow, payload: submission.payload.clone(), timeout: submission.timeout };
         self.workflows.insert(id, row);
         self.queue.push(id, submission.all_labels());
-        id
+        Ok(id)
     }
 
     /// Somebody cancels a workflow's pipeline. False if it is over already.

@@ -120,9 +120,15 @@ impl Server {
     }
 
     /// Puts a workflow into the queue. Returns its number.
+    ///
+    /// # Panics
+    /// If one of its steps is known: each workflow needs a name of its own.
     pub fn submit(&self, submission: impl Into<Submission>) -> i64 {
         let submission = submission.into();
-        self.change(|state, _| state.model.submit(&submission))
+        match self.change(|state, _| state.model.submit(&submission)) {
+            Ok(id) => id,
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// Somebody cancels a workflow. False if it is over, or was cancelled, already.

@@ -46,7 +46,12 @@ pub(crate) fn server() -> Server {
 
 /// A workflow of one step `test`.
 pub(crate) fn one_step() -> Compiled {
-    Compiled::new("one step").then([Job::commands("test", "rust:1.90", ["cargo test"])])
+    named("one step")
+}
+
+/// Another one.
+pub(crate) fn named(name: &str) -> Compiled {
+    Compiled::new(name).then([Job::commands("test", "rust:1.90", ["cargo test"])])
 }
 
 /// A workflow of two steps, `build` and `test`.

@@ -7,7 +7,7 @@ use server_stub::woodpecker::{Answer, Config, Loss, Method, Place, State};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
-use crate::agent::{Agent, at, auth, begins, channel, lines, one_step, pass, refused, server};
+use crate::agent::{Agent, at, auth, begins, channel, lines, named, one_step, pass, refused, server};
 
 #[tokio::test(start_paused = true)]
 async fn every_method_can_be_refused_so_many_times() {
@@ -17,7 +17,7 @@ async fn every_method_can_be_refused_so_many_times() {
     let id = server.submit(&compiled);
     let agent = Agent::connect(&network).await;
     agent.begin(id).await;
-    server.submit(one_step());
+    server.submit(named("another"));
     for method in Method::ALL {
         server.refuse(method, &Status::data_loss("the test says so"), 2);
     }

@@ -7,7 +7,7 @@ use server_stub::woodpecker::{Answer, Method, Owner, Submission};
 use tokio::time::Instant;
 use tonic::Code;
 
-use crate::agent::{Agent, one_step, pass, refused, server};
+use crate::agent::{Agent, named, one_step, pass, refused, server};
 
 #[tokio::test(start_paused = true)]
 async fn a_poll_waits_for_hours() {
@@ -26,7 +26,7 @@ async fn a_poll_waits_for_hours() {
 async fn workflows_are_given_out_in_order() {
     let server = server();
     let agent = Agent::connect(&server.network()).await;
-    let ids = [(); 3].map(|()| server.submit(one_step()));
+    let ids = ["1", "2", "3"].map(|name| server.submit(named(name)));
     for id in ids {
         agent.take(id).await;
     }
@@ -41,7 +41,7 @@ async fn the_agent_that_fits_best_gets_it() {
     server.wait_for("two polls", |_, journal| (journal.polls(1) + journal.polls(2) == 2).then_some(())).await;
     let id = server.submit(Submission::from(one_step()).label("gpu", "yes"));
     assert_eq!(poll_exact.await.unwrap().unwrap().unwrap().id, id.to_string());
-    let id = server.submit(Submission::from(one_step()).label("gpu", "yes"));
+    let id = server.submit(Submission::from(named("another")).label("gpu", "yes"));
     assert_eq!(poll_any.await.unwrap().unwrap().unwrap().id, id.to_string());
 }
 
@@ -52,15 +52,15 @@ async fn labels_that_do_not_fit_keep_a_workflow_in_the_queue() {
     let (poll, required) = (agent.polls_with(&[("gpu", "no")]), agent.polls_with(&[("!team", "x")]));
     server.submit(Submission::from(one_step()).label("gpu", "yes"));
     // Without any label that counts, nobody ever gets it.
-    server.submit(Submission { repo: None, org: None, ..Submission::from(one_step()) });
+    server.submit(Submission { repo: None, org: None, ..Submission::from(named("bare")) });
     server.submit(Submission {
         repo: None,
         org: None,
-        ..Submission::from(one_step().label("woodpecker-ci.org/x", "y"))
+        ..Submission::from(named("internal").label("woodpecker-ci.org/x", "y"))
     });
     pass(600).await;
     assert!(!poll.is_finished() && !required.is_finished());
-    let fits = server.submit(Submission::from(one_step()).label("team", "x"));
+    let fits = server.submit(Submission::from(named("fits")).label("team", "x"));
     assert_eq!(required.await.unwrap().unwrap().unwrap().id, fits.to_string());
     poll.abort();
 }
@@ -124,8 +124,8 @@ async fn polls_at_the_same_time_are_counted() {
     let agent = Agent::connect(&server.network()).await;
     let polls = [agent.polls(), agent.polls(), agent.polls()];
     server.wait_for("three polls", |_, journal| (journal.polls(agent.id) == 3).then_some(())).await;
-    for _ in 0..3 {
-        server.submit(one_step());
+    for name in ["1", "2", "3"] {
+        server.submit(named(name));
     }
     for poll in polls {
         poll.await.unwrap().unwrap().unwrap();

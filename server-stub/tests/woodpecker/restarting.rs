@@ -5,7 +5,7 @@ use std::time::Duration;
 use server_stub::woodpecker::{Config, Place, Server, State};
 use tonic::Code;
 
-use crate::agent::{Agent, at, begins, exits, lines, one_step, pass, refused, server};
+use crate::agent::{Agent, at, begins, exits, lines, named, one_step, pass, refused, server};
 
 #[tokio::test(start_paused = true)]
 async fn connections_break_and_tokens_are_good_no_more() {
@@ -67,7 +67,7 @@ async fn what_ran_is_forgotten_and_can_be_ended_nevertheless() {
 async fn what_was_pending_is_handed_out() {
     let server = server();
     let network = server.network();
-    let ids = [server.submit(one_step()), server.submit(one_step())];
+    let ids = [server.submit(named("1")), server.submit(named("2"))];
     server.restart();
     let agent = Agent::connect(&network).await;
     for id in ids {

@@ -7,7 +7,7 @@ use proptest::{collection, prop_assert};
 
 use super::super::compiled::{Compiled, Job};
 use super::super::queue::{News, PollEnd};
-use super::{Asked, Awaited, Config, Model, Now, Owner, Refusal, State, Submission};
+use super::{Asked, Awaited, Config, KnownStep, Model, Now, Owner, Refusal, State, Submission};
 
 /// A model with a clock that stands still.
 struct World {
@@ -35,6 +35,11 @@ impl World {
         self.model.auth(Config::TOKEN, -1, self.now).expect("the token is right").0
     }
 
+    /// Puts a workflow into the queue.
+    fn submit(&mut self, compiled: &Compiled) -> i64 {
+        self.model.submit(&Submission::from(compiled)).expect("its steps are new")
+    }
+
     /// Takes the next workflow.
     fn take(&mut self, agent: i64) -> Option<pb::Workflow> {
         let labels = BTreeMap::from([("repo".to_owned(), "*".to_owned())]);
@@ -53,7 +58,7 @@ fn only_whom_a_workflow_was_given_to_may_touch_it() {
     let mut world = world();
     let (ours, other) = (world.agent(), world.agent());
     let compiled = compiled("x");
-    let id = world.model.submit(&Submission::from(&compiled));
+    let id = world.submit(&compiled);
     world.take(ours).expect("there is a workflow");
     let (text, now) = (id.to_string(), world.now);
     let model = &mut world.model;
@@ -97,7 +102,7 @@ fn what_is_not_there_is_said_so() {
 fn an_agent_whose_row_is_gone_can_do_nothing() {
     let mut world = world();
     let agent = world.agent();
-    world.model.submit(&Submission::from(compiled("x")));
+    world.submit(&compiled("x"));
     world.take(agent).expect("there is a workflow");
     let (model, now) = (&mut world.model, world.now);
     model.agents.unregister(agent).expect("it is there");
@@ -112,7 +117,7 @@ fn an_organisations_agent_has_what_is_of_it() {
     let mut world = world();
     let (strangers, own) =
         (world.model.add_agent("strangers", Owner::Org(4)), world.model.add_agent("own", Owner::Org(3)));
-    let id = world.model.submit(&Submission::from(compiled("x")));
+    let id = world.submit(&compiled("x"));
     assert_eq!(world.take(strangers), None, "its filter says so, whatever it says itself");
     assert_eq!(world.take(own).map(|workflow| workflow.id), Some(id.to_string()));
     // As if an administrator had given the row away.
@@ -126,8 +131,8 @@ fn a_step_belongs_to_its_own_workflow() {
     let mut world = world();
     let agent = world.agent();
     let (one, other) = (compiled("one"), compiled("other"));
-    world.model.submit(&Submission::from(&one));
-    world.model.submit(&Submission::from(&other));
+    world.submit(&one);
+    world.submit(&other);
     world.take(agent).expect("there is a workflow");
     let report = |uuid: String| pb::StepState { step_uuid: uuid, ..pb::StepState::default() };
     let (model, now) = (&mut world.model, world.now);
@@ -142,7 +147,7 @@ fn only_what_is_wrong_with_the_last_group_of_lines_is_told() {
     let mut world = world();
     let agent = world.agent();
     let compiled = compiled("x");
-    world.model.submit(&Submission::from(&compiled));
+    world.submit(&compiled);
     world.take(agent).expect("there is a workflow");
     let (model, now) = (&mut world.model, world.now);
     model.init(agent, "1", &pb::WorkflowState { started: 1, ..pb::WorkflowState::default() }, now).expect("it begins");
@@ -157,10 +162,19 @@ fn only_what_is_wrong_with_the_last_group_of_lines_is_told() {
 }
 
 #[test]
+fn no_step_is_in_two_workflows() {
+    let mut world = world();
+    let compiled = compiled("x");
+    world.submit(&compiled);
+    assert_eq!(world.model.submit(&Submission::from(&compiled)), Err(KnownStep(compiled.uuid("a"))));
+    assert_eq!(world.model.workflows().count(), 1);
+}
+
+#[test]
 fn a_task_whose_workflow_is_over_is_dropped() {
     let mut world = world();
     let agent = world.agent();
-    let id = world.model.submit(&Submission::from(compiled("x")));
+    let id = world.submit(&compiled("x"));
     world.model.workflows.get_mut(&id).expect("it is there").workflow.state = State::Success;
     assert_eq!(world.take(agent), None);
     assert_eq!(world.model.queue.place(id), None);
@@ -180,7 +194,7 @@ fn after_a_restart_the_agent_goes_on_with_what_it_has() {
     let mut world = world();
     let agent = world.agent();
     let compiled = compiled("x");
-    world.model.submit(&Submission::from(&compiled));
+    world.submit(&compiled);
     world.take(agent).expect("there is a workflow");
     let (model, now) = (&mut world.model, world.now);
     let state = pb::WorkflowState { started: 1, finished: 2, ..pb::WorkflowState::default() };
@@ -233,7 +247,8 @@ proptest! {
             let (model, now) = (&mut world.model, world.now);
             match event {
                 Event::Submit => {
-                    model.submit(&Submission::from(compiled("x")));
+                    let name = model.workflows().count().to_string();
+                    model.submit(&Submission::from(compiled(&name))).expect("its steps are new");
                 }
                 Event::Poll { takes: true } => taken.extend(world.take(agent).map(|workflow| workflow.id)),
                 Event::Poll { takes: false } => {
