@@ -10,7 +10,7 @@ use piculet_core::outcome::{Outcome, StepState, WorkflowState};
 use piculet_core::report::{LogLine, LogTotal, Refusal, Report, StepReport, WorkflowReport};
 use piculet_core::retry::Growth;
 use piculet_link::message::{Cluster, Identity};
-use piculet_link::supervisor::{self, Assignment, Closed, Closer, Directive, GivenUp, Reporter, Status, supervise};
+use piculet_link::supervisor::{self, Assignment, Closed, Closer, Directive, GivenUp, Reporter, supervise};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -22,7 +22,6 @@ pub(crate) struct Agent {
     pub(crate) directives: mpsc::Receiver<Directive>,
     pub(crate) demand: watch::Sender<u32>,
     pub(crate) closer: Closer,
-    pub(crate) status: watch::Receiver<Status>,
     pub(crate) running: JoinHandle<Result<Closed, GivenUp>>,
     reporter: Reporter,
 }
@@ -68,7 +67,6 @@ impl Agent {
             directives: handles.directives,
             demand,
             closer: handles.closer,
-            status: handles.status,
             reporter: handles.reporter,
             running: tokio::spawn(supervisor.run()),
         }

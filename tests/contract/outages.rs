@@ -87,8 +87,8 @@ pub(crate) async fn what_is_reported_without_a_server_arrives_when_there_is_one<
     survives(async |side: &mut S| {
         let network = side.wire().network();
         network.cut();
-        // Longer than everything that is reported.
-        tokio::time::sleep(Duration::from_secs(600)).await;
+        // Longer than everything that is reported takes.
+        tokio::time::sleep(Duration::from_secs(200)).await;
         network.mend();
     })
     .await;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use piculet_core::outcome::{Outcome, StepState, WorkflowState};
+use piculet_core::report::Report;
 use piculet_link::link::Cause;
 use piculet_link::supervisor::{Closed, Directive};
 use tokio::time::Instant;
@@ -36,8 +37,12 @@ pub(crate) async fn no_more_comes_than_was_asked_for<S: Side>() {
     for n in 0..5 {
         side.submit(&format!("w{n}"));
     }
-    let (first, _second) = (agent.accepted().await, agent.accepted().await);
+    let (first, second) = (agent.assigned().await, agent.assigned().await);
     agent.demand.send_replace(0);
+    for work in [&first, &second] {
+        work.report(Report::Accepted).await;
+        assert_eq!(agent.directive().await, Directive::Confirmed(work.key.clone()));
+    }
     assert!(agent.is_left_alone(Duration::from_secs(120)).await);
     first.finish(WorkflowState::Success, "").await;
     assert_eq!(agent.directive().await, Directive::Concluded(first.key.clone()));
