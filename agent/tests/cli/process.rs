@@ -58,13 +58,13 @@ impl Site {
     }
 }
 
-async fn ended(mut agent: Child) -> (ExitStatus, String) {
+pub(crate) async fn ended(mut agent: Child) -> (ExitStatus, String) {
     let mut err = String::new();
     agent.stderr.take().unwrap().read_to_string(&mut err).await.unwrap();
     (agent.wait().await.unwrap(), err)
 }
 
-fn signal(agent: &Child, name: &str) {
+pub(crate) fn signal(agent: &Child, name: &str) {
     let pid = agent.id().unwrap().to_string();
     assert!(std::process::Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
 }
@@ -261,11 +261,11 @@ async fn the_log_goes_where_it_is_wanted() {
 }
 
 /// One that nobody listens at: it was free a moment ago.
-async fn free_address() -> SocketAddr {
+pub(crate) async fn free_address() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap()
 }
 
-async fn get(address: SocketAddr, path: &str) -> io::Result<String> {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await?;
     let mut text = String::new();
