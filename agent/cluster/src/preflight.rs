@@ -19,6 +19,9 @@ use crate::identity::SYSTEM_NAMESPACE;
 /// How many rights are asked for at once.
 const AT_ONCE: usize = 16;
 
+/// What anchors are.
+const ANCHORS: &str = "configmaps";
+
 /// Rights that no workflow runs without.
 const REQUIRED: &[(&str, &[&str])] = &[
     ("pods", &["create", "get", "list", "watch", "delete"]),
@@ -30,10 +33,11 @@ const REQUIRED: &[(&str, &[&str])] = &[
 
 const ANCHOR: &str = "nothing owns the objects of a workflow, so what it leaves behind stays if the agent is killed";
 const RECOGNISE: &str = "an object that is there already is taken for the workflow's own without a look at whose it is";
-const SWEEP: &str = "what a workflow leaves behind is only found by the cluster's garbage collector";
+const SWEEP: &str = "at a workflow's end only what this agent knows of is removed, and what the anchor owned";
 const DELETE: &str = "what a workflow made waits for the cluster's garbage collector";
-const IDENTITY: &str = "the identity of the cluster is unknown to the server";
-const PLATFORMS: &str = "the platforms of the nodes are unknown, and no workflow that asks for one is placed here";
+const IDENTITY: &str = "the identity of the cluster is unknown to piculet's own server";
+const PLATFORMS: &str =
+    "the platforms of the nodes are unknown, and piculet's own server places no workflow here that asks for one";
 
 /// What a right is needed on.
 #[derive(Debug, Clone, Copy)]
@@ -48,13 +52,13 @@ enum Scope {
 
 /// Rights that something is lost without.
 const OPTIONAL: &[(&str, &str, Scope, &str)] = &[
-    ("configmaps", "create", Scope::Workflows, ANCHOR),
-    ("configmaps", "get", Scope::Workflows, RECOGNISE),
-    ("configmaps", "delete", Scope::Workflows, DELETE),
+    (ANCHORS, "create", Scope::Workflows, ANCHOR),
+    (ANCHORS, "get", Scope::Workflows, RECOGNISE),
+    (ANCHORS, "delete", Scope::Workflows, DELETE),
     ("persistentvolumeclaims", "get", Scope::Workflows, RECOGNISE),
     ("services", "get", Scope::Workflows, RECOGNISE),
     ("secrets", "get", Scope::Workflows, RECOGNISE),
-    ("configmaps", "list", Scope::Workflows, SWEEP),
+    (ANCHORS, "list", Scope::Workflows, SWEEP),
     ("persistentvolumeclaims", "list", Scope::Workflows, SWEEP),
     ("services", "list", Scope::Workflows, SWEEP),
     ("secrets", "list", Scope::Workflows, SWEEP),
@@ -124,9 +128,14 @@ impl Preflight {
         self.rights.iter().filter(|right| right.need == Need::Required && right.access == Access::Denied)
     }
 
-    /// The optional rights that are denied.
+    /// The optional rights that are denied. Who may make no anchor misses no other right on anchors.
     pub fn reduced(&self) -> impl Iterator<Item = &Right> {
-        self.rights.iter().filter(|right| right.need != Need::Required && right.access == Access::Denied)
+        let on_anchors = |right: &Right| right.resource == ANCHORS;
+        let denied = |right: &Right| right.need != Need::Required && right.access == Access::Denied;
+        let makes_none = self.rights.iter().any(|right| on_anchors(right) && right.verb == "create" && denied(right));
+        self.rights
+            .iter()
+            .filter(move |right| denied(right) && !(makes_none && on_anchors(right) && right.verb != "create"))
     }
 
     /// Whether workflows can run.

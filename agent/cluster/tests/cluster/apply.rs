@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fake_cluster::{Failure, Fault, Kind, Script, Settings, Verb};
+use fake_cluster::{ADMIN, Failure, Fault, Kind, Rule, Script, Settings, Verb};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
@@ -10,6 +10,7 @@ use piculet_cluster::{ApplyError, CallError};
 use piculet_core::id::Epoch;
 use piculet_core::outcome::NeverStarted;
 use piculet_pods::anchor::HOLDER_KEY;
+use piculet_pods::label::EPOCH;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -298,4 +299,27 @@ async fn a_missing_right_is_told_in_the_clusters_words() {
     let ApplyError::Refused { error: error @ CallError::Refused { .. }, .. } = &error else { panic!("{error:?}") };
     assert!(error.is_forbidden());
     assert!(error.to_string().starts_with("The cluster refused to create Pod 'wp-1' in namespace 'ci': "), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_an_owner_an_object_is_ours_if_it_was_made_for_the_same() {
+    let setup = Setup::new();
+    let anchor = setup.anchor("1").await;
+    let orphan = |epoch: &str, kind| {
+        let mut object = others(&anchor).into_iter().find(|object| object.kind() == kind).unwrap();
+        object.metadata_mut().owner_references = None;
+        object.metadata_mut().annotations.as_mut().unwrap().insert(EPOCH.to_owned(), epoch.to_owned());
+        object
+    };
+    for kind in ["Secret", "Service", "PersistentVolumeClaim"] {
+        let made = setup.cluster.ensure(&orphan("1", kind)).await.unwrap();
+        assert!(!made.adopted);
+        assert!(setup.cluster.ensure(&orphan("1", kind)).await.unwrap().adopted);
+        let refused = setup.cluster.ensure(&orphan("2", kind)).await;
+        assert!(matches!(refused, Err(ApplyError::Occupied { .. })), "another run's: {refused:?}");
+    }
+    // Who may not look takes it for ours: its name is made of what is unique.
+    let rule = Rule::new(&["secrets"], &["create"]).in_namespace(NAMESPACE);
+    setup.fake.access().restrict(ADMIN, vec![rule]);
+    assert!(setup.cluster.ensure(&orphan("1", "Secret")).await.unwrap().adopted);
 }

@@ -32,7 +32,7 @@ async fn a_namespace_that_takes_nothing_is_an_obstacle() {
     let setup = Setup::new();
     let quota = Fault::fail_with(Failure::new(403, "Forbidden", "exceeded quota: objects"))
         .on(Verb::Create)
-        .of("configmaps")
+        .of("secrets")
         .always();
     setup.fake.faults().inject(quota);
     let preflight = setup.cluster.preflight().await.unwrap();

@@ -6,7 +6,7 @@ use fake_cluster::{ADMIN, Fault, Kind, Rule, Script, Verb};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use piculet_cluster::{Anchor, Stopped, Teardown};
+use piculet_cluster::{Anchor, ObjectName, Stopped, Teardown};
 use piculet_core::id::{Epoch, PodUid};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
@@ -251,4 +251,27 @@ async fn a_lost_answer_to_a_stop_is_no_error() {
     assert_eq!(setup.cluster.stop("wp-1", &made.pod_uid(), None, Some(Duration::ZERO)).await, Ok(Stopped::Gone));
     assert!(api.get_opt("wp-1").await.unwrap().is_some());
     api.delete("wp-1", &DeleteParams::default()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_not_be_listed_is_deleted_by_its_name_if_nothing_owns_it() {
+    let setup = Setup::new();
+    let anchor = setup.anchor("1").await;
+    let mut made = Vec::new();
+    for mut object in others(&anchor) {
+        object.metadata_mut().owner_references = None;
+        setup.cluster.ensure(&object).await.unwrap();
+        made.push(ObjectName::from(&object));
+    }
+    let rule = |resources: &[&str], verbs: &[&str]| Rule::new(resources, verbs).in_namespace(NAMESPACE);
+    let rules = vec![rule(&["pods"], &["*"]), rule(&["secrets", "persistentvolumeclaims"], &["create", "delete"])];
+    setup.fake.access().restrict(ADMIN, rules);
+    setup.fake.faults().inject(Fault::fail(500).on(Verb::Delete).of("secrets").times(1));
+
+    let report = setup.cluster.teardown("1", EPOCH, Some(&anchor), &made, GRACE).await;
+    assert_eq!(report.deleted, 0, "what an anchor owns goes with it: {report:?}");
+    let report = setup.cluster.teardown("1", EPOCH, None, &made, GRACE).await;
+    assert_eq!((report.deleted, report.is_complete()), (2, true), "{report:?}");
+    assert_eq!([Kind::Secret, Kind::PersistentVolumeClaim].map(|kind| setup.count(kind)), [0, 0]);
+    assert_eq!(setup.count(Kind::Service), 1, "what may be neither seen nor deleted stays");
 }
