@@ -43,8 +43,9 @@ async fn a_cancel_of_what_is_not_ours_yet_creates_nothing_and_removes_nothing() 
     assert_eq!(workflow.state, State::Killed, "{workflow:?}");
     let requests = world.cluster.counters();
     let trial = 1;
-    assert_eq!(requests.requests(Verb::Create, "configmaps"), trial);
-    assert_eq!((requests.requests(Verb::Create, "pods"), requests.requests(Verb::Delete, "configmaps")), (0, 0));
+    assert_eq!(requests.requests(Verb::Create, "secrets"), trial);
+    let made = ["configmaps", "pods"].map(|resource| requests.requests(Verb::Create, resource));
+    assert_eq!((made, requests.requests(Verb::Delete, "configmaps")), ([0, 0], 0));
 }
 
 #[tokio::test(start_paused = true)]

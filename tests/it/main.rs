@@ -8,6 +8,7 @@ mod credentials;
 mod faults;
 mod flows;
 mod handovers;
+mod leftovers;
 mod logs;
 mod refusals;
 mod stops;

@@ -23,6 +23,8 @@ use server_stub::view::WorkflowView;
 use tokio::task::JoinHandle;
 use tower::service_fn;
 
+use crate::leftovers;
+
 /// The namespace of all tests.
 pub(crate) const NAMESPACE: &str = "ci";
 
@@ -140,29 +142,14 @@ impl World {
         lines.iter().map(|line| String::from_utf8_lossy(&line.bytes).into_owned()).collect()
     }
 
-    /// Every object in the namespace that a workflow could have left, as `kind/name`.
+    /// Every object that a workflow could have left, as `kind/name`.
     pub(crate) fn left(&self) -> Vec<String> {
-        use fake_cluster::Kind;
-        let kinds = [Kind::Pod, Kind::ConfigMap, Kind::Secret, Kind::Service, Kind::PersistentVolumeClaim];
-        let objects =
-            kinds.into_iter().flat_map(|kind| self.cluster.objects(kind).into_iter().map(move |object| (kind, object)));
-        // Every namespace has a ConfigMap of Kubernetes' own.
-        let own = |object: &serde_json::Value| object["metadata"]["name"] == "kube-root-ca.crt";
-        objects
-            .filter(|(_, object)| object["metadata"]["namespace"] == NAMESPACE && !own(object))
-            .map(|(kind, object)| format!("{kind:?}/{}", object["metadata"]["name"].as_str().unwrap_or_default()))
-            .collect()
+        leftovers::of(&self.cluster)
     }
 
     /// Waits until nothing is left of any workflow.
     pub(crate) async fn until_clean(&self) {
-        for _ in 0..300 {
-            if self.left().is_empty() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-        panic!("after five minutes these are left: {:?}", self.left());
+        leftovers::until_none(&self.cluster).await;
     }
 }
 

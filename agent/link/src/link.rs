@@ -21,8 +21,9 @@ pub trait Link: Send + 'static {
     ///   of `hello`. It gives up by itself if the server doesn't come to that in time.
     /// - From then on, anything sent to `incoming` also says that the server lives. Whoever runs the session drops it
     ///   when nothing came for the lease.
-    /// - It sends what comes out of `outgoing` in that order, and takes no more than it can send now: what is in there
-    ///   can't be overtaken. When `outgoing` ends, it sends the rest, closes the session and returns.
+    /// - It sends what comes out of `outgoing`, and what belongs to one step in that order. What it has taken can't be
+    ///   overtaken, so it takes no more than it can send now, or lets other steps' states pass by. When `outgoing` ends,
+    ///   it sends the rest, closes the session and returns.
     /// - Dropping the future ends the session at once.
     fn run(
         &mut self,

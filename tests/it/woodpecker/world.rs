@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use fake_cluster::{FakeCluster, Kind, Script, ScriptedRuntime};
+use fake_cluster::{FakeCluster, Script, ScriptedRuntime};
 use hyper_util::rt::TokioIo;
 use piculet::agent::Agent;
 use piculet::config::{Config, Protocol, Target};
@@ -18,6 +17,8 @@ use server_stub::network::Network;
 use server_stub::woodpecker::{Call, Compiled, Job, Method, Said, Server, State, Workflow};
 use tokio::task::JoinHandle;
 use tower::service_fn;
+
+use crate::leftovers;
 
 pub(super) const NAMESPACE: &str = "woodpecker";
 
@@ -141,25 +142,12 @@ impl World {
 
     /// Every object that a workflow could have left, as `kind/name`.
     pub(super) fn left(&self) -> Vec<String> {
-        let kinds = [Kind::Pod, Kind::ConfigMap, Kind::Secret, Kind::Service, Kind::PersistentVolumeClaim];
-        let objects = kinds.into_iter().flat_map(|kind| {
-            self.cluster
-                .objects(kind)
-                .into_iter()
-                .map(move |object| format!("{kind:?}/{}", object["metadata"]["name"].as_str().unwrap_or_default()))
-        });
-        objects.filter(|name| !name.ends_with("/kube-root-ca.crt") && !name.ends_with("/kubernetes")).collect()
+        leftovers::of(&self.cluster)
     }
 
     /// Waits until nothing is left of any workflow.
     pub(super) async fn until_clean(&self) {
-        for _ in 0..300 {
-            if self.left().is_empty() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-        panic!("after five minutes these are left: {:?}", self.left());
+        leftovers::until_none(&self.cluster).await;
     }
 }
 
