@@ -220,22 +220,6 @@ fn a_workspace_exists_only_where_a_step_mounts_it() {
     assert_eq!(kinds(vec![commands]), ["PersistentVolumeClaim", "Service"]);
 }
 
-#[test]
-fn volume_settings_reach_the_claim() {
-    let spec = StepSpec { workspace_base: "/woodpecker".to_owned(), ..minimal() };
-    let plan = plan(&workload(vec![spec]), &everything_allowed(), &context()).expect("it can be planned");
-    let claim = plan.shared[0].to_value();
-    assert_eq!(
-        claim["spec"],
-        json!({
-            "accessModes": ["ReadWriteOnce"],
-            "resources": {"requests": {"storage": "20Gi"}},
-            "storageClassName": "fast"
-        })
-    );
-    assert_eq!(claim["metadata"]["namespace"], "ci-steps");
-}
-
 /// One line for each combination: what the pod and its container may do.
 #[test]
 fn privileges() {
@@ -299,25 +283,6 @@ fn a_refused_option_is_said_in_the_steps_log() {
     let pod = objects.pod.spec.expect("a spec");
     assert_eq!((pod.node_selector.expect("a default").get("disk"), pod.service_account_name), (None, None));
     assert_eq!(pod.automount_service_account_token, Some(false));
-}
-
-#[test]
-fn an_init_container_makes_the_directory_for_another_user() {
-    let spec = |user: i64, working_dir: &str| StepSpec {
-        working_dir: working_dir.to_owned(),
-        workspace_base: "/woodpecker".to_owned(),
-        kubernetes: options(&json!({"securityContext": {"runAsUser": user}})),
-        ..minimal()
-    };
-    let inits = |spec| alone(spec).pod.spec.and_then(|pod| pod.init_containers);
-    assert_yaml_snapshot!("init_container", inits(spec(1001, "/woodpecker/src/shop")));
-    assert_eq!(inits(spec(1001, "/woodpecker")), None, "it is the mount itself");
-    assert_eq!(inits(spec(1001, "/woodpecker/")), None, "so is this");
-    assert_eq!(inits(spec(1001, "/elsewhere")), None);
-    assert_eq!(inits(spec(1001, "/woodpeckers/x")), None);
-    assert_eq!(inits(StepSpec { privileged: true, ..spec(0, "/woodpecker/src") }), None, "root needs no help");
-    let with_commands = StepSpec { commands: vec!["true".to_owned()], ..spec(1001, "/woodpecker/src") };
-    assert_eq!(inits(with_commands), None, "its script makes the directory");
 }
 
 #[test]

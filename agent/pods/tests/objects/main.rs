@@ -3,5 +3,6 @@
 mod fits;
 mod golden;
 mod legal;
+mod peer;
 mod placement;
 mod world;
