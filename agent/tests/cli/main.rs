@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic where it is set up, too")]
 
 mod commands;
+mod pages;
 mod process;
 mod woodpecker;
