@@ -174,6 +174,7 @@ async fn a_step_that_cannot_start_says_why() {
     assert_eq!(build.state, Failure);
     assert!(build.error.contains("no such image"), "{build:?}");
     assert_eq!(done.step("test").unwrap().state, Skipped);
+    assert!(done.error.contains("no such image"), "it is seen where the workflow is looked at: {done:?}");
     world.until_clean().await;
 }
 

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use piculet_core::id::{Sequence, StepId};
 use piculet_core::logs::spool::Chunk;
 use piculet_core::outbox::Body;
-use piculet_core::outcome::StepState;
+use piculet_core::outcome::{Outcome, StepState, WorkflowState};
 use piculet_core::report::{Report, StepReport};
 use piculet_proto::woodpecker as pb;
 
@@ -81,6 +81,8 @@ pub(super) struct Run {
     stopped_by_user: bool,
     /// Ends of steps that the server didn't take, as sentences.
     untold: Vec<String>,
+    /// Why steps never started, as sentences: that is shown with the workflow, too, if it fails.
+    never_started: BTreeMap<StepId, String>,
     is_over: bool,
 }
 
@@ -130,6 +132,7 @@ impl Run {
             steps: BTreeMap::new(),
             stopped_by_user: false,
             untold: Vec::new(),
+            never_started: BTreeMap::new(),
             is_over: false,
         }
     }
@@ -194,7 +197,11 @@ impl Run {
             && let Some(Last { sequence, report }) = self.last.take()
         {
             let started = self.started.unwrap_or(report.started);
-            let state = Some(states::done(&report, started, self.stopped_by_user, &self.untold));
+            let mut about_steps = self.untold.clone();
+            if report.state == WorkflowState::Failure {
+                about_steps.extend(self.never_started.values().cloned());
+            }
+            let state = Some(states::done(&report, started, self.stopped_by_user, &about_steps));
             self.push(Lane::Workflow, Call::Done(pb::DoneRequest { id: self.id.clone(), state }), Some(sequence));
         }
         let free = self.lanes.iter().filter(|(lane, _)| !self.busy.contains(lane));
@@ -247,6 +254,9 @@ impl Run {
 
     fn step(&mut self, sequence: Sequence, report: &StepReport) {
         let lane = Lane::Step(report.step.clone());
+        if report.state == StepState::Failure && matches!(report.outcome, Some(Outcome::NeverStarted { .. })) {
+            self.never_started.insert(report.step.clone(), report.error.clone());
+        }
         match states::ended(report, self.stopped_by_user) {
             Some(state) => {
                 // What ends has to begin: the server takes an end for granted only from one that runs.

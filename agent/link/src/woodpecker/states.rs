@@ -52,13 +52,18 @@ pub(super) fn ended(report: &StepReport, by_user: bool) -> Option<pb::StepState>
     }
 }
 
-/// The end of a workflow that began at `started`. `by_user`: the server said that somebody stopped it; `untold`: what it
-/// didn't take about steps.
-pub(super) fn done(report: &WorkflowReport, started: Timestamp, by_user: bool, untold: &[String]) -> pb::WorkflowState {
+/// The end of a workflow that began at `started`. `by_user`: the server said that somebody stopped it; `about_steps`: what
+/// is to be said of steps where the workflow is looked at.
+pub(super) fn done(
+    report: &WorkflowReport,
+    started: Timestamp,
+    by_user: bool,
+    about_steps: &[String],
+) -> pb::WorkflowState {
     let canceled = report.state == WorkflowState::Killed;
     // Who stopped it knows, and the page shows what stands here as an error of the workflow.
     let own = if canceled && by_user { "" } else { report.error.as_str() };
-    let sentences = [own].into_iter().chain(untold.iter().map(String::as_str)).filter(|text| !text.is_empty());
+    let sentences = [own].into_iter().chain(about_steps.iter().map(String::as_str)).filter(|text| !text.is_empty());
     pb::WorkflowState {
         started: started.as_second(),
         finished: report.finished.as_second().max(started.as_second()),

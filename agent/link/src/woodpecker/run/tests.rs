@@ -283,6 +283,16 @@ fn a_failure_that_the_server_does_not_take_is_said_at_the_end() {
 }
 
 #[test]
+fn why_a_step_never_started_is_said_with_the_workflow_that_fails_for_it() {
+    let never = Outcome::NeverStarted { reason: NeverStarted::ImagePull, message: "no such image".to_owned() };
+    let body = || step(report(StepState::Failure, Some(never.clone())));
+    let done = |state| all(&mut run([body(), finished(state, "")])).pop().unwrap();
+    let said = done(WorkflowState::Failure);
+    assert!(said.starts_with("done 50-200 \"The step never started: ") && said.contains("no such image"), "{said}");
+    assert_eq!(done(WorkflowState::Success), "done 50-200 \"\"", "its failure was ignored");
+}
+
+#[test]
 fn the_end_of_a_log_needs_no_call() {
     let total = LogTotal { lines: 0, bytes: 0 };
     let end = Body::Chunk { step: StepId::new("A"), chunk: Chunk { first_line: 0, lines: vec![], end: Some(total) } };
