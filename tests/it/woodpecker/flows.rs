@@ -200,6 +200,22 @@ async fn workflows_share_the_slots_and_no_more_is_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn workflows_that_come_together_take_all_slots_and_nothing_more_is_asked_for() {
+    let mut world = World::new();
+    let agent = world.agent_with(|config| config.agent.max_workflows = 5);
+    world.step_does("work", Script::new().forever());
+    world.server.wait_for("five polls", |_, journal| (journal.of(Method::Next).count() == 5).then_some(())).await;
+    // All answers arrive in the same moment.
+    agent.network.freeze();
+    let ids: Vec<_> = (0..9).map(|n| world.server.submit(workflow(&format!("w{n}"), [vec![job("work")]]))).collect();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    agent.network.mend();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let running = ids.iter().filter(|id| world.server.workflow(**id).state == Running).count();
+    assert_eq!((running, world.count(Method::Next)), (5, 5));
+}
+
+#[tokio::test(start_paused = true)]
 async fn only_an_agent_with_the_label_gets_the_workflow() {
     let mut world = World::new();
     world.agent();

@@ -34,8 +34,8 @@ const EXTEND_AGAIN: Duration = Duration::from_secs(2);
 
 /// What a task has to say.
 enum Event {
-    /// A poll brought a workflow.
-    Assigned(pb::Workflow),
+    /// The poll with this number brought a workflow.
+    Assigned(u64, pb::Workflow),
     /// Somebody stopped a workflow.
     Stopped(RunKey),
     /// The server doesn't have a workflow among those that run, and says why if it does.
@@ -58,7 +58,9 @@ struct Session<'a> {
     incoming: mpsc::Sender<Incoming>,
     tasks: JoinSet<Event>,
     polls: Polls,
-    polling: Vec<AbortHandle>,
+    /// Polls whose answer was not heard yet, by their numbers.
+    polling: BTreeMap<u64, AbortHandle>,
+    next_poll: u64,
     /// Who waits for the end of a workflow, and who renews its lease.
     watching: BTreeMap<RunKey, [AbortHandle; 2]>,
     health: Option<AbortHandle>,
@@ -100,7 +102,8 @@ impl<C: Connect> WoodpeckerLink<C> {
             incoming,
             tasks: JoinSet::new(),
             polls: Polls::default(),
-            polling: Vec::new(),
+            polling: BTreeMap::new(),
+            next_poll: 0,
             watching: BTreeMap::new(),
             health: None,
         };
@@ -158,7 +161,7 @@ impl Session<'_> {
     /// A workflow that came with the last answer is this agent's: the server gives it to nobody else.
     fn last_words(&mut self) {
         while let Some(event) = self.tasks.try_join_next() {
-            if let Ok(Event::Assigned(workflow)) = event
+            if let Ok(Event::Assigned(_, workflow)) = event
                 && let Some(assign) = self.assign(&workflow)
                 && self.incoming.try_send(assign).is_err()
             {
@@ -189,7 +192,8 @@ impl Session<'_> {
 
     async fn heard(&mut self, event: Event) -> Result<(), Ended> {
         match event {
-            Event::Assigned(workflow) => {
+            Event::Assigned(poll, workflow) => {
+                self.polling.remove(&poll);
                 if let Some(assign) = self.assign(&workflow) {
                     self.tell(assign).await?;
                 }
@@ -295,18 +299,21 @@ impl Session<'_> {
     /// Asks for as many workflows as there are free slots.
     fn poll(&mut self, is_open: bool) {
         let wanted = if is_open { self.polls.wanted() } else { 0 };
-        self.polling.retain(|poll| !poll.is_finished());
-        for poll in self.polling.drain(wanted.min(self.polling.len())..) {
+        while self.polling.len() > wanted
+            && let Some((_, poll)) = self.polling.pop_last()
+        {
             poll.abort();
         }
         while self.polling.len() < wanted {
-            let (calls, filter) = (self.calls.clone(), self.filter.clone());
-            self.polling.push(self.tasks.spawn(async move {
+            let (calls, filter, number) = (self.calls.clone(), self.filter.clone(), self.next_poll);
+            self.next_poll += 1;
+            let poll = self.tasks.spawn(async move {
                 match calls.next(filter).await {
-                    Ok(workflow) => Event::Assigned(workflow),
+                    Ok(workflow) => Event::Assigned(number, workflow),
                     Err(ended) => Event::Ended(ended),
                 }
-            }));
+            });
+            self.polling.insert(number, poll);
         }
     }
 
