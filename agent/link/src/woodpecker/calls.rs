@@ -119,6 +119,10 @@ impl Calls {
                 Err(Trouble::Ended(ended)) => return Err(ended),
                 Err(Trouble::Again(status) | Trouble::Busy(status)) => {
                     debug!(%status, "asking for work again");
+                    // A proxy that ends what is quiet for a minute is no outage.
+                    if asked.elapsed() > PAUSES.cap {
+                        pauses.reset();
+                    }
                     sleep(pauses.next()).await;
                 }
                 Err(Trouble::Refused(refusal)) => {
