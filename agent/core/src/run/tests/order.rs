@@ -89,6 +89,39 @@ fn an_ignored_step_that_never_started_is_ignored_too() {
 }
 
 #[test]
+fn a_step_of_any_kind_that_never_started_fails_the_workflow_unless_that_is_ignored() {
+    for (kind, detached) in [
+        (StepKind::Commands, false),
+        (StepKind::Plugin, false),
+        (StepKind::Clone, false),
+        (StepKind::Service, true),
+        (StepKind::Commands, true),
+    ] {
+        for failure in [FailurePolicy::Fail, FailurePolicy::Ignore] {
+            let a = StepSpec { kind, detached, failure, ..step("a") };
+            let mut drive = Drive::begin(&workload(vec![vec![a], vec![step("b")]]));
+            let (reason, message) = (NeverStarted::Admission, "no".to_owned());
+            drive.on(Event::CreateFailed {
+                step: StepIndex(0),
+                attempt: Attempt(1),
+                reason,
+                message,
+                may_exist: false,
+            });
+            let expected = if failure == FailurePolicy::Fail {
+                (StepState::Skipped, WorkflowState::Failure)
+            } else {
+                drive.exits(1, 0);
+                (StepState::Success, WorkflowState::Success)
+            };
+            let what = format!("{kind:?}, detached: {detached}, {failure:?}");
+            assert_eq!(drive.states(), [StepState::Failure, expected.0], "{what}");
+            assert_eq!(drive.finish(), Some((expected.1, String::new())), "{what}");
+        }
+    }
+}
+
+#[test]
 fn a_failure_that_cancels_stops_its_siblings() {
     let a = StepSpec { failure: FailurePolicy::Cancel, ..step("a") };
     let mut drive = Drive::begin(&workload(vec![vec![a, step("b")], vec![step("c")]]));

@@ -31,6 +31,28 @@ fn a_cancel_stops_what_runs_and_cancels_what_does_not() {
 }
 
 #[test]
+fn a_cancel_beside_the_end_of_a_stage_is_a_cancel_whichever_is_heard_of_first() {
+    let cancel = || Event::Cancel { by: "alice".to_owned(), grace: None };
+    for stage_first in [true, false] {
+        let mut drive = Drive::begin(&workload(vec![vec![step("a")], vec![step("b")]]));
+        drive.running(0);
+        if !stage_first {
+            drive.on(cancel());
+        }
+        drive.on(seen(0, 1, ended(Outcome::Exited { code: 0 })));
+        drive.on(Event::LogEnded { step: StepIndex(0), uid: uid(0, 1) });
+        if stage_first {
+            assert_eq!(drive.creations().len(), 2, "the next stage begins");
+            drive.on(cancel());
+            drive.created(1, 1);
+            drive.on(Event::Gone { step: StepIndex(1), uid: uid(1, 1), witnessed: true });
+        }
+        assert_eq!(drive.states(), [StepState::Success, StepState::Canceled], "stage first: {stage_first}");
+        assert_eq!(drive.finish(), Some((WorkflowState::Killed, String::new())), "stage first: {stage_first}");
+    }
+}
+
+#[test]
 fn a_cancel_before_the_workflow_is_ours_creates_nothing() {
     let mut run = Run::new(workload(vec![vec![step("a")]]), Limits::default());
     let actions = run.on(Event::Cancel { by: "alice".to_owned(), grace: None }, start());
