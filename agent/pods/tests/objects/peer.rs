@@ -3,6 +3,7 @@
 //! Each test writes the peer's object down and then every difference: the field, what stands there instead, and why. What
 //! differs without a reason fails, and so does a reason without a difference.
 
+mod full;
 mod gates;
 mod names;
 mod options;
