@@ -127,9 +127,9 @@ async fn a_cancel_stops_what_runs_and_says_nothing_of_what_was_never_reached() {
     let mut world = World::new();
     world.agent();
     world.step_does("long", Script::new().line("begins").forever().on_sigterm(Duration::ZERO, "bye\n", 143));
-    let id = world
-        .server
-        .submit(workflow("cancel", [vec![job("long"), Job::service("db", "postgres")], vec![job("later")]]));
+    let first = vec![job("long"), Job::service("db", "postgres"), job("background").detach()];
+    let id = world.server.submit(workflow("cancel", [first, vec![job("later")]]));
+    world.step_does("background", Script::new().forever());
     world.step_does("db", Script::new().forever());
     world.until(id, "long", Running).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -139,7 +139,7 @@ async fn a_cancel_stops_what_runs_and_says_nothing_of_what_was_never_reached() {
     assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
     assert_eq!((done.state, done.error.as_str()), (Killed, ""));
     let ends = ends(&done);
-    assert_eq!((ends["long"].0, ends["db"].0), (Killed, Killed), "{done:?}");
+    assert_eq!(["long", "db", "background"].map(|step| ends[step].0), [Killed; 3], "{done:?}");
     let said = world.said(&done);
     assert_eq!(said.last().unwrap(), "done canceled \"\"");
     assert!(!said.iter().any(|said| said.starts_with("later")), "{said:?}");
@@ -174,6 +174,8 @@ async fn a_step_that_cannot_start_says_why() {
     assert_eq!(build.state, Failure);
     assert!(build.error.contains("no such image"), "{build:?}");
     assert_eq!(done.step("test").unwrap().state, Skipped);
+    println!("an image that can't be pulled: {} s", done.finished - done.started);
+    assert!(done.finished - done.started <= 600, "limits.pull: {done:?}");
     assert!(done.error.contains("no such image"), "it is seen where the workflow is looked at: {done:?}");
     world.until_clean().await;
 }
@@ -213,6 +215,19 @@ async fn workflows_that_come_together_take_all_slots_and_nothing_more_is_asked_f
     tokio::time::sleep(Duration::from_secs(30)).await;
     let running = ids.iter().filter(|id| world.server.workflow(**id).state == Running).count();
     assert_eq!((running, world.count(Method::Next)), (5, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_workflow_that_fails_is_nothing_to_the_others() {
+    let mut world = World::new();
+    world.agent();
+    world.step_does("bad", Script::new().wait(Duration::from_secs(2)).exit(1));
+    world.step_does("good", Script::new().wait(Duration::from_secs(5)).line("done").exit(0));
+    let ids = ["bad", "good"].map(|step| world.server.submit(workflow(step, [vec![job(step)]])));
+    let (bad, good) = (world.server.ended(ids[0]).await, world.server.ended(ids[1]).await);
+    assert_eq!((bad.state, good.state), (Failure, Success));
+    assert!((bad.started - good.started).abs() <= 1, "side by side: {bad:?} {good:?}");
+    assert_eq!(world.log(&good, "good"), ["done"]);
 }
 
 #[tokio::test(start_paused = true)]
