@@ -60,7 +60,7 @@ impl fmt::Display for Waiting {
         f.write_str(match (self.phase, self.reason) {
             (_, NeverStarted::Volume) => "The pod waits for a volume",
             (WaitPhase::Schedule, _) => "The pod waits for a node",
-            (WaitPhase::Pull, _) => "The pod waits for its image",
+            (WaitPhase::Pull | WaitPhase::PullAgain, _) => "The pod waits for its image",
             (WaitPhase::Create, _) => "The pod waits for its container to be created",
         })?;
         if self.message.is_empty() { f.write_str(".") } else { write!(f, ": {}", sentence(&self.message)) }
@@ -74,6 +74,8 @@ pub enum WaitPhase {
     Schedule,
     /// The image.
     Pull,
+    /// The image, after a try that failed: the kubelet tries again.
+    PullAgain,
     /// The container: volumes, configuration, sandbox.
     Create,
 }

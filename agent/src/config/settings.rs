@@ -227,6 +227,15 @@ pub const SETTINGS: &[Setting] = &[
         Ok(())
     }),
     setting!(
+        "limits.pull_again",
+        "1m",
+        "How long a pod may wait for an image whose pull has failed; the kubelet tries again meanwhile.",
+        |c, v| {
+            c.limits.pull_again = read_duration(&v)?;
+            Ok(())
+        }
+    ),
+    setting!(
         "limits.create",
         "5m",
         "How long a pod may wait for its container: volumes, configuration, sandbox.",

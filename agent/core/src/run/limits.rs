@@ -13,6 +13,8 @@ pub struct Limits {
     pub schedule: Duration,
     /// How long a pod may wait for its image.
     pub pull: Duration,
+    /// How long a pod may wait for an image whose pull has failed.
+    pub pull_again: Duration,
     /// How long a pod may wait for its container: volumes, configuration, sandbox.
     pub create: Duration,
     /// How long a pod may wait before its step's log says for what, and the pause before it says something else.
@@ -37,6 +39,7 @@ impl Default for Limits {
             workflow: Duration::from_secs(60 * 60),
             schedule: Duration::from_secs(10 * 60),
             pull: Duration::from_secs(10 * 60),
+            pull_again: Duration::from_secs(60),
             create: Duration::from_secs(5 * 60),
             explain: Duration::from_secs(10),
             log: Duration::from_secs(5 * 60),
@@ -54,6 +57,7 @@ impl Limits {
         match phase {
             WaitPhase::Schedule => self.schedule,
             WaitPhase::Pull => self.pull,
+            WaitPhase::PullAgain => self.pull_again,
             WaitPhase::Create => self.create,
         }
     }

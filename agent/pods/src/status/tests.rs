@@ -333,7 +333,7 @@ fn the_trouble_of_an_init_container_is_ours() {
         ],
         "containerStatuses": [container(OURS, json!({"waiting": {"reason": "PodInitializing"}}))]});
     let expected = Waiting {
-        phase: WaitPhase::Pull,
+        phase: WaitPhase::PullAgain,
         reason: NeverStarted::ImagePull,
         hopeless: true,
         message: "InvalidImageName: busy box".to_owned(),

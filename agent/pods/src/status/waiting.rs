@@ -40,7 +40,7 @@ impl Look<'_> {
             _ => message,
         };
         let pull =
-            |hopeless| Waiting { hopeless, ..waiting(WaitPhase::Pull, NeverStarted::ImagePull, message.clone()) };
+            |hopeless| Waiting { hopeless, ..waiting(WaitPhase::PullAgain, NeverStarted::ImagePull, message.clone()) };
         match reason {
             "" | "ContainerCreating" => self.creating(state),
             "ErrImagePull"

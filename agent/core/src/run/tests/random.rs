@@ -69,7 +69,7 @@ fn random_look(dice: &mut Dice, index: usize, attempt: u32) -> Event {
     let started = Some(jiff::Timestamp::UNIX_EPOCH);
     let look = match dice.below(7) {
         0 => Seen::Waiting(Waiting {
-            phase: [WaitPhase::Schedule, WaitPhase::Pull, WaitPhase::Create][dice.below(3)],
+            phase: [WaitPhase::Schedule, WaitPhase::Pull, WaitPhase::PullAgain, WaitPhase::Create][dice.below(4)],
             reason: NeverStarted::ImagePull,
             hopeless: dice.one_in(4),
             message: "waits".to_owned(),
