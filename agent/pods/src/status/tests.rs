@@ -287,14 +287,14 @@ fn an_init_container_that_failed_means_that_ours_never_starts() {
 #[test]
 fn a_waiting_container_says_what_for() {
     use NeverStarted::{Cluster, Config, ImagePull};
-    use WaitPhase::{Create, Pull};
+    use WaitPhase::{Create, PullAgain};
     for (reason, message, phase, class, hopeless, words) in [
         ("ContainerCreating", "", Create, Cluster, false, ""),
         ("PodInitializing", "", Create, Cluster, false, ""),
-        ("ErrImagePull", "not\nfound", Pull, ImagePull, false, "ErrImagePull: not found"),
-        ("ImagePullBackOff", "Back-off", Pull, ImagePull, false, "ImagePullBackOff: Back-off"),
-        ("InvalidImageName", "bad", Pull, ImagePull, true, "InvalidImageName: bad"),
-        ("ErrImageNeverPull", "", Pull, ImagePull, true, "ErrImageNeverPull"),
+        ("ErrImagePull", "not\nfound", PullAgain, ImagePull, false, "ErrImagePull: not found"),
+        ("ImagePullBackOff", "Back-off", PullAgain, ImagePull, false, "ImagePullBackOff: Back-off"),
+        ("InvalidImageName", "bad", PullAgain, ImagePull, true, "InvalidImageName: bad"),
+        ("ErrImageNeverPull", "", PullAgain, ImagePull, true, "ErrImageNeverPull"),
         (
             "CreateContainerConfigError",
             "secret \"x\" not found",
