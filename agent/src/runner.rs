@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use piculet_cluster::{Anchor, Cluster, ObjectName, Opening, PodNews, PodWatch, Subscription, TailTarget};
+use piculet_cluster::{Anchor, Cluster, Holding, ObjectName, Opening, PodNews, PodWatch, Subscription, TailTarget};
 use piculet_core::id::{PodUid, RunKey, StepIndex};
 use piculet_core::logs::mask::Mask;
 use piculet_core::outcome::{Outcome, StepState};
@@ -42,6 +42,8 @@ pub(crate) enum Message {
     Cancel { by: String, grace: Option<Duration> },
     /// The server doesn't want it any more. Nothing more is reported: the outbox has forgotten it.
     Abandon,
+    /// Another agent has it now. Nothing more is reported, and what that one has taken over stays.
+    LetGo,
 }
 
 /// What every runner of an agent has in common.
@@ -87,6 +89,8 @@ pub(crate) struct Runner {
     started: jiff::Timestamp,
     /// Where the workflow's volume was last, if it is one for one node.
     node: Option<String>,
+    /// Another agent has it now: nothing more is done.
+    is_let_go: bool,
 }
 
 /// The pod of one attempt at a step.
@@ -136,6 +140,7 @@ impl Runner {
             inbox,
             started: shop.clock.now(),
             node: None,
+            is_let_go: false,
             shop,
             key,
             workload,
@@ -167,7 +172,7 @@ impl Runner {
 
     /// Runs the workflow to its end, the removal of its objects included.
     pub(crate) async fn drive(mut self, mut mailbox: mpsc::Receiver<Message>) {
-        while !self.run.is_over() {
+        while !self.run.is_over() && !self.is_let_go {
             let due = self.run.due();
             tokio::select! {
                 // What happened goes before what is asked for, and both before time: a step that ended in time is not
@@ -204,12 +209,29 @@ impl Runner {
                 Event::Confirmed
             }
             Message::Cancel { by, grace } => Event::Cancel { by, grace },
-            Message::Abandon => {
+            Message::LetGo if self.is_taken_over().await => {
+                tracing::info!(workflow = %self.key.workflow, "another agent has this workflow now, and all that it made");
+                self.is_let_go = true;
+                return;
+            }
+            Message::Abandon | Message::LetGo => {
                 let by = "the server does not want this workflow from this agent any more".to_owned();
                 Event::Cancel { by, grace: None }
             }
         };
         self.on(event).await;
+    }
+
+    /// Whether somebody else goes on with what this run made. Where nobody wrote that down, somebody may.
+    async fn is_taken_over(&self) -> bool {
+        let Some(anchor) = &self.anchor else { return !self.made.is_empty() };
+        match self.shop.cluster.holding(anchor, &self.context.instance).await {
+            Ok(holding) => holding == Holding::Others,
+            Err(error) => {
+                tracing::warn!(workflow = %self.key.workflow, %error, "nobody says who has this workflow now; its objects stay");
+                true
+            }
+        }
     }
 
     async fn answer(&mut self, answer: Answer) {
@@ -226,6 +248,7 @@ impl Runner {
                     self.heard(news).await;
                 }
             }
+            Answer::Foreign(name) => _ = self.made.remove(&name),
             Answer::Found(pod) => self.heard(PodNews::Present(pod)).await,
             Answer::Happened(event) => self.on(event).await,
         }

@@ -1,6 +1,6 @@
 //! The agent's table of runs: one loop that gives slots to workflows and passes on what the server says about them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,10 +40,14 @@ pub(crate) struct Session {
     draining: bool,
     /// The first workflow is the last.
     is_for_one: bool,
+    /// Workflows that no server gives to anybody else, and that came before a slot was free.
+    waiting: VecDeque<Assignment>,
     /// How long after the agent began to shut down what still runs is cancelled; `None`: it never is.
     cancels_after: Option<Duration>,
     /// How many workflows were.
     cancelled: usize,
+    /// That time is over.
+    is_too_late: bool,
 }
 
 /// What a task drives.
@@ -98,8 +102,10 @@ impl Session {
             namespaces: BTreeMap::new(),
             draining: false,
             is_for_one: false,
+            waiting: VecDeque::new(),
             cancels_after: None,
             cancelled: 0,
+            is_too_late: false,
         }
     }
 
@@ -128,7 +134,7 @@ impl Session {
         let mut cancel_at = None;
         loop {
             // A refusal is on its way for as long as its task runs.
-            if self.draining && self.runs.is_empty() && self.tasks.is_empty() {
+            if self.draining && self.runs.is_empty() && self.tasks.is_empty() && self.waiting.is_empty() {
                 return SessionEnd::Drained;
             }
             tokio::select! {
@@ -159,11 +165,35 @@ impl Session {
     }
 
     fn cancel_all(&mut self) {
+        self.is_too_late = true;
         self.cancelled = self.runs.len();
         tracing::warn!(workflows = self.cancelled, "the time to drain is over: what still runs is cancelled");
         for key in self.runs.keys().cloned().collect::<Vec<_>>() {
-            let by = "the agent that ran it was shut down".to_owned();
-            self.tell(&key, Message::Cancel { by, grace: None });
+            self.tell(&key, shut_down());
+        }
+        for assignment in std::mem::take(&mut self.waiting) {
+            let reason = "The agent was shut down before it had room for this workflow.".to_owned();
+            self.refuse(assignment.key, reason, Refusal::Everywhere);
+        }
+    }
+
+    /// Runs what waits for a slot, as far as there are any.
+    fn run_waiting(&mut self) {
+        while let Some(assignment) = self.waiting.pop_front() {
+            let before = self.waiting.len();
+            self.run(assignment);
+            if self.waiting.len() > before {
+                return;
+            }
+        }
+    }
+
+    /// Nobody wants a workflow any more that waits for a slot.
+    fn drop_waiting(&mut self, key: &RunKey, reason: Option<String>) {
+        let Some(at) = self.waiting.iter().position(|assignment| assignment.key == *key) else { return };
+        self.waiting.remove(at);
+        if let Some(reason) = reason {
+            self.refuse(key.clone(), format!("It was stopped before it began: {reason}."), Refusal::Everywhere);
         }
     }
 
@@ -177,8 +207,18 @@ impl Session {
             Directive::Run(assignment) => self.run(*assignment),
             Directive::Confirmed(key) => self.tell(&key, Message::Confirmed),
             Directive::Concluded(_) => {}
-            Directive::Cancel { key, reason, grace } => self.tell(&key, Message::Cancel { by: reason, grace }),
-            Directive::Abandon(key) => self.tell(&key, Message::Abandon),
+            Directive::Cancel { key, reason, grace } => {
+                self.drop_waiting(&key, Some(reason.clone()));
+                self.tell(&key, Message::Cancel { by: reason, grace });
+            }
+            Directive::Abandon(key) => {
+                self.drop_waiting(&key, None);
+                self.tell(&key, Message::Abandon);
+            }
+            Directive::LetGo(key) => {
+                self.drop_waiting(&key, None);
+                self.tell(&key, Message::LetGo);
+            }
             Directive::Drain => {
                 tracing::info!("the server asks for no more workflows to be taken");
                 self.slots.close();
@@ -209,6 +249,11 @@ impl Session {
         let key = assignment.key.clone();
         let last = || if assignment.can_go_elsewhere { None } else { self.slots.take_last() };
         let Some(slot) = self.slots.take().or_else(last) else {
+            if !assignment.can_go_elsewhere {
+                // The place of one that just ended may not be free yet.
+                self.waiting.push_back(assignment);
+                return;
+            }
             self.refuse(key, "All slots of this agent are taken.".to_owned(), Refusal::Now);
             return;
         };
@@ -259,6 +304,9 @@ impl Session {
             drop(is_over);
             release(slot);
         });
+        if self.is_too_late {
+            self.tell(&key, shut_down());
+        }
         self.driven.insert(task.id(), Driven { key, label, cluster });
     }
 
@@ -311,6 +359,7 @@ impl Session {
             tracing::error!(workflow = %key.workflow, %error, "a runner panicked; its workflow is ended as failed");
             self.after_panic(driven);
         }
+        self.run_waiting();
     }
 
     /// A fault of ours must not leave the workflow running for ever, neither at the server nor in the cluster.
@@ -331,6 +380,10 @@ impl Session {
             removal.run(cluster, &sweeps).await;
         });
     }
+}
+
+fn shut_down() -> Message {
+    Message::Cancel { by: "the agent that ran it was shut down".to_owned(), grace: None }
 }
 
 async fn until(time: Option<Instant>) {

@@ -1,5 +1,6 @@
 //! The agent in the place of a Woodpecker agent: against a model of Woodpecker's own server.
 
+mod busy;
 mod faults;
 mod flows;
 mod logs;

@@ -166,7 +166,8 @@ impl Cluster {
     ///
     /// An object that is there already is taken for ours only if it has an owner in common with the one that is wanted
     /// (our anchor, by UID; without any owner it has to be made for the same) and isn't being deleted; one that is being
-    /// deleted is waited for, since its name becomes free. One that the agent may not look at is taken for ours. After a try that had no answer no error is believed before a look at what is there.
+    /// deleted is waited for, since its name becomes free. One that the agent may not look at is taken for ours. After a
+    /// try that had no answer no error is believed before a look at what is there.
     ///
     /// # Errors
     /// If the API server refuses it, if its name stays taken, or if there was no answer within [`Limits::patience`]
@@ -190,12 +191,13 @@ impl Cluster {
 
     /// Makes the anchor of a workflow exist. One that is there already is taken for ours only if it was made for the
     /// same workflow of the same server under the same epoch, and isn't being deleted: one of another epoch is that of
-    /// another run.
+    /// another run. From then on it says that it is held by who wanted it.
     ///
     /// # Errors
     /// As [`Cluster::ensure`].
     pub async fn ensure_anchor(&self, anchor: &ConfigMap) -> Result<Anchor, ApplyError> {
-        let (object, adopted) = self.make(anchor, &ANCHOR).await?;
+        let (found, adopted) = self.make(anchor, &ANCHOR).await?;
+        let object = if adopted { self.claim(anchor, found).await } else { found };
         Ok(Anchor {
             name: object.metadata.name.clone().unwrap_or_default(),
             uid: object.metadata.uid.clone().unwrap_or_default(),

@@ -32,6 +32,8 @@ const REQUIRED: &[(&str, &[&str])] = &[
 ];
 
 const ANCHOR: &str = "nothing owns the objects of a workflow, so what it leaves behind stays if the agent is killed";
+const TAKE_OVER: &str =
+    "an agent that gets a workflow of another one can't say so, and that one may take its pods away";
 const RECOGNISE: &str = "an object that is there already is taken for the workflow's own without a look at whose it is";
 const SWEEP: &str = "at a workflow's end only what this agent knows of is removed, and what the anchor owned";
 const DELETE: &str = "what a workflow made waits for the cluster's garbage collector";
@@ -54,6 +56,7 @@ enum Scope {
 const OPTIONAL: &[(&str, &str, Scope, &str)] = &[
     (ANCHORS, "create", Scope::Workflows, ANCHOR),
     (ANCHORS, "get", Scope::Workflows, RECOGNISE),
+    (ANCHORS, "patch", Scope::Workflows, TAKE_OVER),
     (ANCHORS, "delete", Scope::Workflows, DELETE),
     ("persistentvolumeclaims", "get", Scope::Workflows, RECOGNISE),
     ("services", "get", Scope::Workflows, RECOGNISE),

@@ -89,8 +89,8 @@ pub enum Incoming {
     Assign(Box<Assign>),
     /// Stop a workflow.
     Cancel(Cancel),
-    /// The workflow is not this agent's any more: stop it, and report nothing.
-    Abandon(RunKey),
+    /// The workflow is another agent's now: report nothing, and leave to that one what it has taken over.
+    LetGo(RunKey),
     /// Everything of this workflow up to the sequence is stored.
     Ack {
         /// The workflow and its assignment.

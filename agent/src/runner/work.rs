@@ -46,6 +46,8 @@ pub(super) enum Answer {
     },
     /// The API server shows a pod that the watch doesn't.
     Found(Arc<Pod>),
+    /// This is somebody else's.
+    Foreign(ObjectName),
     /// Anything else, in the machine's own words.
     Happened(Event),
 }
@@ -57,7 +59,7 @@ impl Runner {
         self.made.extend(plan.shared.iter().map(ObjectName::from));
         let span = self.record.work(Part::Prepare, None);
         self.tasks.spawn(async move {
-            let answer = match make_shared(&cluster, plan).instrument(span).await {
+            let answer = match make_shared(&cluster, plan, &answers).instrument(span).await {
                 Ok(anchor) => Answer::Prepared(anchor.map(Box::new)),
                 Err(error) => {
                     tracing::warn!(%error, code = error.code(), "a workflow's own objects could not be made");
@@ -109,7 +111,7 @@ impl Runner {
         let objects: Vec<_> = objects.into_objects().collect();
         self.made.extend(objects.iter().map(ObjectName::from));
         self.tasks.spawn(async move {
-            let answer = match make_all(&cluster, objects).instrument(span).await {
+            let answer = match make_all(&cluster, objects, &answers).instrument(span).await {
                 Ok(made) => {
                     let (uid, version) = (made.pod_uid(), Some(made.resource_version));
                     Answer::Created { attempt, uid, pod: StepPod { version, ..pod } }
@@ -194,7 +196,11 @@ impl Answer {
 }
 
 /// Without the right to make an anchor nothing owns the objects; the agent removes them by their names.
-async fn make_shared(cluster: &Cluster, plan: piculet_pods::Plan) -> Result<Option<Anchor>, ApplyError> {
+async fn make_shared(
+    cluster: &Cluster,
+    plan: piculet_pods::Plan,
+    answers: &Sender<Answer>,
+) -> Result<Option<Anchor>, ApplyError> {
     cluster.ensure_namespace().await?;
     let anchor = match cluster.ensure_anchor(&plan.anchor).await {
         Err(error) if error.is_forbidden() => None,
@@ -205,18 +211,27 @@ async fn make_shared(cluster: &Cluster, plan: piculet_pods::Plan) -> Result<Opti
         if let Some(owner) = &owner {
             object.set_owner(owner);
         }
-        cluster.ensure(&object).await?;
+        make(cluster, &object, answers).await?;
     }
     Ok(anchor)
 }
 
 /// Makes a step's objects in order; the last one is the pod.
-async fn make_all(cluster: &Cluster, objects: Vec<Object>) -> Result<Applied, ApplyError> {
+async fn make_all(cluster: &Cluster, objects: Vec<Object>, answers: &Sender<Answer>) -> Result<Applied, ApplyError> {
     let mut made = Applied::default();
     for object in objects {
-        made = cluster.ensure(&object).await?;
+        made = make(cluster, &object, answers).await?;
     }
     Ok(made)
+}
+
+/// Makes one object. What is somebody else's must not be removed by its name later.
+async fn make(cluster: &Cluster, object: &Object, answers: &Sender<Answer>) -> Result<Applied, ApplyError> {
+    let made = cluster.ensure(object).await;
+    if matches!(made, Err(ApplyError::Occupied { .. })) {
+        Answer::Foreign(ObjectName::from(object)).send(answers).await;
+    }
+    made
 }
 
 /// Asks a pod to go as it is known to the run: what a step has done by then counts, and its log can be read only as long

@@ -193,6 +193,69 @@ async fn a_workflow_that_another_agent_got_is_let_go() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_another_agent_took_over_is_left_to_it() {
+    let mut world = World::with(Config { queue: QueueKind::Memory, ..Config::default() });
+    let first = world.agent_with(|config| config.agent.max_workflows = 1);
+    world.step_does("long", Script::new().wait(Duration::from_secs(300)).line("done").exit(0));
+    let id = world.server.submit(workflow("other", [vec![job("long")]]));
+    world.until(id, "long", Running).await;
+    first.network.cut();
+    world.agent();
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    first.network.mend();
+    let done = world.server.ended(id).await;
+    assert_eq!((done.agent, done.state), (2, Success), "{done:?}");
+    assert_eq!(world.log(&done, "long"), ["done"]);
+    world.until_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_never_ran_is_no_success_whatever_ends_it() {
+    let waits = || job("build").kubernetes(&json!({"resources": {"requests": {"memory": "900Gi"}}}));
+    for end in ["a cancel", "a time limit", "a shutdown", "another step"] {
+        let mut world = World::new();
+        let agent = world.agent();
+        world.step_does("bad", Script::new().wait(Duration::from_secs(60)).exit(3));
+        let mut jobs = vec![waits()];
+        if end == "another step" {
+            jobs.push(job("bad").failure(FailureMode::Cancel));
+        }
+        let submission = server_stub::woodpecker::Submission::from(workflow("waits", [jobs])).timeout(2);
+        let id = world.server.submit(submission);
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        match end {
+            "a cancel" => assert!(world.server.cancel(id)),
+            "a shutdown" => agent.shutdown.drain.cancel(),
+            _ => {}
+        }
+        let done = world.server.ended(id).await;
+        let build = done.step("build").unwrap();
+        assert_eq!((done.state, build.state), (Killed, Killed), "{end}: {done:?}");
+        assert!(!build.error.is_empty(), "{end}: {done:?}");
+        assert!(!world.log(&done, "build").is_empty(), "its log says for what it waited");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_stops_everything_is_a_cancel() {
+    let mut world = World::new();
+    world.agent();
+    world.step_does("bad", Script::new().wait(Duration::from_secs(10)).exit(3));
+    world.step_does("long", Script::new().forever());
+    let bad = || job("bad").failure(FailureMode::Cancel);
+    for (name, stages) in [
+        ("alone", vec![vec![bad()]]),
+        ("beside", vec![vec![bad(), job("long")], vec![job("after")]]),
+        ("before", vec![vec![bad()], vec![job("after")]]),
+    ] {
+        let compiled =
+            stages.into_iter().fold(server_stub::woodpecker::Compiled::new(name), |all, stage| all.then(stage));
+        let done = world.run(compiled).await;
+        assert_eq!((done.state, ends(&done)["bad"]), (Killed, (Failure, 3)), "{name}: {done:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_error_of_the_server_costs_no_step_its_end() {
     let mut world = World::new();
     world.agent();

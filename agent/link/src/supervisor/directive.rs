@@ -12,7 +12,7 @@ use crate::message::TraceContext;
 pub enum Directive {
     /// Take this workflow: answer with `Accepted` or `Refused`. There may be one more than slots are free, if a slot
     /// was given back and taken in the same moment; it is refused, not finally, and the server places it elsewhere.
-    /// From a server that can't do that none comes without a free slot, but it may come after a drain began.
+    /// From a server that can't do that it waits for its slot; it may come after a drain began, too.
     Run(Box<Assignment>),
     /// The server stored `Accepted`: the workflow is this agent's, and pods may be created now.
     Confirmed(RunKey),
@@ -29,6 +29,9 @@ pub enum Directive {
     },
     /// The server doesn't want this workflow from this agent any more: stop it. Reports about it are dropped.
     Abandon(RunKey),
+    /// The workflow is another agent's now, which may go on with what is there: leave it to that one if it has taken it
+    /// over, and stop it otherwise. Reports about it are dropped.
+    LetGo(RunKey),
     /// Take no more work, and finish what is there.
     Drain,
     /// Work may be taken again.

@@ -143,7 +143,10 @@ impl Exchange {
                     Incoming::Welcome(_) => {}
                     Incoming::Assign(assign) => self.assign(*assign),
                     Incoming::Cancel(cancel) => self.cancel(cancel),
-                    Incoming::Abandon(key) => self.abandon(key),
+                    Incoming::LetGo(key) => {
+                        self.outbox.close(&key);
+                        self.directives.push_back(Directive::LetGo(key));
+                    }
                     Incoming::Ack { key, sequence } => {
                         let news = self.outbox.acknowledge(&key, sequence);
                         self.tell(&key, &news);

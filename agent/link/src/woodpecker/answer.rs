@@ -1,6 +1,6 @@
 //! What a status of a Woodpecker server means: one table, and nothing else looks at codes and words.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::fmt;
 
 use piculet_core::retry::Verdict;
@@ -17,9 +17,9 @@ pub(super) enum Trouble {
     Ended(Ended),
     /// The server, or whoever stands before it, is away for a moment.
     Again(Status),
-    /// The server asks for another try.
+    /// The server gives a reason that may pass: nearly all of its errors are `UNKNOWN`, a locked database as well.
     Busy(Status),
-    /// The server doesn't want it.
+    /// The server doesn't want it, now or later.
     Refused(Refusal),
 }
 
@@ -47,25 +47,27 @@ const FINAL: &[&str] = &[
 impl Trouble {
     /// | status | means |
     /// |---|---|
-    /// | any, with an error of the transport as its source | the connection broke |
+    /// | any, with an error of the transport as its source | the connection broke; or this call alone was reset: again |
     /// | `UNAVAILABLE`, `DEADLINE_EXCEEDED`, `CANCELLED` | the server or a proxy is away: again, without an end |
-    /// | `ABORTED`, `DATA_LOSS` | again, for some time |
     /// | `FAILED_PRECONDITION` | the server speaks another protocol |
-    /// | all others | the server doesn't want it. Nearly everything is `UNKNOWN` with a text |
+    /// | `INVALID_ARGUMENT`, `OUT_OF_RANGE`, `RESOURCE_EXHAUSTED`, or words that stay true | the server doesn't want it |
+    /// | all others, as a proxy says them too (404 is `UNIMPLEMENTED`, 403 `PERMISSION_DENIED`) | again, for some time |
     ///
     /// `UNAUTHENTICATED` is answered with another token before anybody asks here.
     pub(super) fn of(status: &Status) -> Self {
-        if status.source().is_some() {
-            return Self::Ended(classify(status));
+        if let Some(source) = status.source() {
+            return if is_reset(source) { Self::Again(status.clone()) } else { Self::Ended(classify(status)) };
         }
+        let refusal = || Self::Refused(Refusal { code: status.code(), message: status.message().to_owned() });
         match status.code() {
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => Self::Again(status.clone()),
-            Code::Aborted | Code::DataLoss => Self::Busy(status.clone()),
+            Code::InvalidArgument | Code::OutOfRange | Code::ResourceExhausted => refusal(),
             Code::FailedPrecondition => {
                 let (agent, reason) = (PROTOCOL.unsigned_abs(), format!("the server said '{}'", status.message()));
                 Self::Ended(Ended { cause: Cause::Protocol { agent, reason }, verdict: Verdict::Fatal })
             }
-            code => Self::Refused(Refusal { code, message: status.message().to_owned() }),
+            _ if NOT_OURS.iter().chain(FINAL).any(|words| status.message().contains(words)) => refusal(),
+            _ => Self::Busy(status.clone()),
         }
     }
 
@@ -83,6 +85,18 @@ pub(super) fn unauthenticated(reason: &str) -> Ended {
     Ended { cause: Cause::Unauthenticated { reason }, verdict: Verdict::Reauthenticate }
 }
 
+/// Whether only this one call was ended, by whoever stands between.
+fn is_reset(source: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(source);
+    while let Some(error) = next {
+        if error.downcast_ref::<h2::Error>().is_some_and(h2::Error::is_reset) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
 impl Refusal {
     /// It was asked for again and again, and the time for that is over.
     pub(super) fn given_up(status: &Status) -> Self {
@@ -92,12 +106,6 @@ impl Refusal {
     /// The workflow is another agent's.
     pub(super) fn is_not_ours(&self) -> bool {
         NOT_OURS.iter().any(|words| self.message.contains(words))
-    }
-
-    /// Saying it again can't help.
-    pub(super) fn is_final(&self) -> bool {
-        let may_pass = matches!(self.code, Code::Unknown | Code::Internal);
-        !may_pass || self.is_not_ours() || FINAL.iter().any(|words| self.message.contains(words))
     }
 }
 
@@ -121,26 +129,25 @@ mod tests {
             (Code::Cancelled, "context canceled", "again"),
             (Code::Aborted, "", "busy"),
             (Code::DataLoss, "", "busy"),
-            (Code::Unknown, "database is locked", "refused"),
-            (Code::Unknown, "workflow was already marked as finished", "refused finally"),
-            (Code::Unknown, "agent is not allowed to interact with workflow 7", "refused finally, not ours"),
-            (Code::Unknown, "task assigned to different agent", "refused finally, not ours"),
-            (Code::Unknown, "sql: no rows in result set", "refused finally"),
-            (Code::Unknown, "can not alter logs: pipeline is over", "refused finally"),
-            (Code::ResourceExhausted, "message too large", "refused finally"),
-            (Code::PermissionDenied, "", "refused finally"),
-            (Code::Unimplemented, "", "refused finally"),
+            (Code::Unknown, "database is locked", "busy"),
+            (Code::Internal, "", "busy"),
+            (Code::PermissionDenied, "grpc-status header missing, mapped from HTTP status code 403", "busy"),
+            (Code::Unimplemented, "grpc-status header missing, mapped from HTTP status code 404", "busy"),
+            (Code::Unknown, "workflow was already marked as finished", "refused"),
+            (Code::Unknown, "agent is not allowed to interact with workflow 7", "refused, not ours"),
+            (Code::Unknown, "task assigned to different agent", "refused, not ours"),
+            (Code::Unknown, "sql: no rows in result set", "refused"),
+            (Code::Unknown, "can not alter logs: pipeline is over", "refused"),
+            (Code::ResourceExhausted, "message too large", "refused"),
             (Code::FailedPrecondition, "version mismatch", "ended"),
         ] {
             let told = match Trouble::of(&Status::new(code, words)) {
                 Trouble::Ended(_) => "ended".to_owned(),
                 Trouble::Again(_) => "again".to_owned(),
                 Trouble::Busy(_) => "busy".to_owned(),
-                Trouble::Refused(refusal) => format!(
-                    "refused{}{}",
-                    if refusal.is_final() { " finally" } else { "" },
-                    if refusal.is_not_ours() { ", not ours" } else { "" }
-                ),
+                Trouble::Refused(refusal) => {
+                    format!("refused{}", if refusal.is_not_ours() { ", not ours" } else { "" })
+                }
             };
             assert_eq!(told, means, "{code:?} {words}");
         }

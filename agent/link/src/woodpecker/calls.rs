@@ -25,9 +25,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Pauses between tries, as the reference agent has them.
 const PAUSES: Growth = Growth { initial: Duration::from_millis(50), factor: 1.5, cap: Duration::from_secs(10) };
 
-/// How often something is said that the server refuses without a reason that would be final: its database may have been
-/// busy. Everything said more than once is something that may be.
-const INSISTENCE: u32 = 4;
+/// How long the beginning and the end of a workflow are said at least, while the server gives reasons that may pass: one
+/// that is never told stays at the server as it is, for ever.
+const STUBBORN: Duration = Duration::from_secs(10 * 60);
+
+/// How long the same is done for what opens a session: another one is tried for anyway.
+const OPENING: Duration = Duration::from_secs(10);
+
+/// How long the server may take to renew a lease: less than is left of it.
+const EXTEND_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often a token that the server just gave may be refused before its server is taken for a wrong one.
 const FRESH_TOKENS: u32 = 3;
@@ -76,14 +82,14 @@ impl Calls {
     pub(super) async fn version(&self) -> Result<pb::VersionResponse, Failed> {
         let calls = Self { says_protocol: false, ..self.clone() };
         let call = |mut client: WoodpeckerClient<_>, request| async move { client.version(request).await };
-        calls.answered("Version", pb::Empty {}, call).await
+        calls.answered("Version", Some(OPENING), pb::Empty {}, call).await
     }
 
     /// Says what the agent is.
     pub(super) async fn register(&self, info: pb::AgentInfo) -> Result<i64, Failed> {
         let request = pb::RegisterAgentRequest { info: Some(info) };
         let call = |mut client: WoodpeckerClient<_>, request| async move { client.register_agent(request).await };
-        Ok(self.answered("RegisterAgent", request, call).await?.agent_id)
+        Ok(self.answered("RegisterAgent", Some(OPENING), request, call).await?.agent_id)
     }
 
     /// The agent goes for good. Tried once.
@@ -136,23 +142,17 @@ impl Calls {
     /// Waits until the server has something to say of a workflow: true if somebody stopped it.
     pub(super) async fn wait(&self, id: &str) -> Result<bool, Failed> {
         let call = |mut client: WoodpeckerClient<_>, request| async move { client.wait(request).await };
-        let (mut pauses, mut insisted) = (self.pauses(), 0);
+        let mut pauses = self.pauses();
         loop {
             let asked = Instant::now();
             match self.once(pb::WaitRequest { id: id.to_owned() }, None, &call).await {
                 Ok(pb::WaitResponse { canceled }) => return Ok(canceled),
                 Err(Trouble::Ended(ended)) => return Err(Failed::Ended(ended)),
-                Err(Trouble::Refused(refusal)) => {
-                    insisted += 1;
-                    if refusal.is_final() || insisted >= INSISTENCE {
-                        return Err(Failed::Refused(refusal));
-                    }
-                    sleep(pauses.next()).await;
-                }
+                Err(Trouble::Refused(refusal)) => return Err(Failed::Refused(refusal)),
                 Err(Trouble::Again(status) | Trouble::Busy(status)) => {
                     debug!(workflow = id, %status, "waiting again");
                     if asked.elapsed() > PAUSES.cap {
-                        (pauses, insisted) = (self.pauses(), 0);
+                        pauses.reset();
                     }
                     sleep(pauses.next()).await;
                 }
@@ -163,7 +163,7 @@ impl Calls {
     /// Renews the lease of a workflow. Tried once: the next one comes soon.
     pub(super) async fn extend(&self, id: &str) -> Result<(), Trouble> {
         let call = |mut client: WoodpeckerClient<_>, request| async move { client.extend(request).await };
-        self.once(pb::ExtendRequest { id: id.to_owned() }, Some(PATIENCE), &call).await.map(drop)
+        self.once(pb::ExtendRequest { id: id.to_owned() }, Some(EXTEND_PATIENCE), &call).await.map(drop)
     }
 
     /// Makes a call about a workflow until it is answered.
@@ -171,27 +171,32 @@ impl Calls {
         match call {
             Call::Init(request) => {
                 let call = |mut client: WoodpeckerClient<_>, request| async move { client.init(request).await };
-                self.answered("Init", request, call).await.map(drop)
+                self.answered("Init", self.stubborn(), request, call).await.map(drop)
             }
             Call::Update(request) => {
                 let call = |mut client: WoodpeckerClient<_>, request| async move { client.update(request).await };
-                self.answered("Update", request, call).await.map(drop)
+                self.answered("Update", self.budget, request, call).await.map(drop)
             }
             Call::Log(request) => {
                 let call = |mut client: WoodpeckerClient<_>, request| async move { client.log(request).await };
-                self.answered("Log", request, call).await.map(drop)
+                self.answered("Log", self.budget, request, call).await.map(drop)
             }
             Call::Done(request) => {
                 let call = |mut client: WoodpeckerClient<_>, request| async move { client.done(request).await };
-                self.answered("Done", request, call).await.map(drop)
+                self.answered("Done", self.stubborn(), request, call).await.map(drop)
             }
         }
     }
 
-    /// Tries until there is an answer, or none can be had.
+    fn stubborn(&self) -> Option<Duration> {
+        self.budget.map(|budget| budget.max(STUBBORN))
+    }
+
+    /// Tries until there is an answer, or none can be had. `budget`: how long reasons are met that may pass.
     async fn answered<Q, A, F>(
         &self,
         name: &str,
+        budget: Option<Duration>,
         request: Q,
         call: impl Fn(WoodpeckerClient<Channel>, Request<Q>) -> F + Sync,
     ) -> Result<A, Failed>
@@ -199,29 +204,23 @@ impl Calls {
         Q: Clone,
         F: Future<Output = Result<Response<A>, Status>>,
     {
-        let (mut pauses, mut insisted, mut busy_since) = (self.pauses(), 0, None);
+        let (mut pauses, mut busy_since) = (self.pauses(), None);
         loop {
-            let trouble = match self.once(request.clone(), Some(PATIENCE), &call).await {
+            match self.once(request.clone(), Some(PATIENCE), &call).await {
                 Ok(answer) => return Ok(answer),
-                Err(trouble) => trouble,
-            };
-            match trouble {
-                Trouble::Ended(ended) => return Err(Failed::Ended(ended)),
+                Err(Trouble::Ended(ended)) => return Err(Failed::Ended(ended)),
+                Err(Trouble::Refused(refusal)) => return Err(Failed::Refused(refusal)),
                 // Whoever stands before a server that is away says so, however long it takes.
-                Trouble::Again(status) => debug!(call = name, %status, "calling again"),
-                Trouble::Busy(status) => {
+                Err(Trouble::Again(status)) => {
+                    busy_since = None;
+                    debug!(call = name, %status, "calling again");
+                }
+                Err(Trouble::Busy(status)) => {
                     let since = *busy_since.get_or_insert_with(Instant::now);
-                    if self.budget.is_some_and(|budget| since.elapsed() >= budget) {
+                    if budget.is_some_and(|budget| since.elapsed() >= budget) {
                         return Err(Failed::Refused(Refusal::given_up(&status)));
                     }
                     debug!(call = name, %status, "calling again");
-                }
-                Trouble::Refused(refusal) => {
-                    insisted += 1;
-                    if refusal.is_final() || insisted >= INSISTENCE {
-                        return Err(Failed::Refused(refusal));
-                    }
-                    debug!(call = name, %refusal, "calling again");
                 }
             }
             sleep(pauses.next()).await;
@@ -240,7 +239,7 @@ impl Calls {
         F: Future<Output = Result<Response<A>, Status>>,
     {
         for _ in 0..FRESH_TOKENS {
-            let token = self.pass.token().await;
+            let token = self.pass.token();
             let mut request = Request::new(request.clone());
             request.metadata_mut().insert("token", token.clone());
             if self.says_protocol {
@@ -258,7 +257,9 @@ impl Calls {
             };
             match answer {
                 Ok(answer) => return Ok(answer.into_inner()),
-                Err(status) if status.code() == Code::Unauthenticated => self.pass.renew(&token).await?,
+                Err(status) if status.code() == Code::Unauthenticated => {
+                    self.pass.renew(&token).await.map_err(Trouble::Ended)?
+                }
                 Err(status) => return Err(Trouble::of(&status)),
             }
         }

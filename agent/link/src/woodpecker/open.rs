@@ -6,10 +6,10 @@ use piculet_proto::woodpecker::woodpecker_auth_client::WoodpeckerAuthClient;
 use piculet_proto::woodpecker::woodpecker_client::WoodpeckerClient;
 use tracing::{info, warn};
 
-use super::answer::{Trouble, unauthenticated};
+use super::answer::unauthenticated;
 use super::calls::{Calls, Failed};
 use super::id_file::{self, NOBODY};
-use super::pass::Pass;
+use super::pass::{NoPass, Pass};
 use super::{WoodpeckerLink, transport};
 use crate::link::{Cause, Ended};
 use crate::message::{Hello, Identity};
@@ -25,34 +25,20 @@ const BACKEND: &str = "kubernetes";
 impl<C: Connect> WoodpeckerLink<C> {
     /// Dials and registers.
     pub(super) async fn open(&mut self, hello: &Hello) -> Result<Calls, Ended> {
-        let token = match &self.settings.token {
-            Some(token) => token.read().await?,
-            None => return Err(unauthenticated("the agent has no token")),
+        let Some(token) = self.settings.token.clone() else {
+            return Err(unauthenticated("the agent has no token"));
         };
         let channel = transport::connect(&self.settings.transport, &self.connect).await?;
         let known = self.agent_id.unwrap_or_else(|| self.settings.id_file.as_deref().map_or(NOBODY, id_file::read));
         let auth = WoodpeckerAuthClient::new(channel.clone());
         let pass = match Pass::get(auth.clone(), token.clone(), known).await {
-            // The number is one that the server doesn't know any more. With workflows that belong to it there is no
-            // other; without, the agent is a new one.
-            Err(Trouble::Ended(Ended { cause: Cause::Unauthenticated { reason }, .. }))
-                if known != NOBODY && hello.held.is_empty() =>
-            {
-                let pass = Pass::get(auth, token, NOBODY).await;
-                if pass.is_ok() {
-                    warn!(agent_id = known, reason, "the server does not know this agent's number; it gets a new one");
-                }
-                pass
+            // With workflows that belong to this number there is no other one; without, the agent is a new one.
+            Err(NoPass::UnknownNumber(reason)) if known != NOBODY && hello.held.is_empty() => {
+                warn!(agent_id = known, reason, "the server does not know this agent's number; it gets a new one");
+                Pass::get(auth, token, NOBODY).await?
             }
-            pass => pass,
+            pass => pass?,
         };
-        let pass = pass.map_err(|trouble| match trouble {
-            Trouble::Ended(ended) => ended,
-            Trouble::Again(status) | Trouble::Busy(status) => {
-                Ended::retry(Cause::Broken { reason: status.message().to_owned() })
-            }
-            Trouble::Refused(refusal) => unauthenticated(&refusal.to_string()),
-        })?;
         // Before anything else can go wrong: an agent that never gets further must not be a new one each time.
         self.keep(pass.agent_id());
         let client = WoodpeckerClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);

@@ -6,8 +6,8 @@
 //!             lane of step b              Update ─▶ Log ─▶ Update ────────┘
 //! ```
 //!
-//! Each lane has one call at a time on its way, so what belongs to one step keeps its order, and a slow log holds up
-//! nobody else. `Done` leaves when all other lanes are empty.
+//! Each lane has one call at a time on its way, so what belongs to one step keeps its order, and no step waits for the
+//! calls of another. `Done` leaves when all other lanes are empty.
 //!
 //! Calls may arrive without an answer, and are made again then. That does no harm: a state that the server has is not
 //! taken twice, and a part of a log is cut as it was, so that the server, which drops parts that begin with lines that it
@@ -83,16 +83,30 @@ pub(super) struct Run {
     untold: Vec<String>,
     /// Why steps never started, as sentences: that is shown with the workflow, too, if it fails.
     never_started: BTreeMap<StepId, String>,
+    /// Steps whose failure stops the workflow. To the server that is a cancel, and nothing else makes it no success.
+    stopping: BTreeSet<StepId>,
+    /// One of them failed.
+    stopped_by_step: bool,
     is_over: bool,
 }
 
 /// What is known of a step at the server.
 #[derive(Debug, Default)]
 struct Step {
-    /// The server knows, or will know before anything else, that it began.
-    begun: bool,
+    begun: Begun,
     /// The time of its log's first line: what times of lines count from.
     log_began: Option<Timestamp>,
+}
+
+/// Whether the server knows that a step began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Begun {
+    #[default]
+    No,
+    /// It was said, and the connection broke before the answer.
+    Perhaps,
+    /// It does, or will before anything else of the step.
+    Yes,
 }
 
 #[derive(Debug)]
@@ -102,6 +116,8 @@ struct Job {
     settles: Option<Sequence>,
     /// What people are told elsewhere if the server doesn't take it.
     otherwise: Option<String>,
+    /// It stands for lines that the server didn't take.
+    is_notice: bool,
 }
 
 /// The last call.
@@ -120,8 +136,8 @@ struct Settled {
 }
 
 impl Run {
-    /// A workflow that was handed out.
-    pub(super) fn new(id: &str) -> Self {
+    /// A workflow that was handed out. `stopping`: the steps whose failure stops it.
+    pub(super) fn new(id: &str, stopping: BTreeSet<StepId>) -> Self {
         Self {
             id: id.to_owned(),
             started: None,
@@ -133,6 +149,8 @@ impl Run {
             stopped_by_user: false,
             untold: Vec::new(),
             never_started: BTreeMap::new(),
+            stopping,
+            stopped_by_step: false,
             is_over: false,
         }
     }
@@ -147,6 +165,11 @@ impl Run {
         self.stopped_by_user = true;
     }
 
+    /// Whether it said so.
+    pub(super) fn is_stopped_by_user(&self) -> bool {
+        self.stopped_by_user
+    }
+
     /// A new session: what is not settled is handed in again.
     pub(super) fn begin_anew(&mut self) {
         for job in self.lanes.values().flatten() {
@@ -158,7 +181,7 @@ impl Run {
                 && !state.skipped
                 && let Some(step) = self.steps.get_mut(&StepId::new(state.step_uuid.as_str()))
             {
-                step.begun = false;
+                step.begun = Begun::Perhaps;
             }
         }
         self.lanes.clear();
@@ -201,7 +224,7 @@ impl Run {
             if report.state == WorkflowState::Failure {
                 about_steps.extend(self.never_started.values().cloned());
             }
-            let state = Some(states::done(&report, started, self.stopped_by_user, &about_steps));
+            let state = Some(states::done(&report, started, self.stopped_by_user, self.stopped_by_step, &about_steps));
             self.push(Lane::Workflow, Call::Done(pb::DoneRequest { id: self.id.clone(), state }), Some(sequence));
         }
         let free = self.lanes.iter().filter(|(lane, _)| !self.busy.contains(lane));
@@ -220,6 +243,10 @@ impl Run {
         }
         if let Some(job) = job {
             if answer == Answer::Refused {
+                if let Some(notice) = job.notice() {
+                    self.lane(lane.clone()).push_front(notice);
+                    return self.progress();
+                }
                 self.untold.extend(job.otherwise);
             }
             self.is_over |= matches!(job.call, Call::Done(_));
@@ -257,7 +284,9 @@ impl Run {
         if report.state == StepState::Failure && matches!(report.outcome, Some(Outcome::NeverStarted { .. })) {
             self.never_started.insert(report.step.clone(), report.error.clone());
         }
-        match states::ended(report, self.stopped_by_user) {
+        self.stopped_by_step |= report.state == StepState::Failure && self.stopping.contains(&report.step);
+        let has_begun = self.steps.get(&report.step).is_some_and(|step| step.begun != Begun::No);
+        match states::ended(report, has_begun, self.stopped_by_user) {
             Some(state) => {
                 // What ends has to begin: the server takes an end for granted only from one that runs.
                 if report.state != StepState::Skipped {
@@ -271,7 +300,7 @@ impl Run {
                     )
                 });
                 let call = self.update(state);
-                self.lane(lane).push_back(Job { call, settles: Some(sequence), otherwise });
+                self.lane(lane).push_back(Job { call, settles: Some(sequence), otherwise, is_notice: false });
             }
             None if report.state == StepState::Running => self.begin(&report.step, report.started, Some(sequence)),
             None => self.settled.note(sequence),
@@ -281,7 +310,7 @@ impl Run {
     /// Says that a step began, if nobody has.
     fn begin(&mut self, id: &StepId, started: Option<Timestamp>, settles: Option<Sequence>) {
         let step = self.steps.entry(id.clone()).or_default();
-        if std::mem::replace(&mut step.begun, true) {
+        if std::mem::replace(&mut step.begun, Begun::Yes) == Begun::Yes {
             if let Some(sequence) = settles {
                 self.settled.note(sequence);
             }
@@ -316,11 +345,23 @@ impl Run {
     }
 
     fn push(&mut self, lane: Lane, call: Call, settles: Option<Sequence>) {
-        self.lane(lane).push_back(Job { call, settles, otherwise: None });
+        self.lane(lane).push_back(Job { call, settles, otherwise: None, is_notice: false });
     }
 
     fn lane(&mut self, lane: Lane) -> &mut VecDeque<Job> {
         self.lanes.entry(lane).or_default()
+    }
+}
+
+impl Job {
+    /// What is said in the log in the place of lines that the server didn't take.
+    fn notice(&self) -> Option<Self> {
+        let Call::Log(pb::LogRequest { log_entries }) = &self.call else { return None };
+        let first = log_entries.first().filter(|_| !self.is_notice)?;
+        let text = format!("[piculet] {} lines were lost: the server did not take them.", log_entries.len());
+        let entry = pb::LogEntry { data: text.into(), ..first.clone() };
+        let call = Call::Log(pb::LogRequest { log_entries: vec![entry] });
+        Some(Self { call, settles: self.settles, otherwise: None, is_notice: true })
     }
 }
 

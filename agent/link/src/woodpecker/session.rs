@@ -1,15 +1,17 @@
 //! One session with a Woodpecker server: what is asked, what is said, and until when.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use piculet_core::id::{Epoch, RunKey, Sequence, WorkflowId};
+use piculet_core::id::{Epoch, RunKey, Sequence, StepId, WorkflowId};
 use piculet_core::outbox::Envelope;
+use piculet_core::workload::FailurePolicy;
 use piculet_proto::woodpecker as pb;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
+use tonic::Status;
 use tracing::{debug, info, warn};
 
 use super::answer::{Refusal, Trouble};
@@ -24,11 +26,13 @@ use crate::stream::Connect;
 /// How often the agent says that it lives, as the reference agent does.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long the answer to that may take.
-const HEALTH_PATIENCE: Duration = Duration::from_secs(20);
+const HEALTH_PATIENCE: Duration = Duration::from_secs(30);
 /// Silence after which the server is taken for gone.
 const LEASE: Duration = Duration::from_secs(45);
 /// How long before an access token ends the next one is asked for: they are valid for an hour.
 const RENEWAL: Duration = Duration::from_secs(30 * 60);
+/// How long after a renewal of a token that failed it is tried again.
+const RENEW_AGAIN: Duration = Duration::from_secs(10);
 /// How long after a renewal of a lease that failed it is tried again.
 const EXTEND_AGAIN: Duration = Duration::from_secs(2);
 
@@ -46,6 +50,8 @@ enum Event {
     Called { key: RunKey, lane: Lane, call: &'static str, refusal: Option<Refusal> },
     /// The server lives.
     Alive,
+    /// Nobody said that it does.
+    Away(Status),
     /// The session is over.
     Ended(Ended),
 }
@@ -81,7 +87,8 @@ impl<C: Connect> WoodpeckerLink<C> {
         self.runs.retain(|key, _| hello.held.iter().any(|held| held.key == *key));
         let mut decisions = Vec::new();
         for held in hello.held {
-            let run = self.runs.entry(held.key.clone()).or_insert_with(|| Run::new(held.key.workflow.as_str()));
+            let new = || Run::new(held.key.workflow.as_str(), BTreeSet::new());
+            let run = self.runs.entry(held.key.clone()).or_insert_with(new);
             run.begin_anew();
             let acknowledged = run.settled();
             decisions.push(HeldDecision { key: held.key, keep: true, acknowledged, log_lines: BTreeMap::new() });
@@ -124,8 +131,14 @@ impl Session<'_> {
         if self.tell(Incoming::Welcome(welcome)).await.is_err() {
             return Ended::retry(Cause::Closed);
         }
-        for key in self.runs.keys().cloned().collect::<Vec<_>>() {
-            self.watch(key);
+        let held: Vec<_> = self.runs.iter().map(|(key, run)| (key.clone(), run.is_stopped_by_user())).collect();
+        for (key, is_stopped) in held {
+            // How much of its lease is left nobody knows.
+            self.watch(key.clone(), Duration::ZERO);
+            // The server says it once, and it may not have been heard.
+            if is_stopped && let Err(ended) = self.tell(stop(key)).await {
+                return ended;
+            }
         }
         self.say_healthy();
         self.tasks.spawn(renew(self.calls.clone()));
@@ -134,6 +147,7 @@ impl Session<'_> {
             self.call();
             self.poll(is_open);
             if !is_open && self.runs.values().all(Run::is_idle) {
+                self.last_words();
                 return Ended::retry(Cause::Closed);
             }
             let done = tokio::select! {
@@ -158,17 +172,29 @@ impl Session<'_> {
         }
     }
 
-    /// A workflow that came with the last answer is this agent's: the server gives it to nobody else.
+    /// What came with the last answers counts, since the server says it once: a workflow is given to nobody else, and a
+    /// cancel is not repeated.
     fn last_words(&mut self) {
         while let Some(event) = self.tasks.try_join_next() {
-            if let Ok(Event::Assigned(_, workflow)) = event
-                && let Some(assign) = self.assign(&workflow)
-                && self.incoming.try_send(assign).is_err()
-            {
-                warn!(
-                    workflow = workflow.id,
-                    "a workflow came too late for this session, and the server lets its lease run out"
-                );
+            match event {
+                Ok(Event::Assigned(_, workflow)) => {
+                    if let Some(assign) = self.assign(&workflow)
+                        && self.incoming.try_send(assign).is_err()
+                    {
+                        let id = workflow.id;
+                        warn!(
+                            workflow = id,
+                            "a workflow came too late for this session; the server lets its lease run out"
+                        );
+                    }
+                }
+                // It is told with the next session.
+                Ok(Event::Stopped(key)) => {
+                    if let Some(run) = self.runs.get_mut(&key) {
+                        run.stopped_by_user();
+                    }
+                }
+                Ok(_) | Err(_) => {}
             }
         }
     }
@@ -201,12 +227,11 @@ impl Session<'_> {
             Event::Stopped(key) => {
                 if let Some(run) = self.runs.get_mut(&key) {
                     run.stopped_by_user();
-                    let reason = "somebody cancelled it on the server".to_owned();
-                    self.tell(Incoming::Cancel(Cancel { key, reason, grace: None })).await?;
+                    self.tell(stop(key)).await?;
                 }
             }
             Event::Forgotten(key, refusal) => {
-                if self.runs.get(&key).is_some_and(|run| !run.is_ending()) {
+                if self.runs.get(&key).is_some_and(|run| !run.is_ending() && !run.is_stopped_by_user()) {
                     let why = refusal
                         .map_or_else(|| "it restarted, or the lease ran out".to_owned(), |refusal| refusal.to_string());
                     warn!(workflow = %key.workflow, why, "the server forgot that this workflow runs: it goes on, but can't be cancelled any more");
@@ -215,6 +240,8 @@ impl Session<'_> {
             Event::NotOurs(key, refusal) => self.let_go(key, &refusal).await?,
             Event::Called { key, lane, call, refusal } => self.called(key, &lane, call, refusal).await?,
             Event::Alive => self.tell(Incoming::Alive).await?,
+            // If it stays so the silence ends the session.
+            Event::Away(status) => debug!(%status, "the server did not say that it lives"),
             Event::Ended(ended) => return Err(ended),
         }
         Ok(())
@@ -224,14 +251,17 @@ impl Session<'_> {
     fn assign(&mut self, workflow: &pb::Workflow) -> Option<Incoming> {
         // Woodpecker knows no epochs: a workflow is handed out once, or again to whoever lost it.
         let key = RunKey { workflow: WorkflowId::new(workflow.id.as_str()), epoch: Epoch(1) };
-        self.watch(key.clone());
+        self.watch(key.clone(), pb::LEASE / 3);
         if self.runs.contains_key(&key) {
             info!(workflow = workflow.id, "the server hands a workflow out again that this agent runs; it goes on");
             return None;
         }
-        self.runs.insert(key.clone(), Run::new(&workflow.id));
         self.polls.assigned();
         let spec = payload::decode(&workflow.payload, workflow.timeout);
+        let steps = spec.iter().flat_map(|spec| &spec.stages).flat_map(|stage| &stage.steps);
+        let stopping =
+            steps.filter(|step| step.failure == FailurePolicy::Cancel).map(|step| StepId::new(step.id.as_str()));
+        self.runs.insert(key.clone(), Run::new(&workflow.id, stopping.collect()));
         Some(Incoming::Assign(Box::new(Assign { key, spec, can_go_elsewhere: false, trace: None })))
     }
 
@@ -265,9 +295,9 @@ impl Session<'_> {
     /// The workflow is not this agent's any more.
     async fn let_go(&mut self, key: RunKey, refusal: &Refusal) -> Result<(), Ended> {
         if self.runs.contains_key(&key) {
-            warn!(workflow = %key.workflow, %refusal, "the server does not want this workflow from this agent; it is stopped");
+            warn!(workflow = %key.workflow, %refusal, "the server does not want this workflow from this agent; it is let go");
             self.forget(&key);
-            self.tell(Incoming::Abandon(key)).await?;
+            self.tell(Incoming::LetGo(key)).await?;
         }
         Ok(())
     }
@@ -317,10 +347,10 @@ impl Session<'_> {
         }
     }
 
-    /// Waits for a workflow's end, and renews its lease.
-    fn watch(&mut self, key: RunKey) {
+    /// Waits for a workflow's end, and renews its lease, for the first time after this pause.
+    fn watch(&mut self, key: RunKey, pause: Duration) {
         let wait = self.tasks.spawn(wait(self.calls.clone(), key.clone()));
-        let extend = self.tasks.spawn(extend(self.calls.clone(), key.clone()));
+        let extend = self.tasks.spawn(extend(self.calls.clone(), key.clone(), pause));
         for earlier in self.watching.insert(key, [wait, extend]).into_iter().flatten() {
             earlier.abort();
         }
@@ -335,11 +365,7 @@ impl Session<'_> {
             match calls.health(HEALTH_PATIENCE).await {
                 // Whatever the server makes of it, it lives.
                 Ok(()) | Err(Trouble::Refused(_) | Trouble::Busy(_)) => Event::Alive,
-                // Another session finds out whether it is back.
-                Err(Trouble::Again(status)) => {
-                    let reason = format!("the server is away ('{}')", status.message());
-                    Event::Ended(Ended::retry(Cause::Broken { reason }))
-                }
+                Err(Trouble::Again(status)) => Event::Away(status),
                 Err(Trouble::Ended(ended)) => Event::Ended(ended),
             }
         }));
@@ -372,8 +398,7 @@ async fn wait(calls: Calls, key: RunKey) -> Event {
 }
 
 /// Three times in a lease.
-async fn extend(calls: Calls, key: RunKey) -> Event {
-    let mut pause = pb::LEASE / 3;
+async fn extend(calls: Calls, key: RunKey, mut pause: Duration) -> Event {
     loop {
         sleep(pause).await;
         pause = pb::LEASE / 3;
@@ -388,13 +413,20 @@ async fn extend(calls: Calls, key: RunKey) -> Event {
     }
 }
 
-/// Renews the access token before it ends.
+/// Renews the access token before it ends. As long as that fails the old one is good for another half hour, and whoever
+/// finds it refused asks for a new one, too.
 async fn renew(calls: Calls) -> Event {
     loop {
         sleep(RENEWAL).await;
-        let token = calls.pass().token().await;
-        if let Err(Trouble::Ended(ended)) = calls.pass().renew(&token).await {
-            return Event::Ended(ended);
+        let token = calls.pass().token();
+        while let Err(Ended { cause, .. }) = calls.pass().renew(&token).await {
+            warn!(code = cause.code(), "the access token could not be renewed, and is tried for again: {cause}");
+            sleep(RENEW_AGAIN).await;
         }
     }
+}
+
+fn stop(key: RunKey) -> Incoming {
+    let reason = "somebody cancelled it on the server".to_owned();
+    Incoming::Cancel(Cancel { key, reason, grace: None })
 }

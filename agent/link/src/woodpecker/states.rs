@@ -19,9 +19,9 @@ pub(super) fn begun(step: &str, started: Option<Timestamp>) -> pb::StepState {
     pb::StepState { step_uuid: step.to_owned(), started: seconds(started), ..pb::StepState::default() }
 }
 
-/// A step that is over, or was never tried; `None`: nothing is said about one in that state. `by_user`: the server said
-/// that somebody stopped the workflow.
-pub(super) fn ended(report: &StepReport, by_user: bool) -> Option<pb::StepState> {
+/// A step that is over, or was never tried; `None`: nothing is said about one in that state. `has_begun`: the server takes
+/// it for running. `by_user`: the server said that somebody stopped the workflow.
+pub(super) fn ended(report: &StepReport, has_begun: bool, by_user: bool) -> Option<pb::StepState> {
     let state = begun(report.step.as_str(), None);
     let over = || pb::StepState {
         started: seconds(report.started),
@@ -46,21 +46,27 @@ pub(super) fn ended(report: &StepReport, by_user: bool) -> Option<pb::StepState>
             canceled: true,
             ..over()
         }),
+        // It waited, and its log says for what: left as it is, the server would close it as a success.
+        StepState::Canceled | StepState::Skipped if has_begun => {
+            Some(pb::StepState { exit_code: 0, error: why_killed(report, by_user), canceled: true, ..over() })
+        }
         StepState::Skipped => Some(pb::StepState { skipped: true, ..state }),
         // The server closes those that never began itself.
         StepState::Canceled | StepState::Pending | StepState::Running => None,
     }
 }
 
-/// The end of a workflow that began at `started`. `by_user`: the server said that somebody stopped it; `about_steps`: what
-/// is to be said of steps where the workflow is looked at.
+/// The end of a workflow that began at `started`. `by_user`: the server said that somebody stopped it; `by_step`: a step
+/// failed whose failure stops everything, which is a cancel to the server; `about_steps`: what is to be said of steps
+/// where the workflow is looked at.
 pub(super) fn done(
     report: &WorkflowReport,
     started: Timestamp,
     by_user: bool,
+    by_step: bool,
     about_steps: &[String],
 ) -> pb::WorkflowState {
-    let canceled = report.state == WorkflowState::Killed;
+    let canceled = report.state == WorkflowState::Killed || by_step;
     // Who stopped it knows, and the page shows what stands here as an error of the workflow.
     let own = if canceled && by_user { "" } else { report.error.as_str() };
     let sentences = [own].into_iter().chain(about_steps.iter().map(String::as_str)).filter(|text| !text.is_empty());

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use piculet_core::id::{Attempt, Sequence, StepId};
@@ -58,7 +60,7 @@ fn finished(state: WorkflowState, error: &str) -> Body {
 
 /// A run whose first reports were taken, at second 50.
 fn run(bodies: impl IntoIterator<Item = Body>) -> Run {
-    let mut run = Run::new("7");
+    let mut run = Run::new("7", BTreeSet::new());
     for (number, body) in (1..).zip(bodies) {
         run.take(Sequence(number), body, at(50));
     }
@@ -124,7 +126,7 @@ fn each_end_is_said_as_the_reference_agent_says_it() {
     assert_eq!(end(ran(StepState::Failure, Outcome::Exited { code: 7 })), [begun, "A 100-160 exited 7 \"\""]);
     let cancelled = Outcome::Cancelled { by: "somebody".to_owned() };
     let by_user = |report: StepReport| {
-        let mut run = Run::new("7");
+        let mut run = Run::new("7", BTreeSet::new());
         run.stopped_by_user();
         run.take(Sequence(1), step(report), at(50));
         all(&mut run)
@@ -219,7 +221,7 @@ fn steps_go_side_by_side_and_each_keeps_its_order() {
 
 #[test]
 fn the_start_is_the_same_whenever_it_is_said() {
-    let mut run = Run::new("7");
+    let mut run = Run::new("7", BTreeSet::new());
     run.take(Sequence(1), Body::Report(Report::Accepted), at(50));
     assert_eq!(calls(&mut run), ["init 50"]);
     run.begin_anew();
@@ -296,7 +298,7 @@ fn why_a_step_never_started_is_said_with_the_workflow_that_fails_for_it() {
 fn the_end_of_a_log_needs_no_call() {
     let total = LogTotal { lines: 0, bytes: 0 };
     let end = Body::Chunk { step: StepId::new("A"), chunk: Chunk { first_line: 0, lines: vec![], end: Some(total) } };
-    let mut run = Run::new("7");
+    let mut run = Run::new("7", BTreeSet::new());
     let progress = run.take(Sequence(1), end, at(50)).unwrap();
     assert_eq!(progress.settled, Sequence(1));
     assert_eq!(all(&mut run), [] as [&str; 0]);
