@@ -169,6 +169,7 @@ fn promises_hold_with_a_woodpecker_server_too() {
     promises_hold(Protocol::Woodpecker, &["server restarts", "cancels that took effect", "pods evicted"]);
 }
 
+#[expect(clippy::print_stdout, reason = "the account of a run is for whoever ran it")]
 fn promises_hold(protocol: Protocol, needed: &[&str]) {
     let base = number("PICULET_SEED_BASE").unwrap_or(0);
     let count = number("PICULET_SEEDS").unwrap_or(SEEDS);
@@ -250,6 +251,7 @@ fn a_seed_with_a_woodpecker_server() {
     show_seed(Protocol::Woodpecker);
 }
 
+#[expect(clippy::print_stdout, reason = "it is pasted to be looked at")]
 fn show_seed(protocol: Protocol) {
     let seed = number("PICULET_SEED").unwrap_or(1);
     let outcome = simulate(seed, protocol);
