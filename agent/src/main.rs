@@ -1,7 +1,7 @@
 //! `piculet`: see [`piculet::cli`].
 
 use std::io::{ErrorKind, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -108,6 +108,9 @@ fn environment() -> Result<Vec<(String, String)>, Failure> {
     if errors.is_empty() { Ok(variables) } else { Err(Failure::Config(errors)) }
 }
 
+/// Where a pod's own token is. The variables alone say little: the Woodpecker agent wants them set outside a cluster, too.
+const POD_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
 fn host(environment: &[(String, String)]) -> Host {
     let get = |wanted: &str| environment.iter().find_map(|(name, value)| (name == wanted).then(|| value.clone()));
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned());
@@ -115,7 +118,8 @@ fn host(environment: &[(String, String)]) -> Host {
     Host {
         name: name.ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "piculet".to_owned()),
         is_terminal: std::io::stderr().is_terminal(),
-        in_cluster: get("KUBERNETES_SERVICE_HOST").is_some_and(|host| !host.is_empty()),
+        in_cluster: get("KUBERNETES_SERVICE_HOST").is_some_and(|host| !host.is_empty())
+            && Path::new(POD_TOKEN).exists(),
         kubeconfig: get("KUBECONFIG").filter(|path| !path.is_empty()).map(PathBuf::from).or(own),
     }
 }

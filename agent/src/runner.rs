@@ -20,7 +20,7 @@ use piculet_link::message::TraceContext;
 use piculet_link::otlp::Outlet;
 use piculet_link::supervisor::Reporter;
 use piculet_pods::names::WorkflowNames;
-use piculet_pods::{Context, Plan, Settings};
+use piculet_pods::{Context, Plan, Settings, label};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -89,6 +89,10 @@ pub(crate) struct Runner {
     started: jiff::Timestamp,
     /// Where the workflow's volume was last, if it is one for one node.
     node: Option<String>,
+    /// The workflow's own objects are being made.
+    is_preparing: bool,
+    /// Another agent may have it, which shows when they are.
+    is_leaving: bool,
     /// Another agent has it now: nothing more is done.
     is_let_go: bool,
 }
@@ -140,6 +144,8 @@ impl Runner {
             inbox,
             started: shop.clock.now(),
             node: None,
+            is_preparing: false,
+            is_leaving: false,
             is_let_go: false,
             shop,
             key,
@@ -209,8 +215,11 @@ impl Runner {
                 Event::Confirmed
             }
             Message::Cancel { by, grace } => Event::Cancel { by, grace },
+            Message::LetGo if self.is_preparing => {
+                self.is_leaving = true;
+                return;
+            }
             Message::LetGo if self.is_taken_over().await => {
-                tracing::info!(workflow = %self.key.workflow, "another agent has this workflow now, and all that it made");
                 self.is_let_go = true;
                 return;
             }
@@ -222,15 +231,36 @@ impl Runner {
         self.on(event).await;
     }
 
-    /// Whether somebody else goes on with what this run made. Where nobody wrote that down, somebody may.
+    /// Whether somebody else goes on with what this run made. Where nobody says, somebody may.
     async fn is_taken_over(&self) -> bool {
-        let Some(anchor) = &self.anchor else { return !self.made.is_empty() };
+        let (workflow, objects) = (&self.key.workflow, format!("{}={}", label::WORKFLOW, self.label));
+        let Some(anchor) = &self.anchor else {
+            if !self.made.is_empty() {
+                tracing::warn!(%workflow, objects, "another agent may have this workflow now, and nobody may write down who: its objects stay");
+            }
+            return !self.made.is_empty();
+        };
         match self.shop.cluster.holding(anchor, &self.context.instance).await {
-            Ok(holding) => holding == Holding::Others,
-            Err(error) => {
-                tracing::warn!(workflow = %self.key.workflow, %error, "nobody says who has this workflow now; its objects stay");
+            Ok(Holding::Ours) => false,
+            Ok(Holding::Others) => {
+                tracing::info!(%workflow, objects, "another agent has this workflow now, and all that it made");
                 true
             }
+            Err(error) => {
+                tracing::warn!(%workflow, objects, %error, "nobody says who has this workflow now: its objects stay");
+                true
+            }
+        }
+    }
+
+    /// The workflow's own objects are made, or can't be.
+    async fn prepared(&mut self, event: Event) {
+        self.is_preparing = false;
+        if std::mem::take(&mut self.is_leaving) {
+            self.message(Message::LetGo).await;
+        }
+        if !self.is_let_go {
+            self.on(event).await;
         }
     }
 
@@ -238,8 +268,9 @@ impl Runner {
         match answer {
             Answer::Prepared(anchor) => {
                 self.anchor = anchor.map(|anchor| *anchor);
-                self.on(Event::Prepared).await;
+                self.prepared(Event::Prepared).await;
             }
+            Answer::Happened(event @ Event::PrepareFailed { .. }) => self.prepared(event).await,
             Answer::Created { attempt, uid, pod } => {
                 let step = pod.step;
                 self.pods.insert(uid.clone(), pod);

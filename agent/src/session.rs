@@ -63,6 +63,8 @@ struct Driven {
 /// A run in the table.
 #[derive(Debug)]
 struct Running {
+    /// That drives it.
+    task: Id,
     mailbox: mpsc::Sender<Message>,
     /// Cancelled when the run is over and its objects are gone.
     over: CancellationToken,
@@ -183,6 +185,8 @@ impl Session {
             let before = self.waiting.len();
             self.run(assignment);
             if self.waiting.len() > before {
+                // It is the first in the queue again.
+                self.waiting.rotate_right(1);
                 return;
             }
         }
@@ -289,10 +293,6 @@ impl Session {
         let earlier: Vec<_> = earlier.map(|(_, run)| run.over.clone()).collect();
         let over = CancellationToken::new();
         let is_over = over.clone().drop_guard();
-        // The run is in the table before anything is said about it, so that a cancel can't miss it.
-        self.runs.insert(key.clone(), Running { mailbox, over, about });
-        self.shop.metrics.running.inc();
-        self.publish();
         let accepted = key.clone();
         let task = self.tasks.spawn(async move {
             if reporter.report(&accepted, Report::Accepted).await.is_ok() {
@@ -304,10 +304,16 @@ impl Session {
             drop(is_over);
             release(slot);
         });
+        let task = task.id();
+        // This loop is who hears a cancel: none can come before the run is in the table.
+        self.runs.insert(key.clone(), Running { task, mailbox, over, about });
+        self.shop.metrics.running.inc();
+        self.publish();
         if self.is_too_late {
+            self.cancelled += 1;
             self.tell(&key, shut_down());
         }
-        self.driven.insert(task.id(), Driven { key, label, cluster });
+        self.driven.insert(task, Driven { key, label, cluster });
     }
 
     /// The shop for workflows of an organisation: in a namespace of its own, if the operator wants that.
@@ -352,7 +358,10 @@ impl Session {
         };
         let Some(driven) = self.driven.remove(&id) else { return };
         let key = driven.key.clone();
-        self.runs.remove(&key);
+        // A server that knows no epochs may have handed the workflow out again: then the table has the later run.
+        if self.runs.get(&key).is_some_and(|run| run.task == id) {
+            self.runs.remove(&key);
+        }
         self.shop.metrics.running.dec();
         self.publish();
         if let Err(error) = ended {

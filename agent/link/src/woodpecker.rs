@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use piculet_core::id::{RunKey, ServerId};
+use piculet_core::id::{Epoch, RunKey, ServerId, WorkflowId};
 use piculet_core::outbox::Limits;
 use tokio::sync::mpsc;
 use tracing::{Instrument as _, info_span};
@@ -87,6 +87,9 @@ pub struct WoodpeckerLink<C = Dialer> {
     is_stateless: bool,
     sessions: u64,
     runs: BTreeMap<RunKey, Run>,
+    /// The epochs of workflows that the agent had to let go. One that comes back gets the next: what the agent still says
+    /// of the earlier run must not be taken for the later one's.
+    let_go: BTreeMap<WorkflowId, Epoch>,
 }
 
 impl WoodpeckerLink {
@@ -102,7 +105,16 @@ impl<C: Connect> WoodpeckerLink<C> {
     pub fn with_connector(settings: Settings, connect: C, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         let is_stateless = settings.id_file.is_none();
         let now = Box::new(now);
-        Self { settings, connect, now, agent_id: None, is_stateless, sessions: 0, runs: BTreeMap::new() }
+        Self {
+            settings,
+            connect,
+            now,
+            agent_id: None,
+            is_stateless,
+            sessions: 0,
+            runs: BTreeMap::new(),
+            let_go: BTreeMap::new(),
+        }
     }
 
     fn server(&self) -> ServerId {

@@ -18,7 +18,7 @@ pub struct Host {
     pub name: String,
     /// Whether standard error is a terminal, where somebody reads along.
     pub is_terminal: bool,
-    /// Whether this is a pod with a service account.
+    /// Whether this is a pod with a service account's token.
     pub in_cluster: bool,
     /// The user's kubeconfig: `KUBECONFIG`, else `~/.kube/config`. Used outside a cluster.
     pub kubeconfig: Option<PathBuf>,

@@ -55,6 +55,7 @@ pub(super) enum Answer {
 impl Runner {
     /// Makes the anchor, then everything that it owns.
     pub(super) fn prepare(&mut self) {
+        self.is_preparing = true;
         let (cluster, plan, answers) = (self.shop.cluster.clone(), self.plan.clone(), self.answers.clone());
         self.made.extend(plan.shared.iter().map(ObjectName::from));
         let span = self.record.work(Part::Prepare, None);

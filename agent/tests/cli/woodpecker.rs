@@ -48,6 +48,8 @@ impl Site {
             ("WOODPECKER_BACKEND_K8S_POD_LABELS", "team: web".to_owned()),
             ("WOODPECKER_CONNECT_RETRY_COUNT", "10".to_owned()),
             ("KUBECONFIG", path("kubeconfig")),
+            // Outside a cluster the Woodpecker agent wants this set to anything.
+            ("KUBERNETES_SERVICE_HOST", "anything".to_owned()),
         ];
         Self { server, cluster, folder, environment }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fake_cluster::{Fault, Kind, Script, Verb};
 use serde_json::json;
-use server_stub::woodpecker::State::{Failure, Killed, Running, Success};
+use server_stub::woodpecker::State::{Failure, Killed, Pending, Running, Success};
 use server_stub::woodpecker::{Config, FailureMode, Job, Method, QueueKind};
 use tonic::Status;
 
@@ -207,6 +207,38 @@ async fn what_another_agent_took_over_is_left_to_it() {
     assert_eq!((done.agent, done.state), (2, Success), "{done:?}");
     assert_eq!(world.log(&done, "long"), ["done"]);
     world.until_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workflow_that_comes_back_while_it_is_being_stopped_can_be_cancelled() {
+    let mut world = World::new();
+    world.agent();
+    world.step_does("long", Script::new().forever().on_sigterm(Duration::from_secs(15), "bye\n", 0));
+    let id = world.server.submit(workflow("back", [vec![job("long")]]));
+    world.until(id, "long", Running).await;
+    world.server.refuse(Method::Extend, &Status::unknown("task assigned to different agent"), 1);
+    // It is let go with the next renewal, and takes its time to end.
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    world.server.hand_out_again(id);
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert_eq!(world.count(Method::Init), 2);
+    assert_eq!(world.left().iter().filter(|object| object.starts_with("Pod/")).count(), 1, "{:?}", world.left());
+    assert!(world.server.cancel(id));
+    assert_eq!(world.server.ended(id).await.state, Killed);
+    world.until_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workflow_that_is_let_go_before_its_objects_are_there_leaves_none() {
+    let mut world = World::new();
+    world.agent();
+    world.cluster.faults().inject(Fault::delay(Duration::from_secs(25)).on(Verb::Create).of("persistentvolumeclaims"));
+    world.server.refuse(Method::Extend, &Status::unknown("task assigned to different agent"), 1);
+    let id = world.server.submit(workflow("early", [vec![job("build")]]));
+    world.until_workflow(id, Running).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    world.until_clean().await;
+    assert_eq!(world.server.workflow(id).step("build").unwrap().state, Pending);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use fake_cluster::Script;
 use piculet::exit::Failure;
 use piculet_core::secret::Secret;
-use server_stub::woodpecker::State::Success;
+use server_stub::woodpecker::State::{Running, Success};
 use server_stub::woodpecker::{Answer, Method, Owner, Said};
 use tonic::{Code, Status};
 
@@ -31,6 +32,27 @@ async fn the_number_is_kept_over_restarts_and_a_new_one_is_got_when_the_server_l
     world.agent_with(move |config| config.server.id_file = Some(kept));
     assert_eq!(world.run(workflow("w", [vec![job("a")]])).await.state, Success);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), r#"{"agent_id":2}"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_somebody_deletes_gets_a_new_number_and_goes_on() {
+    let mut world = World::new();
+    world.agent();
+    assert_eq!(world.run(workflow("first", [vec![job("a")]])).await.agent, 1);
+    world.server.delete_agent(1);
+    let done = world.run(workflow("idle", [vec![job("a")]])).await;
+    assert_eq!((done.state, done.agent), (Success, 2));
+
+    // What a deleted agent ran is nobody's. Its slot must not be lost with it, nor its pods stay.
+    world.step_does("long", Script::new().forever());
+    for n in 0..2 {
+        let id = world.server.submit(workflow(&format!("busy{n}"), [vec![job("long")]]));
+        world.until(id, "long", Running).await;
+    }
+    world.server.delete_agent(2);
+    let done = world.run(workflow("after", [vec![job("a")]])).await;
+    assert_eq!((done.state, done.agent), (Success, 3));
+    world.until_clean().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use fake_cluster::{Fault, Kind, Rule, Script, Verb};
 use piculet_cluster::{Cluster, Limits};
-use server_stub::woodpecker::FailureMode;
-use server_stub::woodpecker::Job;
 use server_stub::woodpecker::State::{Failure, Killed, Running, Skipped, Success};
+use server_stub::woodpecker::{Config, FailureMode, Job, QueueKind};
 
 use super::world::{NAMESPACE, World, ends, job, workflow};
 
@@ -15,7 +14,11 @@ const USER: &str = "system:serviceaccount:woodpecker:woodpecker-agent";
 
 /// A world whose agents have the Role of the Woodpecker agent, and what everybody has.
 fn peers_world() -> World {
-    let mut world = World::new();
+    peers_world_with(Config::default())
+}
+
+fn peers_world_with(config: Config) -> World {
+    let mut world = World::with(config);
     let role = |resources: &[&str], verbs: &[&str]| Rule::new(resources, verbs).in_namespace(NAMESPACE);
     world.cluster.access().restrict(
         USER,
@@ -112,6 +115,25 @@ async fn answers_that_get_lost_double_nothing_and_leave_nothing() {
     assert_eq!(world.log(&done, "build"), ["built"]);
     world.until_clean().await;
     assert_eq!(world.cluster.objects(Kind::ConfigMap).len(), world.cluster.objects(Kind::Namespace).len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_agent_may_have_is_left_to_it() {
+    let mut world = peers_world_with(Config { queue: QueueKind::Memory, ..Config::default() });
+    let first = world.agent_with(|config| config.agent.max_workflows = 1);
+    world.step_does("long", Script::new().wait(Duration::from_secs(300)).line("done").exit(0));
+    let id = world.server.submit(workflow("other", [vec![job("long")]]));
+    world.until(id, "long", Running).await;
+    world.agent();
+    // It can't be asked who has it: nobody could write that down.
+    first.network.cut();
+    world.server.expire_lease(id);
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    first.network.mend();
+    let done = world.server.ended(id).await;
+    assert_eq!((done.agent, done.state), (2, Success), "{done:?}");
+    assert_eq!(world.log(&done, "long"), ["done"]);
+    world.until_clean().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -135,6 +135,12 @@ impl World {
             .await;
     }
 
+    /// Waits until a workflow stands so.
+    pub(super) async fn until_workflow(&self, id: i64, state: State) {
+        let what = format!("the workflow as {state:?}");
+        self.server.wait_for(&what, |model, _| (model.workflow(id)?.state == state).then_some(())).await;
+    }
+
     /// How often a method was called.
     pub(super) fn count(&self, method: Method) -> usize {
         self.server.calls().iter().filter(|call| call.said.method() == method).count()

@@ -33,13 +33,16 @@ pub(super) struct Refusal {
 /// Words with which the server says that the workflow is another agent's. The reference server's, since v3.14.
 const NOT_OURS: &[&str] = &["is not allowed to interact with workflow", "task assigned to different agent"];
 
+/// The words of a database that has no such thing.
+const NO_ROW: &str = "no rows in result set";
+
 /// Words that stay true however often something is said.
 const FINAL: &[&str] = &[
     "already marked as finished",
     "impossible workflow state",
     "can not alter logs",
-    "no rows in result set",
-    "is blocked",
+    NO_ROW,
+    "blocked state",
     "task not found",
     "task expired",
 ];
@@ -106,6 +109,11 @@ impl Refusal {
     /// The workflow is another agent's.
     pub(super) fn is_not_ours(&self) -> bool {
         NOT_OURS.iter().any(|words| self.message.contains(words))
+    }
+
+    /// What it was asked about is not there. Of calls that name only the agent: the agent itself.
+    pub(super) fn is_about_nobody(&self) -> bool {
+        self.message.contains(NO_ROW)
     }
 }
 

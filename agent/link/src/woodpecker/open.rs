@@ -32,8 +32,8 @@ impl<C: Connect> WoodpeckerLink<C> {
         let known = self.agent_id.unwrap_or_else(|| self.settings.id_file.as_deref().map_or(NOBODY, id_file::read));
         let auth = WoodpeckerAuthClient::new(channel.clone());
         let pass = match Pass::get(auth.clone(), token.clone(), known).await {
-            // With workflows that belong to this number there is no other one; without, the agent is a new one.
-            Err(NoPass::UnknownNumber(reason)) if known != NOBODY && hello.held.is_empty() => {
+            // Its workflows are nobody's then. What the server takes of them it takes from the new one.
+            Err(NoPass::UnknownNumber(reason)) if known != NOBODY => {
                 warn!(agent_id = known, reason, "the server does not know this agent's number; it gets a new one");
                 Pass::get(auth, token, NOBODY).await?
             }

@@ -28,7 +28,7 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long the answer to that may take.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(30);
 /// Silence after which the server is taken for gone.
-const LEASE: Duration = Duration::from_secs(45);
+const SILENCE: Duration = Duration::from_secs(45);
 /// How long before an access token ends the next one is asked for: they are valid for an hour.
 const RENEWAL: Duration = Duration::from_secs(30 * 60);
 /// How long after a renewal of a token that failed it is tried again.
@@ -58,6 +58,7 @@ enum Event {
 
 struct Session<'a> {
     runs: &'a mut BTreeMap<RunKey, Run>,
+    let_go: &'a mut BTreeMap<WorkflowId, Epoch>,
     now: &'a (dyn Fn() -> Timestamp + Send + Sync),
     calls: Calls,
     filter: pb::Filter,
@@ -98,11 +99,12 @@ impl<C: Connect> WoodpeckerLink<C> {
             agent_id,
             server: self.server(),
             heartbeat: HEARTBEAT,
-            lease: LEASE,
+            lease: SILENCE,
             held: decisions,
         };
         let mut session = Session {
             runs: &mut self.runs,
+            let_go: &mut self.let_go,
             now: &*self.now,
             calls,
             filter,
@@ -249,13 +251,17 @@ impl Session<'_> {
 
     /// Takes a workflow; `None` if the agent has it already.
     fn assign(&mut self, workflow: &pb::Workflow) -> Option<Incoming> {
-        // Woodpecker knows no epochs: a workflow is handed out once, or again to whoever lost it.
-        let key = RunKey { workflow: WorkflowId::new(workflow.id.as_str()), epoch: Epoch(1) };
-        self.watch(key.clone(), pb::LEASE / 3);
-        if self.runs.contains_key(&key) {
+        let id = WorkflowId::new(workflow.id.as_str());
+        if let Some(key) = self.runs.keys().find(|key| key.workflow == id).cloned() {
             info!(workflow = workflow.id, "the server hands a workflow out again that this agent runs; it goes on");
+            self.watch(key, pb::LEASE / 3);
             return None;
         }
+        // Woodpecker knows no epochs, and all agents have to mean the same by the first one: then whoever gets a
+        // workflow after another agent finds its objects to be those that it would make.
+        let epoch = self.let_go.remove(&id).map_or(Epoch(1), |Epoch(last)| Epoch(last + 1));
+        let key = RunKey { workflow: id, epoch };
+        self.watch(key.clone(), pb::LEASE / 3);
         self.polls.assigned();
         let spec = payload::decode(&workflow.payload, workflow.timeout);
         let steps = spec.iter().flat_map(|spec| &spec.stages).flat_map(|stage| &stage.steps);
@@ -297,6 +303,7 @@ impl Session<'_> {
         if self.runs.contains_key(&key) {
             warn!(workflow = %key.workflow, %refusal, "the server does not want this workflow from this agent; it is let go");
             self.forget(&key);
+            self.let_go.insert(key.workflow.clone(), key.epoch);
             self.tell(Incoming::LetGo(key)).await?;
         }
         Ok(())
@@ -363,6 +370,13 @@ impl Session<'_> {
         let calls = self.calls.clone();
         self.health = Some(self.tasks.spawn(async move {
             match calls.health(HEALTH_PATIENCE).await {
+                // Somebody deleted the agent from the server, which gives it nothing any more.
+                Err(Trouble::Refused(refusal)) if refusal.is_about_nobody() => {
+                    Event::Ended(Ended::retry(Cause::Refused {
+                        status: "it does not know this agent any more".to_owned(),
+                        reason: refusal.to_string(),
+                    }))
+                }
                 // Whatever the server makes of it, it lives.
                 Ok(()) | Err(Trouble::Refused(_) | Trouble::Busy(_)) => Event::Alive,
                 Err(Trouble::Again(status)) => Event::Away(status),
