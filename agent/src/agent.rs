@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use piculet_cluster::Cluster;
+use piculet_cluster::{Cluster, Places};
 use piculet_core::id::InstanceId;
 use piculet_core::outbox;
 use piculet_core::retry::Growth;
@@ -108,7 +108,7 @@ impl Agent {
             () = shutdown.abort.cancelled() => return Err(Failure::Aborted),
             () = shutdown.drain.cancelled() => return Ok(()),
         };
-        tokio::spawn(say_what_is_missing(self.cluster.clone()));
+        tokio::spawn(say_what_is_missing(self.cluster.clone(), self.config.places()));
         let traces = traces.map(|traces| traces.open(resource(&identity)));
         let (slots, demand) = demanding(self.config.agent.max_workflows);
         self.metrics.slots.set(i64::from(slots.capacity()));
@@ -293,8 +293,8 @@ async fn publish_trouble(mut status: watch::Receiver<Status>, readiness: watch::
 }
 
 /// What the agent may not do is said at its start; it works without what it doesn't need.
-async fn say_what_is_missing(cluster: Cluster) {
-    match cluster.preflight().await {
+async fn say_what_is_missing(cluster: Cluster, places: Places) {
+    match cluster.preflight(places).await {
         Ok(preflight) => {
             for right in preflight.missing() {
                 tracing::error!("{right}");

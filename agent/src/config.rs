@@ -32,6 +32,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use piculet_cluster::Places;
 use piculet_core::run::Limits;
 use piculet_link::otlp;
 
@@ -166,6 +167,11 @@ pub struct Shutdown {
 }
 
 impl Config {
+    /// Where workflows run.
+    pub(crate) fn places(&self) -> Places {
+        if self.pods.namespace_per_organization { Places::ManyNamespaces } else { Places::OneNamespace }
+    }
+
     /// What holds for a protocol if nobody says anything. With that of Woodpecker it is what the Woodpecker agent has.
     pub fn of(protocol: Protocol) -> Self {
         let is_woodpecker = protocol == Protocol::Woodpecker;

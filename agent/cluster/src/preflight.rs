@@ -41,16 +41,34 @@ const IDENTITY: &str = "the identity of the cluster is unknown to piculet's own 
 const PLATFORMS: &str =
     "the platforms of the nodes are unknown, and piculet's own server places no workflow here that asks for one";
 
+/// Where workflows run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Places {
+    /// In the [`Cluster`]'s own namespace.
+    OneNamespace,
+    /// In a namespace for each organization: see [`Cluster::in_namespace`]. Which ones nobody knows before.
+    ManyNamespaces,
+}
+
 /// What a right is needed on.
 #[derive(Debug, Clone, Copy)]
 enum Scope {
-    /// Any object in the workflows' namespace.
+    /// Any object where workflows run.
     Workflows,
     /// This one namespace itself.
     Namespace(&'static str),
     /// Any object of the cluster.
     Cluster,
 }
+
+/// What is lost without a right in every namespace that no workflow runs without.
+const EVERYWHERE: &str = "workflows run only in namespaces whose own Role allows it";
+const NAMESPACES: &str = "no workflow can run of an organization whose namespace does not exist already";
+/// Rights to make the namespaces of organizations.
+const MANY: &[(&str, &str, Scope, &str)] = &[
+    ("namespaces", "get", Scope::Cluster, NAMESPACES),
+    ("namespaces", "create", Scope::Cluster, NAMESPACES),
+];
 
 /// Rights that something is lost without.
 const OPTIONAL: &[(&str, &str, Scope, &str)] = &[
@@ -78,7 +96,7 @@ pub struct Preflight {
     /// Every right that is used, the required ones first.
     pub rights: Vec<Right>,
     /// Why the API server would not even create a Secret, though the agent may: the namespace doesn't exist or is
-    /// going, a quota is used up, or an admission policy is against it. A sentence.
+    /// going, a quota is used up, or an admission policy is against it. A sentence. Not known for many namespaces.
     pub obstacle: Option<String>,
 }
 
@@ -176,20 +194,25 @@ impl Cluster {
     ///
     /// # Errors
     /// If there was no answer.
-    pub async fn preflight(&self) -> Result<Preflight, CallError> {
+    pub async fn preflight(&self, places: Places) -> Result<Preflight, CallError> {
+        let (workflows, need, more) = match places {
+            Places::OneNamespace => (Scope::Workflows, Need::Required, [].as_slice()),
+            Places::ManyNamespaces => (Scope::Cluster, Need::Optional { lost: EVERYWHERE }, MANY),
+        };
         // Boxed: the compiler can't see that a stream of plain ones may move between threads.
         let mut questions: Vec<BoxFuture<'_, Result<Right, CallError>>> = Vec::new();
         for (resource, verbs) in REQUIRED {
             for verb in *verbs {
-                questions.push(Box::pin(self.right(resource, verb, Scope::Workflows, Need::Required)));
+                questions.push(Box::pin(self.right(resource, verb, workflows, need)));
             }
         }
-        for (resource, verb, scope, lost) in OPTIONAL {
-            questions.push(Box::pin(self.right(resource, verb, *scope, Need::Optional { lost })));
+        for (resource, verb, scope, lost) in OPTIONAL.iter().chain(more) {
+            let scope = if matches!(scope, Scope::Workflows) { workflows } else { *scope };
+            questions.push(Box::pin(self.right(resource, verb, scope, Need::Optional { lost })));
         }
         let rights = stream::iter(questions).buffered(AT_ONCE).try_collect().await?;
         let mut preflight = Preflight { rights, obstacle: None };
-        if preflight.is_sufficient() {
+        if places == Places::OneNamespace && preflight.is_sufficient() {
             preflight.obstacle = self.obstacle().await?;
         }
         Ok(preflight)

@@ -71,6 +71,16 @@ impl Variable {
         Self::new(name, default, Meaning::Sets { key, convert })
     }
 
+    /// One that is `true` or `false`: set to nothing it is `false`, whatever it is if it is not set.
+    const fn switch(
+        name: &'static str,
+        default: &'static str,
+        key: &'static str,
+        convert: fn(&str) -> Result<Option<Value>, String>,
+    ) -> Self {
+        Self::sets(name, default, key, convert).empty_counts()
+    }
+
     const fn nothing(name: &'static str, default: &'static str, why: &'static str) -> Self {
         Self::new(name, default, Meaning::Nothing { why })
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use fake_cluster::{FakeCluster, Kind, Script, ScriptedRuntime};
+use fake_cluster::{ADMIN, FakeCluster, Kind, Rule, Script, ScriptedRuntime};
 use server_stub::woodpecker::{Compiled, Config, Job, Server, State};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -80,8 +80,18 @@ impl Site {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_environment_of_a_woodpecker_agent_is_enough() {
+async fn environment_and_role_of_a_woodpecker_agent_are_enough() {
     let site = Site::new(Script::new().line("begins").wait(Duration::from_millis(1500)).line("ends").exit(0)).await;
+    let role = |resources: &[&str], verbs: &[&str]| Rule::new(resources, verbs).in_namespace("woodpecker");
+    site.cluster.access().restrict(
+        ADMIN,
+        vec![
+            role(&["persistentvolumeclaims", "services", "secrets"], &["create", "delete"]),
+            role(&["pods"], &["create", "delete", "get", "list", "watch"]),
+            role(&["pods/log"], &["get"]),
+            Rule::new(&["selfsubjectaccessreviews"], &["create"]).of_group("authorization.k8s.io"),
+        ],
+    );
     let agent = site.agent();
     let id = site.server.submit(Compiled::new("build").then([Job::commands("test", "alpine", ["true"])]));
     site.until_running(id).await;
@@ -105,6 +115,7 @@ async fn the_environment_of_a_woodpecker_agent_is_enough() {
     let (status, said) = ended(agent).await;
     assert_eq!(status.code(), Some(0), "{said}");
     assert!(said.contains("WOODPECKER_CONNECT_RETRY_COUNT"), "what has no meaning here is told: {said}");
+    assert!(said.contains("The agent may not create configmaps in namespace 'woodpecker': "), "{said}");
     assert!(!said.contains(Config::TOKEN));
     assert_eq!(std::fs::read_to_string(site.path("agent.conf")).unwrap(), r#"{"agent_id":1}"#);
     let ping = site.command(&["ping"]).output().await.unwrap();

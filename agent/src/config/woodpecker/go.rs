@@ -18,11 +18,11 @@ pub(super) fn trimmed(text: &str) -> Converted {
     Ok(Some(json!(text.trim())))
 }
 
-/// `true` or `false`, in the ways of `strconv.ParseBool`.
+/// `true` or `false`, in the ways of `strconv.ParseBool`; nothing is `false`.
 pub(super) fn parse_bool(text: &str) -> Result<bool, String> {
     match text.trim() {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
-        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" | "" => Ok(false),
         _ => Err(format!("{text:?} is neither true nor false")),
     }
 }
@@ -130,7 +130,7 @@ mod tests {
         for text in ["1", "t", "T", "TRUE", "true", "True"] {
             assert_eq!(boolean(text), Ok(Some(json!(true))));
         }
-        for text in ["0", "f", "F", "FALSE", "false", "False"] {
+        for text in ["0", "f", "F", "FALSE", "false", "False", ""] {
             assert_eq!(boolean(text), Ok(Some(json!(false))));
         }
         for text in ["yes", "on", "tRUE", "2"] {

@@ -12,9 +12,9 @@ pub const VARIABLES: &[Variable] = &[
         .yields_to("WOODPECKER_AGENT_SECRET_FILE"),
     Variable::sets("WOODPECKER_AGENT_SECRET_FILE", "", "server.token_file", go::text)
         .note("It goes before `WOODPECKER_AGENT_SECRET`. The file is read anew for each connection."),
-    Variable::sets("WOODPECKER_GRPC_SECURE", "false", "server.tls", go::boolean)
+    Variable::switch("WOODPECKER_GRPC_SECURE", "false", "server.tls", go::boolean)
         .note("The server's certificate is verified then."),
-    Variable::sets("WOODPECKER_GRPC_SKIP_VERIFY", "true", "server.skip_verify", go::boolean).note(
+    Variable::switch("WOODPECKER_GRPC_SKIP_VERIFY", "true", "server.skip_verify", go::boolean).note(
         "Here the default is `false`: only an explicit `true` switches verification off, with a warning at each start.",
     ),
     Variable::nothing(
@@ -36,10 +36,10 @@ pub const VARIABLES: &[Variable] = &[
         .note("Empty: the id is kept nowhere, as there."),
     Variable::sets("WOODPECKER_AGENT_LABELS", "", "agent.labels", go::labels).was(&["WOODPECKER_FILTER_LABELS"]),
     Variable::sets("WOODPECKER_MAX_WORKFLOWS", "1", "agent.max_workflows", go::number).was(&["WOODPECKER_MAX_PROCS"]),
-    Variable::sets("WOODPECKER_AGENT_SINGLE_WORKFLOW", "false", "agent.single_workflow", go::boolean),
+    Variable::switch("WOODPECKER_AGENT_SINGLE_WORKFLOW", "false", "agent.single_workflow", go::boolean),
     Variable::sets("WOODPECKER_HEALTHCHECK_ADDR", ":3000", "admin.address", go::text),
     // After the address, which it goes before.
-    Variable::sets("WOODPECKER_HEALTHCHECK", "true", "admin.address", switched_off)
+    Variable::switch("WOODPECKER_HEALTHCHECK", "true", "admin.address", switched_off)
         .note("`false` is `off`, whatever `WOODPECKER_HEALTHCHECK_ADDR` says."),
     Variable::sets("WOODPECKER_KEEPALIVE_TIME", "", "server.keepalive_time", go::duration)
         .note("Without effect there; here it works. `0` is as good as none."),
@@ -60,9 +60,9 @@ pub const VARIABLES: &[Variable] = &[
     Variable::sets("WOODPECKER_LOG_LEVEL", "info", "log.level", go::level)
         .note("`fatal` and `panic` are `error` here, `disabled` is `off`."),
     Variable::sets("WOODPECKER_LOG_FILE", "stderr", "log.file", go::text),
-    Variable::sets("WOODPECKER_DEBUG_PRETTY", "true on a terminal", "log.format", format)
+    Variable::switch("WOODPECKER_DEBUG_PRETTY", "true on a terminal", "log.format", format)
         .note("`true` is `human`, `false` is `json`."),
-    Variable::sets("WOODPECKER_DEBUG_NOCOLOR", "false on a terminal", "log.colour", colour)
+    Variable::switch("WOODPECKER_DEBUG_NOCOLOR", "false on a terminal", "log.colour", colour)
         .note("`true` is `off`, `false` is `on`."),
     Variable::nothing(
         "WOODPECKER_USERNAME",
@@ -71,7 +71,7 @@ pub const VARIABLES: &[Variable] = &[
     ),
     Variable::nothing("WOODPECKER_IN_CONTAINER", "", "it is for other backends than Kubernetes"),
     Variable::sets("WOODPECKER_BACKEND_K8S_NAMESPACE", "woodpecker", "pods.namespace", go::text),
-    Variable::sets(
+    Variable::switch(
         "WOODPECKER_BACKEND_K8S_NAMESPACE_PER_ORGANIZATION",
         "false",
         "pods.namespace_per_organization",
@@ -81,62 +81,62 @@ pub const VARIABLES: &[Variable] = &[
     Variable::sets("WOODPECKER_BACKEND_K8S_VOLUME_SIZE", "10G", "pods.volume_size", go::text)
         .note("What is no quantity is an error at the start, not at the first workflow."),
     Variable::sets("WOODPECKER_BACKEND_K8S_STORAGE_CLASS", "", "pods.storage_class", go::text),
-    Variable::sets("WOODPECKER_BACKEND_K8S_STORAGE_RWX", "true", "pods.access_mode", access_mode)
+    Variable::switch("WOODPECKER_BACKEND_K8S_STORAGE_RWX", "true", "pods.access_mode", access_mode)
         .note("`true` is `rwx`, `false` is `rwo`."),
     Variable::sets("WOODPECKER_BACKEND_K8S_POD_LABELS", "", "pods.pod_labels", go::map),
-    Variable::sets(
+    Variable::switch(
         "WOODPECKER_BACKEND_K8S_POD_LABELS_ALLOW_FROM_STEP",
         "false",
         "pods.allow_from_step.labels",
         go::boolean,
     ),
     Variable::sets("WOODPECKER_BACKEND_K8S_POD_ANNOTATIONS", "", "pods.pod_annotations", go::map),
-    Variable::sets(
+    Variable::switch(
         "WOODPECKER_BACKEND_K8S_POD_ANNOTATIONS_ALLOW_FROM_STEP",
         "false",
         "pods.allow_from_step.annotations",
         go::boolean,
     ),
     Variable::sets("WOODPECKER_BACKEND_K8S_POD_NODE_SELECTOR", "", "pods.node_selector", go::map),
-    Variable::sets(
+    Variable::switch(
         "WOODPECKER_BACKEND_K8S_POD_NODE_SELECTOR_ALLOW_FROM_STEP",
         "false",
         "pods.allow_from_step.node_selector",
         go::boolean,
     ),
     Variable::sets("WOODPECKER_BACKEND_K8S_POD_TOLERATIONS", "", "pods.tolerations", go::list),
-    Variable::sets(
+    Variable::switch(
         "WOODPECKER_BACKEND_K8S_POD_TOLERATIONS_ALLOW_FROM_STEP",
         "true",
         "pods.allow_from_step.tolerations",
         go::boolean,
     ),
     Variable::sets("WOODPECKER_BACKEND_K8S_POD_AFFINITY", "", "pods.affinity", go::object),
-    Variable::sets(
+    Variable::switch(
         "WOODPECKER_BACKEND_K8S_POD_AFFINITY_ALLOW_FROM_STEP",
         "false",
         "pods.allow_from_step.affinity",
         go::boolean,
     ),
-    Variable::sets(
+    Variable::switch(
         "WOODPECKER_BACKEND_K8S_RUNTIME_CLASS_ALLOW_FROM_STEP",
         "false",
         "pods.allow_from_step.runtime_class",
         go::boolean,
     ),
-    Variable::sets(
+    Variable::switch(
         "WOODPECKER_BACKEND_K8S_SERVICE_ACCOUNT_NAME_ALLOW_FROM_STEP",
         "false",
         "pods.allow_from_step.service_account",
         go::boolean,
     ),
-    Variable::sets(
+    Variable::switch(
         "WOODPECKER_BACKEND_K8S_ALLOW_NATIVE_SECRETS",
         "false",
         "pods.allow_from_step.native_secrets",
         go::boolean,
     ),
-    Variable::sets("WOODPECKER_BACKEND_K8S_SECCTX_NONROOT", "false", "pods.security.run_as_non_root", go::boolean),
+    Variable::switch("WOODPECKER_BACKEND_K8S_SECCTX_NONROOT", "false", "pods.security.run_as_non_root", go::boolean),
     Variable::sets("WOODPECKER_BACKEND_K8S_PULL_SECRET_NAMES", "", "pods.image_pull_secrets", go::names),
     Variable::sets("WOODPECKER_BACKEND_K8S_PRIORITY_CLASS", "", "pods.priority_class", go::text),
     Variable::sets("WOODPECKER_BACKEND_K8S_STOP_TIMEOUT", "20", "pods.stop_timeout_seconds", go::number),

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use piculet_link::woodpecker::Proxies;
+use piculet_pods::settings::AccessMode;
 
 use crate::config::{
     Colour, Config, Host, Layers, LogFile, LogFormat, Protocol, SETTINGS, Target, pod_settings, resolve,
@@ -330,6 +331,22 @@ fn what_changes_nothing_and_what_has_another_name_is_said() {
     insta::assert_snapshot!(warnings(&[&set[..], &more].concat()));
     let empty: Vec<_> = set.iter().map(|(name, _)| (*name, "")).collect();
     assert_eq!(warnings(&empty), "", "what is empty is not set");
+}
+
+#[test]
+fn a_switch_that_is_set_to_nothing_is_off() {
+    let config = good(&[
+        SECRET,
+        ("WOODPECKER_HEALTHCHECK", ""),
+        ("WOODPECKER_DEBUG_PRETTY", ""),
+        ("WOODPECKER_DEBUG_NOCOLOR", ""),
+        ("WOODPECKER_BACKEND_K8S_STORAGE_RWX", ""),
+        ("WOODPECKER_BACKEND_K8S_POD_TOLERATIONS_ALLOW_FROM_STEP", ""),
+        ("WOODPECKER_GRPC_SKIP_VERIFY", ""),
+    ]);
+    assert_eq!((config.admin.address, config.server.skip_verify), (None, false));
+    assert_eq!((config.log.format, config.log.colour), (LogFormat::Json, Colour::On));
+    assert_eq!((config.pods.access_mode, config.pods.allow_from_step.tolerations), (AccessMode::Rwo, false));
 }
 
 #[test]
