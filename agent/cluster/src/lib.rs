@@ -34,7 +34,7 @@ pub use client::{ConnectError, KubeSource};
 pub use cluster::{Cluster, Limits};
 pub use holder::Holding;
 pub use identity::ClusterIdentity;
-pub use preflight::{Places, Access, Need, Preflight, Right};
+pub use preflight::{Access, Need, Places, Preflight, Right};
 pub use presence::Presence;
 pub use stop::Stopped;
 pub use tail::{Gap, Opening, Piece, Tail, TailEnd, TailTarget, Tailed};

@@ -65,10 +65,8 @@ enum Scope {
 const EVERYWHERE: &str = "workflows run only in namespaces whose own Role allows it";
 const NAMESPACES: &str = "no workflow can run of an organization whose namespace does not exist already";
 /// Rights to make the namespaces of organizations.
-const MANY: &[(&str, &str, Scope, &str)] = &[
-    ("namespaces", "get", Scope::Cluster, NAMESPACES),
-    ("namespaces", "create", Scope::Cluster, NAMESPACES),
-];
+const MANY: &[(&str, &str, Scope, &str)] =
+    &[("namespaces", "get", Scope::Cluster, NAMESPACES), ("namespaces", "create", Scope::Cluster, NAMESPACES)];
 
 /// Rights that something is lost without.
 const OPTIONAL: &[(&str, &str, Scope, &str)] = &[

@@ -20,7 +20,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    if !config.server.address.is_encrypted() {
+    if config.server.address.is_exposed() {
         tracing::warn!(server = %config.server.address, "the token and all secrets go to the server unencrypted");
     }
     let cluster = connect(&config).await?;

@@ -21,7 +21,11 @@ pub fn read(text: &[u8]) -> Result<Vec<(String, String)>, ConfigError> {
     let mut variables = Vec::new();
     for variable in dotenvy::from_read_iter(text.as_bytes()) {
         match variable {
-            Ok((name, value)) if is_ours(&name) => variables.push((name, value)),
+            // The last one counts.
+            Ok((name, value)) if is_ours(&name) => {
+                variables.retain(|(known, _): &(String, String)| *known != name);
+                variables.push((name, value));
+            }
             Ok(_) => {}
             Err(error) => {
                 let place = match &error {
@@ -56,7 +60,7 @@ mod tests {
 
     #[test]
     fn what_means_something_here_is_taken() {
-        let text = "# a comment\n\nexport WOODPECKER_SERVER=ci:9000\nPICULET_LOG_LEVEL='debug' # loud\nPATH=/nowhere\n\
+        let text = "# a comment\n\nWOODPECKER_SERVER=old:9000\nexport WOODPECKER_SERVER=ci:9000\nPICULET_LOG_LEVEL='debug' # loud\nPATH=/nowhere\n\
                     WOODPECKER_BACKEND_K8S_POD_LABELS='{\"a\": \"b\"}'\nKUBECONFIG=\"/home/me/.kube/config\"\n";
         let variables = read(text.as_bytes()).unwrap();
         let variables: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();

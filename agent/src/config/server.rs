@@ -74,6 +74,14 @@ impl Target {
         }
     }
 
+    /// Whether what is said goes unencrypted over a network.
+    pub fn is_exposed(&self) -> bool {
+        match self {
+            Self::Stream(address) => !address.is_encrypted(),
+            Self::Woodpecker(address) => address.is_exposed(),
+        }
+    }
+
     /// Takes an address in the way of the protocol that this one has.
     pub(super) fn put(&mut self, text: &str) -> Result<(), String> {
         match self {

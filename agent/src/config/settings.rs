@@ -115,7 +115,7 @@ pub const SETTINGS: &[Setting] = &[
     setting!(
         "server.retry_timeout",
         "2m",
-        "With the protocol `woodpecker`: how long a call that the server keeps answering with an error that may pass is repeated before it is given up; `0`: for ever. The time without a connection never counts.",
+        "With the protocol `woodpecker`: how long a call that the server keeps answering with an error that may pass is repeated before it is given up; `0`: for ever. The beginning and the end of a workflow are repeated for 10 minutes at least. The time without a connection never counts.",
         |c, v| {
             c.server.retry_timeout = read_pause(&v)?;
             Ok(())

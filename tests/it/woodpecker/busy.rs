@@ -5,6 +5,7 @@ use std::time::Duration;
 use fake_cluster::Script;
 use server_stub::woodpecker::Method;
 use server_stub::woodpecker::State::{Failure, Killed, Running, Success};
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::world::{World, ends, job, workflow};
@@ -169,6 +170,14 @@ async fn a_proxy_that_ends_quiet_calls_after_a_minute_delays_no_work() {
     tokio::time::sleep(Duration::from_secs(30 * 60)).await;
     let polls = world.count(Method::Next);
     assert!(polls >= 29, "no pause grows from minute to minute: {polls}");
+    world.server.set_no_schedule(1, false);
+    let asked = Instant::now();
+    assert_eq!(world.run(workflow("w", [vec![job("a")]])).await.state, Success);
+    assert!(
+        asked.elapsed() < Duration::from_secs(2 * 60),
+        "one call that ends in vain, one that does not: {:?}",
+        asked.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -183,10 +183,14 @@ async fn a_server_that_gives_out_nothing_for_now_is_asked_again() {
 
 #[tokio::test(start_paused = true)]
 async fn pings_are_so_rare_that_no_server_minds() {
-    let mut world = World::new();
-    let agent = world.agent();
-    world.server.wait_for("a poll", |_, journal| journal.of(Method::Next).next().map(drop)).await;
-    tokio::time::sleep(Duration::from_secs(3 * 60 * 60)).await;
-    assert!(!agent.task.is_finished());
-    assert_eq!(world.count(Method::Version), 1, "one session in three hours");
+    // A server that answers at once is never pinged; one that takes its time is, and forgives with each answer.
+    for slowness in [0, 25].map(Duration::from_secs) {
+        let mut world = World::new();
+        let agent = world.agent();
+        world.server.wait_for("a poll", |_, journal| journal.of(Method::Next).next().map(drop)).await;
+        world.server.delay(Method::ReportHealth, slowness);
+        tokio::time::sleep(Duration::from_secs(3 * 60 * 60)).await;
+        assert!(!agent.task.is_finished());
+        assert_eq!(world.count(Method::Version), 1, "one session in three hours");
+    }
 }

@@ -67,6 +67,11 @@ impl Address {
         self.is_encrypted
     }
 
+    /// Whether what is said goes unencrypted over a network.
+    pub fn is_exposed(&self) -> bool {
+        !self.is_encrypted && matches!(self.place, Place::Tcp(..))
+    }
+
     /// The host that its certificate is for.
     pub(super) fn host(&self) -> &str {
         match &self.place {
@@ -234,6 +239,8 @@ mod tests {
             let address: Address = text.parse().unwrap();
             assert_eq!((address.to_string().as_str(), address.uri().to_string().as_str()), (shown, uri), "{text}");
             assert_eq!(address.is_encrypted(), text.starts_with("https"), "{text}");
+            let stays_here = text.starts_with("unix") || address.is_encrypted();
+            assert_eq!(address.is_exposed(), !stays_here, "{text}");
         }
     }
 

@@ -22,7 +22,7 @@ use crate::link::Ended;
 /// database meanwhile.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Pauses between tries, as the reference agent has them.
+/// Pauses between tries: they begin as those of the reference agent, and grow less far, so that what waits is soon said.
 const PAUSES: Growth = Growth { initial: Duration::from_millis(50), factor: 1.5, cap: Duration::from_secs(10) };
 
 /// How long the beginning and the end of a workflow are said at least, while the server gives reasons that may pass: one

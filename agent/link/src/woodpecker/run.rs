@@ -358,7 +358,14 @@ impl Job {
     fn notice(&self) -> Option<Self> {
         let Call::Log(pb::LogRequest { log_entries }) = &self.call else { return None };
         let first = log_entries.first().filter(|_| !self.is_notice)?;
-        let text = format!("[piculet] {} lines were lost: the server did not take them.", log_entries.len());
+        let what = match log_entries.len() {
+            1 => "1 line was".to_owned(),
+            lines => format!("{lines} lines were"),
+        };
+        let text = format!(
+            "[piculet] {what} lost: the server did not take {}.",
+            if log_entries.len() == 1 { "it" } else { "them" }
+        );
         let entry = pb::LogEntry { data: text.into(), ..first.clone() };
         let call = Call::Log(pb::LogRequest { log_entries: vec![entry] });
         Some(Self { call, settles: self.settles, otherwise: None, is_notice: true })
