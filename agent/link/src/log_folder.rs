@@ -87,8 +87,8 @@ impl LogFolder {
         }
         let name = path.join(LOCK);
         let lock = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&name) {
-            // Somebody swept here before there was a lock.
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            // Somebody swept here before there was a lock; then somebody else may have made the folder anew.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => return Ok(None),
             opened => opened?,
         };
         match lock.try_lock() {
