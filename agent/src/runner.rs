@@ -93,6 +93,8 @@ pub(crate) struct Runner {
     is_preparing: bool,
     /// Another agent may have it, which shows when they are.
     is_leaving: bool,
+    /// It is over, and what it made is on its way out.
+    is_removing: bool,
     /// Another agent has it now: nothing more is done.
     is_let_go: bool,
 }
@@ -146,6 +148,7 @@ impl Runner {
             node: None,
             is_preparing: false,
             is_leaving: false,
+            is_removing: false,
             is_let_go: false,
             shop,
             key,
@@ -219,6 +222,7 @@ impl Runner {
                 self.is_leaving = true;
                 return;
             }
+            Message::LetGo if self.is_removing => return,
             Message::LetGo if self.is_taken_over().await => {
                 self.is_let_go = true;
                 return;
@@ -266,11 +270,10 @@ impl Runner {
 
     async fn answer(&mut self, answer: Answer) {
         match answer {
-            Answer::Prepared(anchor) => {
+            Answer::Prepared(anchor, event) => {
                 self.anchor = anchor.map(|anchor| *anchor);
-                self.prepared(Event::Prepared).await;
+                self.prepared(event).await;
             }
-            Answer::Happened(event @ Event::PrepareFailed { .. }) => self.prepared(event).await,
             Answer::Created { attempt, uid, pod } => {
                 let step = pod.step;
                 self.pods.insert(uid.clone(), pod);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use piculet_cluster::Cluster;
-use piculet_core::id::RunKey;
+use piculet_core::id::{Epoch, RunKey};
 use piculet_core::outcome::WorkflowState;
 use piculet_core::report::{Refusal, Report, WorkflowReport};
 use piculet_core::slots::{Slot, Slots};
@@ -56,6 +56,8 @@ struct Driven {
     key: RunKey,
     /// That of its objects.
     label: String,
+    /// Their epoch.
+    made_under: Epoch,
     /// Where they are.
     cluster: Cluster,
 }
@@ -273,7 +275,7 @@ impl Session {
             }
         };
         let limit = workload.timeout.unwrap_or(self.shop.limits.workflow);
-        let context = self.site.context(&key, assignment.server, self.shop.clock.now(), limit);
+        let context = self.site.context(assignment.made_under, assignment.server, self.shop.clock.now(), limit);
         let shop = self.shop_of(workload.organization);
         let plan = match piculet_pods::plan(&workload, &shop.pods, &context) {
             Ok(plan) => plan,
@@ -313,7 +315,7 @@ impl Session {
             self.cancelled += 1;
             self.tell(&key, shut_down());
         }
-        self.driven.insert(task, Driven { key, label, cluster });
+        self.driven.insert(task, Driven { key, label, made_under: assignment.made_under, cluster });
     }
 
     /// The shop for workflows of an organisation: in a namespace of its own, if the operator wants that.
@@ -372,12 +374,12 @@ impl Session {
     }
 
     /// A fault of ours must not leave the workflow running for ever, neither at the server nor in the cluster.
-    fn after_panic(&mut self, Driven { key, label, cluster }: Driven) {
+    fn after_panic(&mut self, Driven { key, label, made_under, cluster }: Driven) {
         let (reporter, now) = (self.shop.reporter.clone(), self.shop.clock.now());
         let sweeps = self.shop.sweeps.clone();
         let removal = Removal {
             workflow: label,
-            epoch: key.epoch,
+            epoch: made_under,
             anchor: None,
             made: Vec::new(),
             grace: self.shop.limits.grace,

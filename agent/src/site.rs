@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use piculet_core::id::{InstanceId, RunKey, ServerId};
+use piculet_core::id::{Epoch, InstanceId, ServerId};
 use piculet_pods::Context;
 
 /// How long after its time limit the objects of a workflow may be swept.
@@ -22,12 +22,12 @@ pub(crate) struct Site {
 
 impl Site {
     /// What the objects of a workflow say.
-    pub(crate) fn context(&self, key: &RunKey, server: ServerId, now: Timestamp, limit: Duration) -> Context {
+    pub(crate) fn context(&self, epoch: Epoch, server: ServerId, now: Timestamp, limit: Duration) -> Context {
         let time = SignedDuration::try_from(limit.saturating_add(SWEEP_GRACE)).unwrap_or(SignedDuration::MAX);
         Context {
             server,
             instance: self.instance.clone(),
-            epoch: key.epoch,
+            epoch,
             machine: self.machine.clone(),
             platform: self.platform.clone(),
             time_limit: limit,

@@ -422,11 +422,17 @@ fn announces_a_loss(line: &str) -> bool {
 
 /// Whether these are the lines of the runs, each of them whole or cut off at its end.
 fn is_cut_short(stored: &[String], runs: &[TimedRun]) -> bool {
-    let rest = runs.iter().fold(stored, |rest, run| {
-        let same = lines(run).iter().zip(rest).take_while(|(printed, stored)| printed == stored).count();
-        rest.split_at(same).1
+    // All places up to which the runs so far can account for what is stored: runs print the same lines again, so that
+    // where one was cut off is not always clear.
+    let reached = runs.iter().fold(BTreeSet::from([0]), |reached, run| {
+        let printed = lines(run);
+        let ends = reached.into_iter().flat_map(|at: usize| {
+            let same = printed.iter().zip(&stored[at..]).take_while(|(printed, stored)| printed == stored).count();
+            at..=at + same
+        });
+        ends.collect()
     });
-    rest.is_empty()
+    reached.contains(&stored.len())
 }
 
 fn ends(runs: &[TimedRun]) -> Vec<Option<Exit>> {

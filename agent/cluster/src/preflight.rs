@@ -61,8 +61,6 @@ enum Scope {
     Cluster,
 }
 
-/// What is lost without a right in every namespace that no workflow runs without.
-const EVERYWHERE: &str = "workflows run only in namespaces whose own Role allows it";
 const NAMESPACES: &str = "no workflow can run of an organization whose namespace does not exist already";
 /// Rights to make the namespaces of organizations.
 const MANY: &[(&str, &str, Scope, &str)] =
@@ -125,6 +123,11 @@ pub enum Need {
         /// What: a sentence without its full stop.
         lost: &'static str,
     },
+    /// Where workflows run in many namespaces: something is lost in those whose own Role doesn't give it.
+    InEach {
+        /// What: as above.
+        lost: &'static str,
+    },
 }
 
 /// Whether the agent has a right.
@@ -182,6 +185,9 @@ impl fmt::Display for Right {
             (Access::Allowed, _) => f.write_str("."),
             (Access::Denied, Need::Required) => f.write_str(": no workflow can run. Extend its Role."),
             (Access::Denied, Need::Optional { lost }) => write!(f, ": {lost}."),
+            (Access::Denied, Need::InEach { lost }) => {
+                write!(f, ": in a namespace whose own Role does not allow it either, {lost}.")
+            }
             (Access::Unknown { message }, _) => write!(f, ": the API server would not say ({message})."),
         }
     }
@@ -195,7 +201,7 @@ impl Cluster {
     pub async fn preflight(&self, places: Places) -> Result<Preflight, CallError> {
         let (workflows, need, more) = match places {
             Places::OneNamespace => (Scope::Workflows, Need::Required, [].as_slice()),
-            Places::ManyNamespaces => (Scope::Cluster, Need::Optional { lost: EVERYWHERE }, MANY),
+            Places::ManyNamespaces => (Scope::Cluster, Need::InEach { lost: "no workflow can run" }, MANY),
         };
         // Boxed: the compiler can't see that a stream of plain ones may move between threads.
         let mut questions: Vec<BoxFuture<'_, Result<Right, CallError>>> = Vec::new();
@@ -205,8 +211,11 @@ impl Cluster {
             }
         }
         for (resource, verb, scope, lost) in OPTIONAL.iter().chain(more) {
-            let scope = if matches!(scope, Scope::Workflows) { workflows } else { *scope };
-            questions.push(Box::pin(self.right(resource, verb, scope, Need::Optional { lost })));
+            let (scope, need) = match (scope, places) {
+                (Scope::Workflows, Places::ManyNamespaces) => (workflows, Need::InEach { lost }),
+                _ => (*scope, Need::Optional { lost }),
+            };
+            questions.push(Box::pin(self.right(resource, verb, scope, need)));
         }
         let rights = stream::iter(questions).buffered(AT_ONCE).try_collect().await?;
         let mut preflight = Preflight { rights, obstacle: None };
@@ -319,6 +328,11 @@ mod tests {
             (
                 Right { namespace: None, ..right(Need::Optional { lost }, Access::Denied) },
                 "The agent may not list pods in the whole cluster: something is lost.",
+            ),
+            (
+                Right { namespace: None, ..right(Need::InEach { lost }, Access::Denied) },
+                "The agent may not list pods in the whole cluster: in a namespace whose own Role does not allow it either, \
+                 something is lost.",
             ),
             (
                 Right { namespace: None, name: Some("one"), ..right(Need::Optional { lost }, Access::Denied) },

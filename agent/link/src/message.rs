@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use piculet_core::id::{InstanceId, RunKey, Sequence, ServerId, StepId};
+use piculet_core::id::{Epoch, InstanceId, RunKey, Sequence, ServerId, StepId};
 use piculet_core::outbox::Envelope;
 use piculet_core::workload::{WorkloadError, WorkloadSpec};
 use serde::{Deserialize, Serialize};
@@ -143,6 +143,9 @@ pub struct HeldDecision {
 pub struct Assign {
     /// Which, under which assignment.
     pub key: RunKey,
+    /// The epoch that the workflow's objects are made under. That of the key, unless the server knows no epochs: then
+    /// the first, whoever makes them, so that each agent recognises what another one made.
+    pub made_under: Epoch,
     /// What to run, or why it can't be read.
     pub spec: Result<WorkloadSpec, WorkloadError>,
     /// Whether the server gives it to somebody else if this agent can't take it now.

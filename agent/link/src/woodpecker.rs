@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use piculet_core::id::{Epoch, RunKey, ServerId, WorkflowId};
+use piculet_core::id::{RunKey, ServerId};
 use piculet_core::outbox::Limits;
 use tokio::sync::mpsc;
 use tracing::{Instrument as _, info_span};
@@ -87,9 +87,9 @@ pub struct WoodpeckerLink<C = Dialer> {
     is_stateless: bool,
     sessions: u64,
     runs: BTreeMap<RunKey, Run>,
-    /// The epochs of workflows that the agent had to let go. One that comes back gets the next: what the agent still says
-    /// of the earlier run must not be taken for the later one's.
-    let_go: BTreeMap<WorkflowId, Epoch>,
+    /// How many workflows were taken. The server knows no epochs, and may give a workflow back to an agent that still stops
+    /// it: what the agent says of that run must not be taken for the later one's.
+    taken: u64,
 }
 
 impl WoodpeckerLink {
@@ -105,16 +105,7 @@ impl<C: Connect> WoodpeckerLink<C> {
     pub fn with_connector(settings: Settings, connect: C, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         let is_stateless = settings.id_file.is_none();
         let now = Box::new(now);
-        Self {
-            settings,
-            connect,
-            now,
-            agent_id: None,
-            is_stateless,
-            sessions: 0,
-            runs: BTreeMap::new(),
-            let_go: BTreeMap::new(),
-        }
+        Self { settings, connect, now, agent_id: None, is_stateless, sessions: 0, runs: BTreeMap::new(), taken: 0 }
     }
 
     fn server(&self) -> ServerId {

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use jiff::Timestamp;
-use piculet_core::id::{Attempt, Epoch, InstanceId, RunKey, ServerId, WorkflowId};
+use piculet_core::id::{Attempt, Epoch, InstanceId, ServerId, WorkflowId};
 use piculet_core::run::Limits;
 use piculet_core::workload::{Workload, WorkloadSpec};
 use piculet_pipeline::{Compiled, Context, Given, SourceFile};
@@ -93,9 +93,8 @@ fn is_workload(text: &[u8]) -> bool {
 fn objects(workload: &Workload, pods: &Settings) -> Result<Vec<Object>, Failure> {
     let refused = |error: piculet_pods::PlanError| Failure::BadInput(error.to_string());
     let site = Site { instance: InstanceId::new("plan"), machine: "plan".to_owned(), platform: own_platform() };
-    let key = RunKey { workflow: workload.id.clone(), epoch: Epoch(1) };
     let limit = workload.timeout.unwrap_or_else(|| Limits::default().workflow);
-    let context = site.context(&key, ServerId::new("plan"), Timestamp::UNIX_EPOCH, limit);
+    let context = site.context(Epoch(1), ServerId::new("plan"), Timestamp::UNIX_EPOCH, limit);
     let start = StepStart {
         status: PipelineStatus::Success,
         workflow_started: Timestamp::UNIX_EPOCH,

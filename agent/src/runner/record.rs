@@ -59,7 +59,7 @@ impl Record {
             Some(_) => Voice::Unsampled,
         };
         let namespace = shop.pods.namespace.clone();
-        let recorder = Recorder::new(trace, key.epoch, Arc::clone(workload), namespace, shop.clock.now());
+        let recorder = Recorder::new(trace, context.epoch, Arc::clone(workload), namespace, shop.clock.now());
         Self { recorder, clock: shop.clock, metrics: shop.metrics.clone(), voice }
     }
 

@@ -33,8 +33,8 @@ const LOOKS: u32 = 3;
 /// What a task has to say.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// The anchor, if the agent may make one, and the workflow's own objects exist.
-    Prepared(Option<Box<Anchor>>),
+    /// The workflow's own objects exist, or can't be made: the event says which. Of the anchor, what is there.
+    Prepared(Option<Box<Anchor>>, Event),
     /// The pod of an attempt exists.
     Created {
         /// Which attempt.
@@ -60,14 +60,15 @@ impl Runner {
         self.made.extend(plan.shared.iter().map(ObjectName::from));
         let span = self.record.work(Part::Prepare, None);
         self.tasks.spawn(async move {
-            let answer = match make_shared(&cluster, plan, &answers).instrument(span).await {
-                Ok(anchor) => Answer::Prepared(anchor.map(Box::new)),
+            let mut anchor = None;
+            let event = match make_shared(&cluster, plan, &mut anchor, &answers).instrument(span).await {
+                Ok(()) => Event::Prepared,
                 Err(error) => {
                     tracing::warn!(%error, code = error.code(), "a workflow's own objects could not be made");
-                    Answer::Happened(Event::PrepareFailed { reason: error.reason(), message: error.message() })
+                    Event::PrepareFailed { reason: error.reason(), message: error.message() }
                 }
             };
-            answer.send(&answers).await;
+            Answer::Prepared(anchor, event).send(&answers).await;
         });
     }
 
@@ -168,9 +169,10 @@ impl Runner {
 
     /// Removes everything that the workflow made.
     pub(super) fn teardown(&mut self) {
+        self.is_removing = true;
         let removal = Removal {
             workflow: self.label.clone(),
-            epoch: self.key.epoch,
+            epoch: self.context.epoch,
             anchor: self.anchor.clone(),
             made: self.made.iter().cloned().collect(),
             grace: self.shop.limits.grace,
@@ -196,16 +198,18 @@ impl Answer {
     }
 }
 
-/// Without the right to make an anchor nothing owns the objects; the agent removes them by their names.
+/// Makes what all steps share. `anchor` is what owns it, also if the rest can't be made; without the right to make one
+/// nothing owns the objects, and the agent removes them by their names.
 async fn make_shared(
     cluster: &Cluster,
     plan: piculet_pods::Plan,
+    anchor: &mut Option<Box<Anchor>>,
     answers: &Sender<Answer>,
-) -> Result<Option<Anchor>, ApplyError> {
+) -> Result<(), ApplyError> {
     cluster.ensure_namespace().await?;
-    let anchor = match cluster.ensure_anchor(&plan.anchor).await {
+    *anchor = match cluster.ensure_anchor(&plan.anchor).await {
         Err(error) if error.is_forbidden() => None,
-        anchor => Some(anchor?),
+        made => Some(Box::new(made?)),
     };
     let owner = anchor.as_ref().and_then(|anchor| anchor::owner(&anchor.object));
     for mut object in plan.shared {
@@ -214,7 +218,7 @@ async fn make_shared(
         }
         make(cluster, &object, answers).await?;
     }
-    Ok(anchor)
+    Ok(())
 }
 
 /// Makes a step's objects in order; the last one is the pod.

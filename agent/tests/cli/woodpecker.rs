@@ -37,7 +37,7 @@ impl Site {
         let path = |name: &str| folder.path().join(name).display().to_string();
         std::fs::write(path("kubeconfig"), kubeconfig).unwrap();
         std::fs::write(path("secret"), format!("{}\n", Config::TOKEN)).unwrap();
-        let environment = vec![
+        let mut environment = vec![
             ("WOODPECKER_SERVER", address.to_string()),
             ("WOODPECKER_AGENT_SECRET_FILE", path("secret")),
             ("WOODPECKER_AGENT_CONFIG_FILE", path("agent.conf")),
@@ -48,9 +48,11 @@ impl Site {
             ("WOODPECKER_BACKEND_K8S_POD_LABELS", "team: web".to_owned()),
             ("WOODPECKER_CONNECT_RETRY_COUNT", "10".to_owned()),
             ("KUBECONFIG", path("kubeconfig")),
-            // Outside a cluster the Woodpecker agent wants this set to anything.
-            ("KUBERNETES_SERVICE_HOST", "anything".to_owned()),
         ];
+        // Outside a cluster the Woodpecker agent wants this set to anything; in one, it is true.
+        if !Path::new("/var/run/secrets/kubernetes.io/serviceaccount/token").exists() {
+            environment.push(("KUBERNETES_SERVICE_HOST", "anything".to_owned()));
+        }
         Self { server, cluster, folder, environment }
     }
 

@@ -210,6 +210,28 @@ async fn what_another_agent_took_over_is_left_to_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_workflow_that_goes_to_and_fro_is_gone_on_with_each_time() {
+    let mut world = World::with(Config { queue: QueueKind::Memory, ..Config::default() });
+    let first = world.agent_with(|config| config.agent.max_workflows = 1);
+    world.step_does("long", Script::new().wait(Duration::from_secs(600)).line("done").exit(0));
+    let id = world.server.submit(workflow("ball", [vec![job("long")]]));
+    world.until(id, "long", Running).await;
+    first.network.cut();
+    let second = world.agent();
+    for (on_the_way, comes_back) in [(&second, &first), (&first, &second), (&second, &first)] {
+        tokio::time::sleep(Duration::from_secs(90)).await;
+        assert_eq!(world.left().iter().filter(|object| object.starts_with("Pod/")).count(), 1, "{:?}", world.left());
+        comes_back.network.mend();
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        on_the_way.network.cut();
+    }
+    second.network.mend();
+    let done = world.server.ended(id).await;
+    assert_eq!((done.state, ends(&done)["long"]), (Success, (Success, 0)), "{done:?}");
+    world.until_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_workflow_that_comes_back_while_it_is_being_stopped_can_be_cancelled() {
     let mut world = World::new();
     world.agent();
@@ -239,6 +261,19 @@ async fn a_workflow_that_is_let_go_before_its_objects_are_there_leaves_none() {
     tokio::time::sleep(Duration::from_secs(30)).await;
     world.until_clean().await;
     assert_eq!(world.server.workflow(id).step("build").unwrap().state, Pending);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workflow_that_is_let_go_while_its_objects_are_refused_leaves_none() {
+    let mut world = World::new();
+    world.agent();
+    world.cluster.faults().inject(Fault::delay(Duration::from_secs(25)).on(Verb::Create).of("configmaps"));
+    world.cluster.faults().inject(Fault::fail(422).on(Verb::Create).of("persistentvolumeclaims").always());
+    world.server.refuse(Method::Extend, &Status::unknown("task assigned to different agent"), 1);
+    let id = world.server.submit(workflow("early", [vec![job("build")]]));
+    world.until_workflow(id, Running).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    world.until_clean().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -32,7 +32,7 @@ async fn where_each_organization_has_a_namespace_the_rights_are_those_in_all_of_
     let setup = Setup::new();
     let prefix = Cluster::new(setup.fake.client(), "elsewhere", Limits::default());
     let preflight = prefix.preflight(Places::ManyNamespaces).await.unwrap();
-    assert!(preflight.is_sufficient(), "nothing is ever made in the one that gives its name: {:?}", preflight.obstacle);
+    assert!(preflight.is_sufficient(), "organizations have others: {:?}", preflight.obstacle);
     assert_eq!(preflight.reduced().count(), 0);
 
     let mut rules = vec![
@@ -51,8 +51,8 @@ async fn where_each_organization_has_a_namespace_the_rights_are_those_in_all_of_
     let told = said(&prefix).await;
     assert_eq!(told.len(), 5, "{told:?}");
     for sentence in [
-        "The agent may not create persistentvolumeclaims in the whole cluster: workflows run only in namespaces whose \
-         own Role allows it.",
+        "The agent may not create persistentvolumeclaims in the whole cluster: in a namespace whose own Role does not allow \
+         it either, no workflow can run.",
         "The agent may not create namespaces in the whole cluster: no workflow can run of an organization whose namespace \
          does not exist already.",
     ] {

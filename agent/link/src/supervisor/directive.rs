@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use piculet_core::id::{RunKey, ServerId};
+use piculet_core::id::{Epoch, RunKey, ServerId};
 use piculet_core::workload::{WorkloadError, WorkloadSpec};
 
 use crate::message::TraceContext;
@@ -57,6 +57,8 @@ pub enum Directive {
 pub struct Assignment {
     /// Which, under which assignment.
     pub key: RunKey,
+    /// The epoch that its objects are made under: see [`Assign::made_under`](crate::message::Assign::made_under).
+    pub made_under: Epoch,
     /// What to run; or why it can't be read, which is to be refused finally.
     pub spec: Result<WorkloadSpec, WorkloadError>,
     /// Whether the server gives it to somebody else if this agent can't take it now.

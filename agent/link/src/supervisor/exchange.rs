@@ -201,7 +201,7 @@ impl Exchange {
         let Some(session) = &mut self.session else { return };
         session.assigns_received += 1;
         let server = session.server.clone();
-        let Assign { key, spec, can_go_elsewhere, trace } = assign;
+        let Assign { key, made_under, spec, can_go_elsewhere, trace } = assign;
         let known = self.outbox.held().map(|(held, _)| held).find(|held| held.workflow == key.workflow).cloned();
         match known {
             Some(known) if known.epoch >= key.epoch => {
@@ -215,7 +215,7 @@ impl Exchange {
             None => {}
         }
         self.outbox.open(key.clone());
-        let assignment = Assignment { key, spec, can_go_elsewhere, server, trace };
+        let assignment = Assignment { key, made_under, spec, can_go_elsewhere, server, trace };
         self.directives.push_back(Directive::Run(Box::new(assignment)));
     }
 

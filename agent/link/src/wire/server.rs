@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use piculet_core::id::{RunKey, Sequence, ServerId, StepId};
+use piculet_core::id::{Epoch, RunKey, Sequence, ServerId, StepId};
 use piculet_core::workload::WorkloadSpec;
 use piculet_proto::v1::{self, server_message::Message};
 
@@ -102,6 +102,7 @@ pub fn decode(message: v1::ServerMessage) -> Result<Option<Incoming>, Fault> {
         Message::Welcome(welcome) => Incoming::Welcome(decode_welcome(welcome)?),
         Message::Assign(assign) => Incoming::Assign(Box::new(Assign {
             key: run_key("assign.workflow_id", assign.workflow_id, assign.epoch)?,
+            made_under: Epoch(assign.epoch),
             spec: assign.workload.ok_or_else(workload::missing).and_then(workload::decode),
             can_go_elsewhere: true,
             trace: (!assign.traceparent.is_empty())
@@ -199,6 +200,7 @@ mod tests {
                 assign(&key(), &spec, trace.clone()),
                 Incoming::Assign(Box::new(Assign {
                     key: key(),
+                    made_under: key().epoch,
                     spec: Ok(spec.clone()),
                     can_go_elsewhere: true,
                     trace,
@@ -206,7 +208,13 @@ mod tests {
             ),
             (
                 assign(&key(), &spec, None),
-                Incoming::Assign(Box::new(Assign { key: key(), spec: Ok(spec), can_go_elsewhere: true, trace: None })),
+                Incoming::Assign(Box::new(Assign {
+                    key: key(),
+                    made_under: key().epoch,
+                    spec: Ok(spec),
+                    can_go_elsewhere: true,
+                    trace: None,
+                })),
             ),
             (cancel(stop.clone()), Incoming::Cancel(stop)),
             (ack(&key(), Sequence(9)), Incoming::Ack { key: key(), sequence: Sequence(9) }),

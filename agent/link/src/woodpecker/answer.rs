@@ -36,9 +36,12 @@ const NOT_OURS: &[&str] = &["is not allowed to interact with workflow", "task as
 /// The words of a database that has no such thing.
 const NO_ROW: &str = "no rows in result set";
 
+/// The words for a workflow that has ended.
+const OVER: &str = "already marked as finished";
+
 /// Words that stay true however often something is said.
 const FINAL: &[&str] = &[
-    "already marked as finished",
+    OVER,
     "impossible workflow state",
     "can not alter logs",
     NO_ROW,
@@ -109,6 +112,11 @@ impl Refusal {
     /// The workflow is another agent's.
     pub(super) fn is_not_ours(&self) -> bool {
         NOT_OURS.iter().any(|words| self.message.contains(words))
+    }
+
+    /// The workflow is over for the server.
+    pub(super) fn is_over(&self) -> bool {
+        self.message.contains(OVER)
     }
 
     /// What it was asked about is not there. Of calls that name only the agent: the agent itself.

@@ -257,6 +257,11 @@ impl Run {
         self.progress()
     }
 
+    /// Whether the server knows that it runs.
+    pub(super) fn has_begun(&self) -> bool {
+        self.settled.prefix > Sequence::default()
+    }
+
     /// Whether its end was reported.
     pub(super) fn is_ending(&self) -> bool {
         let ends = |job: &Job| matches!(job.call, Call::Done(_));

@@ -58,7 +58,7 @@ enum Event {
 
 struct Session<'a> {
     runs: &'a mut BTreeMap<RunKey, Run>,
-    let_go: &'a mut BTreeMap<WorkflowId, Epoch>,
+    taken: &'a mut u64,
     now: &'a (dyn Fn() -> Timestamp + Send + Sync),
     calls: Calls,
     filter: pb::Filter,
@@ -104,7 +104,7 @@ impl<C: Connect> WoodpeckerLink<C> {
         };
         let mut session = Session {
             runs: &mut self.runs,
-            let_go: &mut self.let_go,
+            taken: &mut self.taken,
             now: &*self.now,
             calls,
             filter,
@@ -233,7 +233,9 @@ impl Session<'_> {
                 }
             }
             Event::Forgotten(key, refusal) => {
-                if self.runs.get(&key).is_some_and(|run| !run.is_ending() && !run.is_stopped_by_user()) {
+                // One that the server does not know to run may just have been cancelled; it says so in a moment.
+                let goes_on = |run: &Run| run.has_begun() && !run.is_ending() && !run.is_stopped_by_user();
+                if self.runs.get(&key).is_some_and(goes_on) {
                     let why = refusal
                         .map_or_else(|| "it restarted, or the lease ran out".to_owned(), |refusal| refusal.to_string());
                     warn!(workflow = %key.workflow, why, "the server forgot that this workflow runs: it goes on, but can't be cancelled any more");
@@ -257,10 +259,8 @@ impl Session<'_> {
             self.watch(key, pb::LEASE / 3);
             return None;
         }
-        // Woodpecker knows no epochs, and all agents have to mean the same by the first one: then whoever gets a
-        // workflow after another agent finds its objects to be those that it would make.
-        let epoch = self.let_go.remove(&id).map_or(Epoch(1), |Epoch(last)| Epoch(last + 1));
-        let key = RunKey { workflow: id, epoch };
+        *self.taken += 1;
+        let key = RunKey { workflow: id, epoch: Epoch(*self.taken) };
         self.watch(key.clone(), pb::LEASE / 3);
         self.polls.assigned();
         let spec = payload::decode(&workflow.payload, workflow.timeout);
@@ -268,7 +268,13 @@ impl Session<'_> {
         let stopping =
             steps.filter(|step| step.failure == FailurePolicy::Cancel).map(|step| StepId::new(step.id.as_str()));
         self.runs.insert(key.clone(), Run::new(&workflow.id, stopping.collect()));
-        Some(Incoming::Assign(Box::new(Assign { key, spec, can_go_elsewhere: false, trace: None })))
+        Some(Incoming::Assign(Box::new(Assign {
+            key,
+            made_under: Epoch(1),
+            spec,
+            can_go_elsewhere: false,
+            trace: None,
+        })))
     }
 
     async fn called(
@@ -301,9 +307,13 @@ impl Session<'_> {
     /// The workflow is not this agent's any more.
     async fn let_go(&mut self, key: RunKey, refusal: &Refusal) -> Result<(), Ended> {
         if self.runs.contains_key(&key) {
-            warn!(workflow = %key.workflow, %refusal, "the server does not want this workflow from this agent; it is let go");
+            let workflow = &key.workflow;
+            if refusal.is_over() {
+                info!(%workflow, %refusal, "the server ended this workflow, as it does with one that is cancelled before it began");
+            } else {
+                warn!(%workflow, %refusal, "the server does not want this workflow from this agent; it is let go");
+            }
             self.forget(&key);
-            self.let_go.insert(key.workflow.clone(), key.epoch);
             self.tell(Incoming::LetGo(key)).await?;
         }
         Ok(())

@@ -37,6 +37,7 @@ fn welcome(held: Vec<HeldDecision>) -> Incoming {
 fn assign(workflow: &str) -> Incoming {
     Incoming::Assign(Box::new(Assign {
         key: key(workflow),
+        made_under: key(workflow).epoch,
         spec: Ok(WorkloadSpec::default()),
         can_go_elsewhere: true,
         trace: None,
