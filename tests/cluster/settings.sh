@@ -1,0 +1,41 @@
+# Where the test cluster keeps what it has, and the numbers that it uses. Sourced by its scripts; every value can be set in
+# the environment, so that two clusters can lie side by side on one disk (though not run side by side).
+
+# What was built is kept apart from the checkout, since it takes a quarter of an hour on two cores.
+cluster_cache=${PICULET_CLUSTER_CACHE:-${PICULET_CI_CACHE:-$HOME/.cache/piculet-ci}/cluster}
+# Certificates, databases, volumes, logs, process ids: all of one cluster's life.
+cluster_state=${PICULET_CLUSTER_STATE:-$cluster_cache/state}
+# Sockets, and containerd's mounts: a path has to be short here.
+cluster_run=${PICULET_CLUSTER_RUN:-/run/piculet-cluster}
+
+bin=$cluster_cache/bin
+pki=$cluster_state/pki
+pids=$cluster_state/pids
+logs=$cluster_state/logs
+kubeconfig=$cluster_state/kubeconfig
+
+kubernetes_version=v1.34.4
+
+# The first node takes all pods, the second only those that tolerate its taint: tests may stop its kubelet.
+nodes=${PICULET_CLUSTER_NODES:-node1 node2}
+
+api_port=${PICULET_CLUSTER_API_PORT:-6443}
+etcd_port=${PICULET_CLUSTER_ETCD_PORT:-23790}
+etcd_peer_port=${PICULET_CLUSTER_ETCD_PEER_PORT:-23800}
+# Node n has the network $pod_network.n.0/24, whose gateway (.1) is also the node's own address.
+pod_network=${PICULET_CLUSTER_POD_NETWORK:-10.244}
+service_network=${PICULET_CLUSTER_SERVICE_NETWORK:-10.96.0}
+
+# The kubelet keeps 5 files of this size of each container's log, and serves the newest.
+log_size=${PICULET_CLUSTER_LOG_SIZE:-10Mi}
+
+number_of() { echo "${1//[^0-9]/}"; }                      # node2 -> 2
+address_of() { echo "$pod_network.$(number_of "$1").1"; }  # node2 -> 10.244.2.1
+kubelet_port_of() { echo $((10249 + $(number_of "$1"))); }
+containerd_of() { echo "$cluster_run/$1/containerd.sock"; }
+
+kubectl() { "$bin/kubectl" --kubeconfig "$kubeconfig" "$@"; }
+ctr() { command ctr --address "$(containerd_of "$1")" --namespace k8s.io "${@:2}"; }
+
+began=$(date +%s%N)
+say() { printf '%7.1f s  %s\n' "$((($(date +%s%N) - began) / 100000000))e-1" "$*"; }
