@@ -444,7 +444,7 @@ fn code_of(exit: Exit) -> i32 {
     match exit {
         Exit::Code(code) => code,
         Exit::Signal(signal) => 128 + signal,
-        Exit::OutOfMemory => 137,
+        Exit::OutOfMemory(code) => code,
     }
 }
 

@@ -69,8 +69,8 @@ pub enum Exit {
     Code(i32),
     /// By this signal.
     Signal(i32),
-    /// By the kernel, for want of memory.
-    OutOfMemory,
+    /// With this exit code, after the kernel killed a process of it for want of memory: the first one, or another.
+    OutOfMemory(i32),
 }
 
 /// Why a container could not be created, in the words that Kubernetes uses for a waiting container.

@@ -144,8 +144,14 @@ impl Script {
 
     /// At the end, is killed for want of memory.
     #[must_use]
-    pub fn out_of_memory(mut self) -> Self {
-        self.end = Some(Exit::OutOfMemory);
+    pub fn out_of_memory(self) -> Self {
+        self.child_out_of_memory(137)
+    }
+
+    /// At the end, a process of it is killed for want of memory, and the first one exits with this code.
+    #[must_use]
+    pub fn child_out_of_memory(mut self, code: i32) -> Self {
+        self.end = Some(Exit::OutOfMemory(code));
         self
     }
 

@@ -298,7 +298,7 @@ impl Worker {
             Exit::Code(0) => (0, "Completed"),
             Exit::Code(code) => (code, "Error"),
             Exit::Signal(signal) => (128 + signal, "Error"),
-            Exit::OutOfMemory => (SIGKILLED, "OOMKilled"),
+            Exit::OutOfMemory(code) => (code, "OOMKilled"),
         };
         let ended = Ended {
             code,

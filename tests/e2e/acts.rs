@@ -1,0 +1,176 @@
+//! What a step's container does, said once: as a shell script for a real container, as a script of the fake kubelet for one
+//! in memory.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use fake_cluster::Script;
+
+/// What a container does, from its start to its end.
+#[derive(Debug, Clone)]
+pub(crate) struct Acts {
+    acts: Vec<Act>,
+    end: End,
+    on_sigterm: Reaction,
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Line(String),
+    Lines { count: usize, width: usize },
+    Bytes(Vec<u8>),
+    Wait(Duration),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Exit(i32),
+    Signal(i32),
+    OutOfMemory,
+    ChildOutOfMemory(i32),
+    Never,
+}
+
+#[derive(Debug, Clone)]
+enum Reaction {
+    Die,
+    Ignore,
+    Leave { after: Duration, words: String, code: i32 },
+}
+
+impl Acts {
+    /// Exits with 0 at once.
+    pub(crate) fn new() -> Self {
+        Self { acts: Vec::new(), end: End::Exit(0), on_sigterm: Reaction::Die }
+    }
+
+    /// Next, a line is printed.
+    pub(crate) fn line(self, line: &str) -> Self {
+        self.then(Act::Line(line.to_owned()))
+    }
+
+    /// Next, so many numbered lines of so many characters are printed at full speed: see [`numbered`].
+    pub(crate) fn lines(self, count: usize, width: usize) -> Self {
+        self.then(Act::Lines { count, width })
+    }
+
+    /// Next, these bytes are printed, as they are.
+    pub(crate) fn bytes(self, bytes: &[u8]) -> Self {
+        self.then(Act::Bytes(bytes.to_vec()))
+    }
+
+    /// Next, time passes.
+    pub(crate) fn wait(self, time: Duration) -> Self {
+        self.then(Act::Wait(time))
+    }
+
+    fn then(mut self, act: Act) -> Self {
+        self.acts.push(act);
+        self
+    }
+
+    /// At the end, exits with this code.
+    pub(crate) fn exit(self, code: i32) -> Self {
+        Self { end: End::Exit(code), ..self }
+    }
+
+    /// At the end, what it runs dies of this signal, and it says so as a shell does: with 128 more as its exit code.
+    pub(crate) fn signal(self, signal: i32) -> Self {
+        Self { end: End::Signal(signal), ..self }
+    }
+
+    /// At the end, needs more memory than it may have.
+    pub(crate) fn out_of_memory(self) -> Self {
+        Self { end: End::OutOfMemory, ..self }
+    }
+
+    /// At the end, a process of it needs more memory than it may have; it goes on, and exits with this code.
+    pub(crate) fn child_out_of_memory(self, code: i32) -> Self {
+        Self { end: End::ChildOutOfMemory(code), ..self }
+    }
+
+    /// Never ends by itself.
+    pub(crate) fn forever(self) -> Self {
+        Self { end: End::Never, ..self }
+    }
+
+    /// SIGTERM does nothing.
+    pub(crate) fn ignores_sigterm(self) -> Self {
+        Self { on_sigterm: Reaction::Ignore, ..self }
+    }
+
+    /// After SIGTERM it goes on for a while, prints its last words and exits with this code.
+    pub(crate) fn on_sigterm(self, after: Duration, words: &str, code: i32) -> Self {
+        Self { on_sigterm: Reaction::Leave { after, words: words.to_owned(), code }, ..self }
+    }
+
+    /// For a shell. It is the container's first process, which no signal ends that it has no handler for.
+    pub(crate) fn shell(&self) -> String {
+        let mut script = match &self.on_sigterm {
+            Reaction::Die => "trap 'exit 143' TERM\n".to_owned(),
+            Reaction::Ignore => "trap '' TERM\n".to_owned(),
+            Reaction::Leave { after, words, code } => {
+                format!("leave() {{ sleep {}; printf '%s\\n' {}; exit {code}; }}\ntrap leave TERM\n", after.as_secs_f64(), quoted(words))
+            }
+        };
+        for act in &self.acts {
+            // A shell sees a signal only between two commands, or while it waits for one of its own.
+            let _infallible = match act {
+                Act::Line(line) => writeln!(script, "printf '%s\\n' {}", quoted(line)),
+                Act::Lines { count, width } => {
+                    let format = format!("line %07d {}\\n", padding(*width));
+                    writeln!(script, "awk 'BEGIN {{ for (i = 0; i < {count}; i++) printf \"{format}\", i }}'")
+                }
+                Act::Bytes(bytes) => {
+                    let octal: String = bytes.iter().map(|byte| format!("\\{byte:03o}")).collect();
+                    writeln!(script, "printf '{octal}'")
+                }
+                Act::Wait(time) => writeln!(script, "sleep {} & wait $!", time.as_secs_f64()),
+            };
+        }
+        script.push_str(&match self.end {
+            End::Exit(code) => format!("exit {code}\n"),
+            End::Signal(signal) => format!("sh -c 'kill -{signal} $$'\nexit $?\n"),
+            End::OutOfMemory => "exec tail /dev/zero\n".to_owned(),
+            End::ChildOutOfMemory(code) => format!("tail /dev/zero\nexit {code}\n"),
+            End::Never => "while :; do sleep 1 & wait $!; done\n".to_owned(),
+        });
+        script
+    }
+
+    /// For the fake kubelet.
+    pub(crate) fn script(&self) -> Script {
+        let script = self.acts.iter().fold(Script::new(), |script, act| match act {
+            Act::Line(line) => script.line(line),
+            Act::Lines { count, width } => script.lines(*count, |number| numbered(number, *width)),
+            Act::Bytes(bytes) => script.print(bytes.clone()),
+            Act::Wait(time) => script.wait(*time),
+        });
+        let script = match self.end {
+            End::Exit(code) => script.exit(code),
+            End::Signal(signal) => script.exit(128 + signal),
+            End::OutOfMemory => script.out_of_memory(),
+            End::ChildOutOfMemory(code) => script.child_out_of_memory(code),
+            End::Never => script.forever(),
+        };
+        match &self.on_sigterm {
+            Reaction::Die => script,
+            Reaction::Ignore => script.ignores_sigterm(),
+            Reaction::Leave { after, words, code } => script.on_sigterm(*after, format!("{words}\n"), *code),
+        }
+    }
+}
+
+/// The line of this number: so many characters, without its end.
+pub(crate) fn numbered(number: usize, width: usize) -> String {
+    format!("line {number:07} {}", padding(width))
+}
+
+fn padding(width: usize) -> String {
+    "x".repeat(width.saturating_sub("line 0000000 ".len()))
+}
+
+/// For a shell, as one word.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}

@@ -1,0 +1,14 @@
+//! One behaviour suite, two clusters: the same scenarios against the cluster in memory, in virtual time, and against a real
+//! one, with real containers. Where the two differ, the one in memory is wrong.
+//!
+//! `cargo test --test e2e` uses the one in memory. With `PICULET_E2E=real` it is the cluster of `KUBECONFIG`; each scenario
+//! has a namespace of its own there, which goes afterwards. `-- --nocapture` shows what was provoked and what became of it.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic where it is set up, too")]
+
+mod acts;
+mod disruptions;
+mod exits;
+mod site;
+mod told;
+mod world;

@@ -1,0 +1,152 @@
+//! A namespace of a cluster, and what can happen to it from outside.
+
+mod fake;
+mod real;
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::time::Duration;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
+use kube::api::{DeleteParams, EvictParams, ListParams, PostParams};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use piculet_cluster::{Cluster, KubeSource, Limits};
+use piculet_pods::label;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub(crate) use fake::FakeSite;
+pub(crate) use real::RealSite;
+
+use crate::acts::Acts;
+
+/// Where a scenario runs.
+pub(crate) enum Site {
+    /// In memory, in virtual time.
+    Fake(FakeSite),
+    /// In a cluster.
+    Real(RealSite),
+}
+
+impl Site {
+    /// A namespace of its own for the scenario of this name.
+    pub(crate) async fn open(name: &str) -> Self {
+        if is_real() { Self::Real(RealSite::open(name).await) } else { Self::Fake(FakeSite::open()) }
+    }
+
+    /// Its name, for tables.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Fake(_) => "fake",
+            Self::Real(_) => "real",
+        }
+    }
+
+    /// With all rights.
+    pub(crate) fn client(&self) -> Client {
+        match self {
+            Self::Fake(site) => site.cluster.client(),
+            Self::Real(site) => site.client.clone(),
+        }
+    }
+
+    pub(crate) fn namespace(&self) -> &str {
+        match self {
+            Self::Fake(_) => fake::NAMESPACE,
+            Self::Real(site) => &site.namespace,
+        }
+    }
+
+    /// Lets containers of a step do this.
+    pub(crate) fn teach(&self, step: &str, acts: &Acts) {
+        if let Self::Fake(site) = self {
+            site.runtime.on_label(label::STEP_LEGACY, step, acts.script());
+        }
+    }
+
+    /// What an agent uses.
+    pub(crate) async fn cluster(&self) -> Cluster {
+        match self {
+            Self::Fake(_) => Cluster::new(self.client(), self.namespace(), Limits::default()),
+            Self::Real(_) => {
+                let source = KubeSource::Kubeconfig { path: real::kubeconfig(), context: None };
+                Cluster::connect(&source, Some(self.namespace()), Limits::default()).await.unwrap()
+            }
+        }
+    }
+
+    pub(crate) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client(), self.namespace())
+    }
+
+    /// Makes an object.
+    pub(crate) async fn create<K>(&self, object: serde_json::Value) -> K
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
+    {
+        let object: K = serde_json::from_value(object).unwrap();
+        self.api::<K>().create(&PostParams::default(), &object).await.unwrap()
+    }
+
+    /// The only pod of a step.
+    pub(crate) async fn pod(&self, step: &str) -> Pod {
+        let params = ListParams::default().labels(&format!("{}={step}", label::STEP_LEGACY));
+        let mut pods = self.api::<Pod>().list(&params).await.unwrap().items;
+        assert_eq!(pods.len(), 1, "the step '{step}' has {} pods", pods.len());
+        pods.remove(0)
+    }
+
+    /// Somebody deletes a step's pod.
+    pub(crate) async fn delete_pod(&self, step: &str, grace: Option<Duration>) {
+        let name = self.pod(step).await.name_any();
+        let grace = grace.map(|grace| u32::try_from(grace.as_secs()).unwrap());
+        let params = DeleteParams { grace_period_seconds: grace, ..DeleteParams::default() };
+        self.api::<Pod>().delete(&name, &params).await.unwrap();
+    }
+
+    /// Somebody drains the node.
+    pub(crate) async fn evict_pod(&self, step: &str) {
+        let name = self.pod(step).await.name_any();
+        self.api::<Pod>().evict(&name, &EvictParams::default()).await.unwrap();
+    }
+
+    /// Every object of a kind that workflows make, as `kind/name`.
+    pub(crate) async fn left(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        left.extend(self.names::<Pod>().await);
+        left.extend(self.names::<ConfigMap>().await);
+        left.extend(self.names::<Secret>().await);
+        left.extend(self.names::<Service>().await);
+        left.extend(self.names::<PersistentVolumeClaim>().await);
+        left
+    }
+
+    async fn names<K>(&self) -> BTreeSet<String>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let params = ListParams::default().labels(&label::selector());
+        let list = self.api::<K>().list_metadata(&params).await.unwrap();
+        list.items.iter().map(|object| format!("{}/{}", K::kind(&()), object.name_any())).collect()
+    }
+
+    /// The scenario is over.
+    pub(crate) async fn close(self) {
+        if let Self::Real(site) = self {
+            site.close().await;
+        }
+    }
+}
+
+/// Whether this run is against a real cluster.
+pub(crate) fn is_real() -> bool {
+    match std::env::var("PICULET_E2E").as_deref() {
+        Ok("real") => true,
+        Err(_) | Ok("" | "fake") => false,
+        Ok(other) => panic!("PICULET_E2E is '{other}'; it has to be 'real' or 'fake'"),
+    }
+}

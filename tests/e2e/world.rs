@@ -1,0 +1,232 @@
+//! A server, an agent and a cluster.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use hyper_util::rt::TokioIo;
+use piculet::agent::Agent;
+use piculet::config::Config;
+use piculet::exit::Failure;
+use piculet::shutdown::Shutdown;
+use piculet_core::id::{InstanceId, WorkflowId};
+use piculet_core::outcome::StepState;
+use piculet_core::workload::{StageSpec, StepSpec, WorkloadSpec};
+use piculet_link::stream::{Settings, StreamLink};
+use server_stub::mailbox::Stop;
+use server_stub::stub::{Network, Stub};
+use server_stub::view::{StepView, WorkflowView};
+use tokio::runtime::Builder;
+use tokio::task::JoinHandle;
+use tower::service_fn;
+
+use crate::acts::Acts;
+use crate::site::{Site, is_real};
+
+/// How long anything may take that a scenario waits for.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// A server and a cluster, and the agents between them.
+pub(crate) struct World {
+    pub(crate) stub: Stub,
+    pub(crate) site: Site,
+    agents: u32,
+}
+
+/// An agent of a world.
+pub(crate) struct Running {
+    pub(crate) network: Network,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) task: JoinHandle<Result<(), Failure>>,
+}
+
+/// A step, and what its container does.
+#[derive(Debug, Clone)]
+pub(crate) struct Job {
+    spec: StepSpec,
+    acts: Acts,
+}
+
+/// Runs a scenario, in virtual time where it can. Whatever becomes of it, nothing of it may be left, and its namespace goes.
+pub(crate) fn scenario(name: &str, run: impl AsyncFnOnce(&mut World)) {
+    let mut builder = Builder::new_current_thread();
+    builder.enable_all();
+    if !is_real() {
+        builder.start_paused(true);
+    }
+    builder.build().unwrap().block_on(async {
+        let mut world = World { stub: Stub::start(Default::default()), site: Site::open(name).await, agents: 0 };
+        let ended = AssertUnwindSafe(async {
+            run(&mut world).await;
+            world.until_clean().await;
+        });
+        let ended = ended.catch_unwind().await;
+        world.site.close().await;
+        if let Err(panic) = ended {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+impl World {
+    /// Starts an agent.
+    pub(crate) async fn agent(&mut self) -> Running {
+        self.agent_with(|_| {}).await
+    }
+
+    /// Starts an agent whose configuration is changed first. Its clocks are shorter than usual, for the real cluster's sake.
+    pub(crate) async fn agent_with(&mut self, change: impl FnOnce(&mut Config)) -> Running {
+        self.agents += 1;
+        let network = self.stub.network();
+        let dial = network.clone();
+        let settings = Settings::new("http://stub:1".parse().unwrap());
+        let link = StreamLink::with_connector(settings, move |endpoint: tonic::transport::Endpoint| {
+            let network = dial.clone();
+            async move {
+                let pipe = service_fn(move |_| {
+                    let pipe = network.dial().map(TokioIo::new);
+                    async move { pipe }
+                });
+                endpoint.connect_with_connector(pipe).await
+            }
+        });
+        let mut config = Config::default();
+        config.agent.name = format!("agent-{}", self.agents);
+        config.agent.max_workflows = 20;
+        config.admin.address = None;
+        config.pods.namespace = self.site.namespace().to_owned();
+        config.pods.stop_timeout_seconds = 5;
+        let allow = &mut config.pods.allow_from_step;
+        (allow.service_account, allow.native_secrets, allow.runtime_class) = (true, true, true);
+        config.limits.schedule = Duration::from_secs(15);
+        config.limits.pull = Duration::from_secs(30);
+        config.limits.pull_again = Duration::from_secs(20);
+        config.limits.create = Duration::from_secs(20);
+        config.limits.explain = Duration::from_secs(2);
+        config.limits.lost = Duration::from_secs(20);
+        config.limits.creations = 2;
+        change(&mut config);
+        let cluster = self.site.cluster().await;
+        let instance = InstanceId::new(format!("instance-{}", self.agents));
+        let shutdown = Shutdown::default();
+        let mut agent = Agent::new(config, cluster, instance, "test-machine".to_owned());
+        if !is_real() {
+            agent = agent.following_tokios_clock();
+        }
+        let task = tokio::spawn(agent.run(link, shutdown.clone()));
+        Running { network, shutdown, task }
+    }
+
+    /// Hands a workflow of these stages to the server.
+    pub(crate) fn submit(&self, stages: Vec<Vec<Job>>) -> WorkflowId {
+        for job in stages.iter().flatten() {
+            self.site.teach(&job.spec.name, &job.acts);
+        }
+        let stages = stages.into_iter().map(|jobs| StageSpec { steps: jobs.into_iter().map(|job| job.spec).collect() });
+        self.stub.submit(WorkloadSpec { name: "test".to_owned(), stages: stages.collect(), ..WorkloadSpec::default() })
+    }
+
+    /// Waits until a workflow is over.
+    pub(crate) async fn ended(&self, id: &WorkflowId) -> WorkflowView {
+        let ended = tokio::time::timeout(PATIENCE, self.stub.ended(id)).await;
+        ended.unwrap_or_else(|_| panic!("the workflow does not end: {:#?}", self.stub.workflow(id)))
+    }
+
+    /// Runs a workflow to its end.
+    pub(crate) async fn run(&self, stages: Vec<Vec<Job>>) -> WorkflowView {
+        self.ended(&self.submit(stages)).await
+    }
+
+    /// Waits until a step is in this state.
+    pub(crate) async fn until(&self, id: &WorkflowId, step: &str, state: StepState) {
+        self.wait_for(&format!("the step '{step}' to be {}", state.as_str()), async || {
+            (self.step(&self.stub.workflow(id), step).state == state).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until a step's log has this line.
+    pub(crate) async fn until_line(&self, id: &WorkflowId, step: &str, line: &str) {
+        let what = format!("the line '{line}' of the step '{step}'");
+        let has = || self.log(id, step).iter().any(|stored| stored.contains(line));
+        self.wait_for(&what, async || has().then_some(())).await;
+    }
+
+    /// Looks now and then until there is what the scenario waits for.
+    pub(crate) async fn wait_for<T>(&self, what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+        let found = tokio::time::timeout(PATIENCE, async {
+            loop {
+                if let Some(found) = look().await {
+                    return found;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        found.await.unwrap_or_else(|_| panic!("waited {} s in vain for {what}", PATIENCE.as_secs()))
+    }
+
+    pub(crate) fn cancel(&self, id: &WorkflowId) {
+        self.stub.server().cancel(id, Stop { reason: "somebody does not want it".to_owned(), grace: None }).unwrap();
+    }
+
+    pub(crate) fn step(&self, workflow: &WorkflowView, name: &str) -> StepView {
+        workflow.steps.iter().find(|step| step.name == name).unwrap().clone()
+    }
+
+    /// The lines of a step's log.
+    pub(crate) fn log(&self, id: &WorkflowId, step: &str) -> Vec<String> {
+        let lines = self.stub.log(id, step);
+        lines.iter().map(|line| String::from_utf8_lossy(&line.bytes).into_owned()).collect()
+    }
+
+    /// Those that the step itself wrote.
+    pub(crate) fn own_lines(&self, id: &WorkflowId, step: &str) -> Vec<String> {
+        self.log(id, step).into_iter().filter(|line| !line.starts_with("[piculet] ")).collect()
+    }
+
+    /// Waits until nothing is left of any workflow.
+    pub(crate) async fn until_clean(&self) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let left = self.site.left().await;
+            if left.is_empty() {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "these are left: {left:?}");
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+}
+
+/// A step whose container does this.
+pub(crate) fn job(name: &str, acts: Acts) -> Job {
+    let spec = StepSpec {
+        id: format!("id{name}"),
+        name: name.to_owned(),
+        image: "busybox:stable".to_owned(),
+        // A step with commands prints them, too.
+        entrypoint: vec!["/bin/sh".to_owned(), "-c".to_owned(), acts.shell()],
+        workspace_base: "/woodpecker".to_owned(),
+        working_dir: "/woodpecker/src".to_owned(),
+        ..StepSpec::default()
+    };
+    Job { spec, acts }
+}
+
+impl Job {
+    /// Its `backend_options.kubernetes`.
+    pub(crate) fn kubernetes(self, options: serde_json::Value) -> Self {
+        self.with(|spec| spec.kubernetes = serde_json::from_value(options).unwrap())
+    }
+
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut StepSpec)) -> Self {
+        change(&mut self.spec);
+        self
+    }
+}
+
+/// State and exit code of every step, by name.
+pub(crate) fn ends(workflow: &WorkflowView) -> BTreeMap<&str, (StepState, Option<i32>)> {
+    workflow.steps.iter().map(|step| (step.name.as_str(), (step.state, step.exit_code))).collect()
+}
