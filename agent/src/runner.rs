@@ -9,9 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use piculet_cluster::{Anchor, Cluster, Holding, ObjectName, Opening, PodNews, PodWatch, Subscription, TailTarget};
+use piculet_cluster::{
+    Anchor, Cluster, Holding, ObjectName, Opening, PodEvents, PodNews, PodWatch, Subscription, TailTarget,
+};
 use piculet_core::id::{PodUid, RunKey, StepIndex};
 use piculet_core::logs::mask::Mask;
+use piculet_core::observation::Said;
 use piculet_core::outcome::{Outcome, StepState};
 use piculet_core::report::{Report, WorkflowReport};
 use piculet_core::run::{Action, Event, Limits, Run};
@@ -82,6 +85,10 @@ pub(crate) struct Runner {
     looks: BTreeMap<PodUid, PodNews>,
     /// The pods that the run knows of.
     pods: BTreeMap<PodUid, StepPod>,
+    /// What is said of pods that wait, while some do for long.
+    events: Option<PodEvents>,
+    /// These pods, their steps, and what was said last.
+    listens: BTreeMap<PodUid, (StepIndex, Option<Said>)>,
     logs: BTreeMap<StepIndex, mpsc::Sender<Order>>,
     tasks: JoinSet<()>,
     answers: mpsc::Sender<Answer>,
@@ -140,6 +147,8 @@ impl Runner {
             watch,
             looks: BTreeMap::new(),
             pods: BTreeMap::new(),
+            events: None,
+            listens: BTreeMap::new(),
             logs: BTreeMap::new(),
             tasks: JoinSet::new(),
             answers,
@@ -189,6 +198,7 @@ impl Runner {
                 biased;
                 Some(answer) = self.inbox.recv() => self.answer(answer).await,
                 news = self.news.next() => self.heard(news).await,
+                () = changed(&mut self.events) => self.listen().await,
                 Some(message) = mailbox.recv() => self.message(message).await,
                 () = until(due) => self.on(Event::Tick).await,
                 // Tasks answer for themselves; one that panicked can't.
@@ -208,6 +218,25 @@ impl Runner {
         for action in self.run.on(event, Instant::now().into_std()) {
             self.record.doing(&action);
             self.perform(action).await;
+        }
+        self.listens.retain(|_, (step, _)| self.run.is_waiting(*step));
+        if self.listens.is_empty() {
+            self.events = None;
+        }
+    }
+
+    /// Passes on what is said of pods that wait.
+    async fn listen(&mut self) {
+        let Some(events) = &self.events else { return };
+        let mut told = Vec::new();
+        for (uid, (step, last)) in &mut self.listens {
+            if let Some(said) = events.of(uid).filter(|said| last.as_ref() != Some(said)) {
+                *last = Some(said.clone());
+                told.push(Event::Told { step: *step, uid: uid.clone(), said });
+            }
+        }
+        for event in told {
+            self.on(event).await;
         }
     }
 
@@ -320,6 +349,12 @@ impl Runner {
                 }
             }
             Action::Stop { uid, grace, .. } => self.stop(uid, grace),
+            Action::Listen { step, uid } => {
+                self.listens.insert(uid, (step, None));
+                let events = self.events.get_or_insert_with(|| self.shop.cluster.pod_events());
+                // The watch may have heard of it long ago.
+                events.look_again();
+            }
             Action::Say { step, text } => self.log(step, Order::Say(text)).await,
             Action::CloseLog { step } => self.close_log(step).await,
             Action::Report(mut report) => {
@@ -387,6 +422,13 @@ impl Runner {
         // An owner that panicked doesn't answer; its lines are lost, and the panic was logged.
         let _answer = closed.await;
         self.logs.remove(&step);
+    }
+}
+
+async fn changed(events: &mut Option<PodEvents>) {
+    match events {
+        Some(events) => events.changed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -12,6 +12,8 @@ pub(crate) struct Acts {
     acts: Vec<Act>,
     end: End,
     on_sigterm: Reaction,
+    /// In memory only: reason and message of why it never starts. A real one has reasons of its own.
+    obstacle: Option<(&'static str, String)>,
 }
 
 #[derive(Debug, Clone)]
@@ -41,7 +43,22 @@ enum Reaction {
 impl Acts {
     /// Exits with 0 at once.
     pub(crate) fn new() -> Self {
-        Self { acts: Vec::new(), end: End::Exit(0), on_sigterm: Reaction::Die }
+        Self { acts: Vec::new(), end: End::Exit(0), on_sigterm: Reaction::Die, obstacle: None }
+    }
+
+    /// In memory, its image can't be pulled, in these words.
+    pub(crate) fn unpullable(self, message: &str) -> Self {
+        Self { obstacle: Some(("ErrImagePull", message.to_owned())), ..self }
+    }
+
+    /// In memory, its container can't be created, in these words.
+    pub(crate) fn uncreatable(self, message: &str) -> Self {
+        Self { obstacle: Some(("RunContainerError", message.to_owned())), ..self }
+    }
+
+    /// In memory, its pod gets no sandbox, in these words.
+    pub(crate) fn no_sandbox(self, message: &str) -> Self {
+        Self { obstacle: Some(("FailedCreatePodSandBox", message.to_owned())), ..self }
     }
 
     /// Next, a line is printed.
@@ -110,7 +127,11 @@ impl Acts {
             Reaction::Die => "trap 'exit 143' TERM\n".to_owned(),
             Reaction::Ignore => "trap '' TERM\n".to_owned(),
             Reaction::Leave { after, words, code } => {
-                format!("leave() {{ sleep {}; printf '%s\\n' {}; exit {code}; }}\ntrap leave TERM\n", after.as_secs_f64(), quoted(words))
+                format!(
+                    "leave() {{ sleep {}; printf '%s\\n' {}; exit {code}; }}\ntrap leave TERM\n",
+                    after.as_secs_f64(),
+                    quoted(words)
+                )
             }
         };
         for act in &self.acts {
@@ -152,6 +173,11 @@ impl Acts {
             End::OutOfMemory => script.out_of_memory(),
             End::ChildOutOfMemory(code) => script.child_out_of_memory(code),
             End::Never => script.forever(),
+        };
+        let script = match &self.obstacle {
+            None => script,
+            Some(("FailedCreatePodSandBox", message)) => script.gets_no_sandbox(message),
+            Some((reason, message)) => script.cannot_be_created(reason, message),
         };
         match &self.on_sigterm {
             Reaction::Die => script,

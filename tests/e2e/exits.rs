@@ -45,7 +45,8 @@ fn a_step_that_needs_too_much_memory_is_told_how_much_it_may_have() {
             (Acts::new().child_out_of_memory(0), "out of memory in a child, exit code 0"),
         ] {
             let since = Instant::now();
-            let id = world.submit(vec![vec![job("greedy", acts).kubernetes(limits.clone())], vec![job("after", Acts::new())]]);
+            let id = world
+                .submit(vec![vec![job("greedy", acts).kubernetes(limits.clone())], vec![job("after", Acts::new())]]);
             let ended = world.ended(&id).await;
             let step = world.step(&ended, "greedy");
             told(world, cause, since, &step, &world.log(&id, "greedy"), "oom-killed");

@@ -9,6 +9,8 @@
 mod acts;
 mod disruptions;
 mod exits;
+mod never_started;
+mod obstacles;
 mod site;
 mod told;
 mod world;

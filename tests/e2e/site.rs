@@ -67,11 +67,12 @@ impl Site {
 
     /// What an agent uses.
     pub(crate) async fn cluster(&self) -> Cluster {
+        let limits = Limits { patience: Duration::from_secs(10), ..Limits::default() };
         match self {
-            Self::Fake(_) => Cluster::new(self.client(), self.namespace(), Limits::default()),
+            Self::Fake(_) => Cluster::new(self.client(), self.namespace(), limits),
             Self::Real(_) => {
                 let source = KubeSource::Kubeconfig { path: real::kubeconfig(), context: None };
-                Cluster::connect(&source, Some(self.namespace()), Limits::default()).await.unwrap()
+                Cluster::connect(&source, Some(self.namespace()), limits).await.unwrap()
             }
         }
     }

@@ -98,7 +98,8 @@ impl World {
         config.pods.namespace = self.site.namespace().to_owned();
         config.pods.stop_timeout_seconds = 5;
         let allow = &mut config.pods.allow_from_step;
-        (allow.service_account, allow.native_secrets, allow.runtime_class) = (true, true, true);
+        (allow.service_account, allow.native_secrets, allow.node_selector, allow.tolerations) =
+            (true, true, true, true);
         config.limits.schedule = Duration::from_secs(15);
         config.limits.pull = Duration::from_secs(30);
         config.limits.pull_again = Duration::from_secs(20);
@@ -120,11 +121,18 @@ impl World {
 
     /// Hands a workflow of these stages to the server.
     pub(crate) fn submit(&self, stages: Vec<Vec<Job>>) -> WorkflowId {
+        self.submit_with(stages, |_| {})
+    }
+
+    /// The same, changed first.
+    pub(crate) fn submit_with(&self, stages: Vec<Vec<Job>>, change: impl FnOnce(&mut WorkloadSpec)) -> WorkflowId {
         for job in stages.iter().flatten() {
             self.site.teach(&job.spec.name, &job.acts);
         }
         let stages = stages.into_iter().map(|jobs| StageSpec { steps: jobs.into_iter().map(|job| job.spec).collect() });
-        self.stub.submit(WorkloadSpec { name: "test".to_owned(), stages: stages.collect(), ..WorkloadSpec::default() })
+        let mut spec = WorkloadSpec { name: "test".to_owned(), stages: stages.collect(), ..WorkloadSpec::default() };
+        change(&mut spec);
+        self.stub.submit(spec)
     }
 
     /// Waits until a workflow is over.
@@ -218,6 +226,16 @@ impl Job {
     /// Its `backend_options.kubernetes`.
     pub(crate) fn kubernetes(self, options: serde_json::Value) -> Self {
         self.with(|spec| spec.kubernetes = serde_json::from_value(options).unwrap())
+    }
+
+    /// In memory there is no program that could be missing.
+    pub(crate) fn fails_to_start(mut self, program: &str) -> Self {
+        let says = format!("exec: \"{program}\": stat {program}: no such file or directory: unknown");
+        self.acts = self.acts.uncreatable(&format!(
+            "failed to create containerd task: failed to create shim task: OCI runtime \
+            create failed: runc create failed: unable to start container process: {says}"
+        ));
+        self
     }
 
     pub(crate) fn with(mut self, change: impl FnOnce(&mut StepSpec)) -> Self {

@@ -10,7 +10,7 @@ use k8s_openapi::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
 
 use crate::client::{self, ConnectError, KubeSource};
-use crate::watch;
+use crate::{events, watch};
 
 /// How patient to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,8 @@ struct Inner {
     seed: AtomicU64,
     /// The one watch, while anybody uses it.
     watch: Mutex<Weak<watch::Shared>>,
+    /// The one watch of events, while anybody uses it.
+    events: Mutex<Weak<events::Shared>>,
     /// The namespace is made if it doesn't exist.
     makes_namespace: bool,
 }
@@ -68,6 +70,7 @@ impl Cluster {
             limits,
             seed: AtomicU64::new(RandomState::new().hash_one("backoff")),
             watch: Mutex::default(),
+            events: Mutex::default(),
             makes_namespace: false,
         };
         Self { inner: Arc::new(inner) }
@@ -83,6 +86,7 @@ impl Cluster {
             limits: self.inner.limits.clone(),
             seed: AtomicU64::new(self.next_seed()),
             watch: Mutex::default(),
+            events: Mutex::default(),
             makes_namespace: true,
         };
         Self { inner: Arc::new(inner) }
@@ -124,6 +128,10 @@ impl Cluster {
 
     pub(crate) fn next_seed(&self) -> u64 {
         self.inner.seed.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn events_slot(&self) -> &Mutex<Weak<events::Shared>> {
+        &self.inner.events
     }
 
     pub(crate) fn watch_slot(&self) -> &Mutex<Weak<watch::Shared>> {

@@ -37,6 +37,7 @@ const TAKE_OVER: &str =
 const RECOGNISE: &str = "an object that is there already is taken for the workflow's own without a look at whose it is";
 const SWEEP: &str = "at a workflow's end only what this agent knows of is removed, and what the anchor owned";
 const DELETE: &str = "what a workflow made waits for the cluster's garbage collector";
+const EVENTS: &str = "while a pod waits its step's log says only what stands in the pod itself";
 const IDENTITY: &str = "the identity of the cluster is unknown to piculet's own server";
 const PLATFORMS: &str =
     "the platforms of the nodes are unknown, and piculet's own server places no workflow here that asks for one";
@@ -82,6 +83,8 @@ const OPTIONAL: &[(&str, &str, Scope, &str)] = &[
     ("persistentvolumeclaims", "delete", Scope::Workflows, DELETE),
     ("services", "delete", Scope::Workflows, DELETE),
     ("secrets", "delete", Scope::Workflows, DELETE),
+    ("events", "list", Scope::Workflows, EVENTS),
+    ("events", "watch", Scope::Workflows, EVENTS),
     ("namespaces", "get", Scope::Namespace(SYSTEM_NAMESPACE), IDENTITY),
     ("nodes", "list", Scope::Cluster, PLATFORMS),
 ];

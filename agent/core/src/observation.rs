@@ -54,6 +54,41 @@ pub struct Waiting {
     pub message: String,
 }
 
+/// What a component of the cluster said of a pod that waits, in an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// What the waiting is about: what it will be called if it never ends.
+    pub reason: NeverStarted,
+    /// One line, fit for the step's log.
+    pub message: String,
+}
+
+impl Waiting {
+    /// Whether others may have more to say: see [`Self::told`].
+    pub fn can_be_told(&self) -> bool {
+        self.phase == WaitPhase::Schedule || self.message.is_empty()
+    }
+
+    /// The same, with what was said of it where the pod itself says nothing. Words about something that is over, such as
+    /// an image that has come, change nothing.
+    pub fn told(&self, said: &Said) -> Self {
+        let Said { reason, message } = said.clone();
+        match (self.phase, reason) {
+            (WaitPhase::Create, NeverStarted::Volume | NeverStarted::Cluster)
+            | (WaitPhase::Pull, NeverStarted::ImagePull)
+                if self.message.is_empty() =>
+            {
+                Self { reason, message, ..self.clone() }
+            }
+            // The scheduler has its say, and who makes nodes another.
+            (WaitPhase::Schedule, NeverStarted::Unschedulable) if !self.message.is_empty() => {
+                Self { message: format!("{} {message}", sentence(&self.message)), ..self.clone() }
+            }
+            _ => self.clone(),
+        }
+    }
+}
+
 impl fmt::Display for Waiting {
     /// A sentence for the step's log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

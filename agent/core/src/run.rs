@@ -25,7 +25,8 @@
 //! | Pausing | Tick | Creating | Create, the next attempt |
 //! | Pausing | stop | Over | Report(killed) if an earlier attempt ran, else Report(canceled) |
 //! | Waiting | Observed(Waiting) | Waiting | Stop, if that is hopeless |
-//! | Waiting | Tick: it has waited for a while | Waiting | Say what it waits for, if that is news |
+//! | Waiting | Tick: it has waited for a while | Waiting | Listen, Say what it waits for, if that is news |
+//! | Waiting | Told | Waiting | Say it, if nothing else was known so far |
 //! | Waiting | Observed(Running) | Running | Tail, Report(running) |
 //! | Waiting | Observed(Ended), it ran | Draining | Tail, Report(running) |
 //! | Waiting | Observed(Ended), it never ran; or Gone | Pausing, if that can help; else Over | Report |
@@ -53,7 +54,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deadlines::{Clock, Deadlines};
-use step::{Phase, StepRun, Stop};
+use step::{Phase, StepRun, Stop, Waits};
 
 use crate::id::{Attempt, StepIndex};
 use crate::outcome::{Deadline, NeverStarted, Outcome, StepState, WorkflowState};
@@ -119,6 +120,11 @@ impl Run {
         self.state == State::Over
     }
 
+    /// Whether the step's pod is there, and its container has not started.
+    pub fn is_waiting(&self, step: StepIndex) -> bool {
+        matches!(self.steps[step.0].phase, Phase::Waiting { .. })
+    }
+
     /// The state of a step.
     pub fn step_state(&self, step: StepIndex) -> StepState {
         match &self.steps[step.0].phase {
@@ -144,6 +150,7 @@ impl Run {
                 self.create_failed(step, attempt, outcome, may_exist, now, &mut out);
             }
             Event::Observed { step, observation } => self.observed(step, observation, now, &mut out),
+            Event::Told { step, uid, said } => self.told(step, &uid, said, now, &mut out),
             Event::Gone { step, uid, witnessed } => self.gone(step, &uid, witnessed, now, &mut out),
             Event::LogEnded { step, uid } => self.log_ended(step, &uid, now, &mut out),
             Event::Cancel { by, grace } => {
@@ -313,7 +320,10 @@ impl Run {
     fn create(&mut self, index: StepIndex, attempt: Attempt, out: &mut Vec<Action>) {
         let step = &mut self.steps[index.0];
         step.creations += 1;
+        step.waits = Waits::default();
         step.waiting = None;
+        step.listens = false;
+        step.said = None;
         step.explained.clear();
         step.started = false;
         step.bound = false;

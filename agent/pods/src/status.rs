@@ -150,7 +150,7 @@ impl<'a> Look<'a> {
 }
 
 /// The cluster's words, fit for a line of a log: no line breaks, and not without end.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     const LONGEST: usize = 1000;
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(LONGEST) {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::{DeleteParams, PostParams};
-use kube::{Api, Client};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client};
 use serde_json::json;
 
 /// How long a namespace may take to go.
@@ -21,7 +21,9 @@ pub(crate) struct RealSite {
 /// The file that says where the cluster is.
 pub(crate) fn kubeconfig() -> PathBuf {
     let path = std::env::var_os("KUBECONFIG").map(PathBuf::from);
-    path.unwrap_or_else(|| panic!("PICULET_E2E=real needs KUBECONFIG: the file of a cluster, as tests/cluster/up prints it"))
+    path.unwrap_or_else(|| {
+        panic!("PICULET_E2E=real needs KUBECONFIG: the file of a cluster, as tests/cluster/up prints it")
+    })
 }
 
 impl RealSite {
@@ -49,6 +51,8 @@ impl RealSite {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         };
-        tokio::time::timeout(GOING, gone).await.unwrap_or_else(|_| panic!("the namespace {} does not go", self.namespace));
+        tokio::time::timeout(GOING, gone)
+            .await
+            .unwrap_or_else(|_| panic!("the namespace {} does not go", self.namespace));
     }
 }

@@ -79,6 +79,12 @@ impl Script {
         self.cannot_be_created_times(u32::MAX, reason, message)
     }
 
+    /// The pod gets no sandbox, ever; only events tell.
+    #[must_use]
+    pub fn gets_no_sandbox(self, message: &str) -> Self {
+        self.cannot_be_created("FailedCreatePodSandBox", message)
+    }
+
     fn cannot_be_created_times(mut self, times: u32, reason: &str, message: &str) -> Self {
         self.failure = Some((CreateError { reason: reason.to_owned(), message: message.to_owned() }, times));
         self

@@ -49,7 +49,7 @@ async fn where_each_organization_has_a_namespace_the_rights_are_those_in_all_of_
         preflight.reduced().map(ToString::to_string).collect::<Vec<_>>()
     };
     let told = said(&prefix).await;
-    assert_eq!(told.len(), 5, "{told:?}");
+    assert_eq!(told.len(), 7, "{told:?}");
     for sentence in [
         "The agent may not create persistentvolumeclaims in the whole cluster: in a namespace whose own Role does not allow \
          it either, no workflow can run.",
@@ -98,6 +98,8 @@ async fn what_is_missing_is_told_with_what_is_lost() {
         [
             ("get", "secrets", &Some("ci".to_owned())),
             ("list", "secrets", &Some("ci".to_owned())),
+            ("list", "events", &Some("ci".to_owned())),
+            ("watch", "events", &Some("ci".to_owned())),
             ("get", "namespaces", &None),
             ("list", "nodes", &None),
         ]

@@ -8,7 +8,7 @@ use super::deadlines::Clock;
 use super::step::{Phase, Pod, Stop};
 use super::{Action, Run, Stopped};
 use crate::id::{Attempt, PodUid, StepIndex};
-use crate::observation::{Ended, Observation, Seen, Waiting};
+use crate::observation::{Ended, Observation, Said, Seen, Waiting};
 use crate::outcome::{Deadline, Outcome, StepState, WorkflowState};
 use crate::report::StepReport;
 use crate::workload::FailurePolicy;
@@ -135,7 +135,9 @@ impl Run {
         let Phase::Waiting { phase, .. } = &mut step.phase else { return };
         if *phase != Some(waiting.phase) {
             *phase = Some(waiting.phase);
-            self.deadlines.set(Clock::Wait(index), now + self.limits.of_phase(waiting.phase));
+            let spent = step.waits.begin(waiting.phase, now);
+            let left = self.limits.of_phase(waiting.phase).saturating_sub(spent);
+            self.deadlines.set(Clock::Wait(index), now + left);
         }
         let hopeless = waiting.hopeless;
         let step = &mut self.steps[index.0];
@@ -150,13 +152,37 @@ impl Run {
         }
     }
 
-    /// Says in the log what the pod has been waiting for, once for each answer.
+    /// Says in the log what the pod has been waiting for, once for each answer; and asks others, who may know more.
     pub(super) fn explain(&mut self, index: StepIndex, out: &mut Vec<Action>) {
         let step = &mut self.steps[index.0];
+        let Phase::Waiting { pod, .. } = &step.phase else { return };
+        let may_know_more = step.waiting.as_ref().is_none_or(Waiting::can_be_told);
+        if may_know_more && !std::mem::replace(&mut step.listens, true) {
+            out.push(Action::Listen { step: index, uid: pod.uid.clone() });
+        }
         let text = step.explanation();
-        if matches!(step.phase, Phase::Waiting { .. }) && step.explained != text {
+        if step.explained != text {
             step.explained.clone_from(&text);
             out.push(Action::Say { step: index, text });
+        }
+    }
+
+    /// What others say of a pod that waits.
+    pub(super) fn told(&mut self, index: StepIndex, uid: &PodUid, said: Said, now: Instant, out: &mut Vec<Action>) {
+        let step = &mut self.steps[index.0];
+        let Phase::Waiting { pod, .. } = &step.phase else { return };
+        if pod.uid != *uid {
+            return;
+        }
+        let is_first = step.said.replace(said).is_none();
+        if step.stop.is_some() || step.explained == step.explanation() {
+            return;
+        }
+        if is_first && !step.explained.is_empty() {
+            // It was asked for a moment ago.
+            self.explain(index, out);
+        } else if !self.deadlines.is_set(Clock::Explain(index)) {
+            self.deadlines.set(Clock::Explain(index), now + self.limits.explain);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::id::{Attempt, PodUid, StepIndex};
-use crate::observation::Observation;
+use crate::observation::{Observation, Said};
 use crate::outcome::{NeverStarted, WorkflowState};
 use crate::report::StepReport;
 
@@ -49,6 +49,15 @@ pub enum Event {
         step: StepIndex,
         /// What was seen. Ignored if its UID isn't that of the current attempt.
         observation: Observation,
+    },
+    /// What is said of the step's pod, which waits.
+    Told {
+        /// The step.
+        step: StepIndex,
+        /// The pod.
+        uid: PodUid,
+        /// The newest words.
+        said: Said,
     },
     /// A consistent read said that the pod is gone, or that another one has its name.
     Gone {
@@ -112,6 +121,13 @@ pub enum Action {
         uid: PodUid,
         /// `None`: the pod's own.
         grace: Option<Duration>,
+    },
+    /// Listen to what the cluster says of the pod, for as long as it waits. Answered by `Told`, or not at all.
+    Listen {
+        /// The step.
+        step: StepIndex,
+        /// The pod.
+        uid: PodUid,
     },
     /// Put a line of the agent's own into the step's log.
     Say {

@@ -1,9 +1,12 @@
 //! What the run machine knows of one step.
 
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
 use jiff::Timestamp;
 
 use crate::id::{Attempt, PodUid};
-use crate::observation::{Ended, WaitPhase, Waiting};
+use crate::observation::{Ended, Said, WaitPhase, Waiting};
 use crate::outcome::{Outcome, StepState};
 
 /// One step of a run.
@@ -24,8 +27,14 @@ pub(super) struct StepRun {
     pub(super) after_failure: bool,
     /// Set once the step is being stopped; the first reason counts.
     pub(super) stop: Option<Stop>,
+    /// How long the current attempt's pod has waited.
+    pub(super) waits: Waits,
     /// What the pod is waiting for, as last seen.
     pub(super) waiting: Option<Waiting>,
+    /// Others were asked.
+    pub(super) listens: bool,
+    /// What they said last.
+    pub(super) said: Option<Said>,
     /// What the log says of the pod's waiting; empty if it says nothing yet.
     pub(super) explained: String,
     /// The current attempt's pod was seen on a node: it may have started since.
@@ -80,6 +89,24 @@ pub(super) struct Pod {
     pub(super) asked: bool,
 }
 
+/// How long a pod has waited for each thing.
+#[derive(Debug, Default)]
+pub(super) struct Waits {
+    spent: BTreeMap<WaitPhase, Duration>,
+    since: Option<(WaitPhase, Instant)>,
+}
+
+impl Waits {
+    /// It waits for this from now on. Gives how long it did so before: a pod that goes to and fro between two troubles
+    /// must not wait for ever.
+    pub(super) fn begin(&mut self, phase: WaitPhase, now: Instant) -> Duration {
+        if let Some((last, since)) = self.since.replace((phase, now)) {
+            *self.spent.entry(last).or_default() += now.saturating_duration_since(since);
+        }
+        self.spent.get(&phase).copied().unwrap_or_default()
+    }
+}
+
 /// Why a step is being stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Stop {
@@ -123,9 +150,15 @@ impl StepRun {
         }
     }
 
+    /// What its pod waits for, by its own words and those of others.
+    pub(super) fn waits_for(&self) -> Option<Waiting> {
+        let waiting = self.waiting.as_ref()?;
+        Some(self.said.as_ref().map_or_else(|| waiting.clone(), |said| waiting.told(said)))
+    }
+
     /// What its pod waits for, in a sentence for the log.
     pub(super) fn explanation(&self) -> String {
-        match &self.waiting {
+        match self.waits_for() {
             Some(waiting) => waiting.to_string(),
             None => "The pod is created; the cluster has said nothing about it yet.".to_owned(),
         }

@@ -6,7 +6,7 @@ use super::deadlines::Clock;
 use super::step::{Phase, Stop};
 use super::{Action, Run, State, Stopped};
 use crate::id::StepIndex;
-use crate::observation::Ended;
+use crate::observation::{Ended, Waiting};
 use crate::outcome::{NeverStarted, Outcome, StepState};
 
 impl Run {
@@ -90,8 +90,8 @@ impl Run {
 
     pub(super) fn give_up_waiting(&mut self, index: StepIndex, now: Instant, out: &mut Vec<Action>) {
         let step = &self.steps[index.0];
-        let outcome = match &step.waiting {
-            Some(waiting) => Outcome::NeverStarted { reason: waiting.reason, message: waiting.message.clone() },
+        let outcome = match step.waits_for() {
+            Some(Waiting { reason, message, .. }) => Outcome::NeverStarted { reason, message },
             None => Outcome::NeverStarted {
                 reason: NeverStarted::Cluster,
                 message: "the cluster said nothing about the pod".to_owned(),

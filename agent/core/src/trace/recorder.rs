@@ -173,7 +173,7 @@ impl Recorder {
                 track.last = now;
             }),
             Event::Cancel { .. } => self.events.push(SpanEvent { name: "cancel", time: now }),
-            Event::Tick => {}
+            Event::Told { .. } | Event::Tick => {}
             Event::TornDown => {
                 if let Some(begun) = self.tearing.take() {
                     out.push(self.child(Part::Teardown, begun, now));
@@ -195,7 +195,11 @@ impl Recorder {
             Action::Report(report) if report.state.is_final() => self.over(report, now, &mut out),
             Action::Finish { state, error } => self.finish(*state, error, now, &mut out),
             Action::Teardown => self.tearing = Some(now),
-            Action::Tail { .. } | Action::Say { .. } | Action::CloseLog { .. } | Action::Report(_) => {}
+            Action::Tail { .. }
+            | Action::Listen { .. }
+            | Action::Say { .. }
+            | Action::CloseLog { .. }
+            | Action::Report(_) => {}
         }
         out
     }

@@ -25,7 +25,6 @@ use crate::runtime::{Exit, Wish};
 
 /// A pod whose object was removed by force still gets a moment to end.
 const FORCED_GRACE: Duration = Duration::from_secs(1);
-const SIGKILLED: i32 = 137;
 
 pub(super) struct Worker {
     kubelets: Arc<Kubelets>,
@@ -59,6 +58,8 @@ struct Slot {
     /// Whether a run of it is under way.
     busy: bool,
     retry_at: Option<Instant>,
+    /// The last try at a sandbox for it failed.
+    lacks_sandbox: bool,
     backoff: Duration,
     launched: Instant,
     started: Option<Timestamp>,
@@ -67,7 +68,16 @@ struct Slot {
 impl Slot {
     fn new(spec: Container) -> Self {
         let launched = Instant::now();
-        Self { spec, wish: None, busy: false, retry_at: None, backoff: Duration::ZERO, launched, started: None }
+        Self {
+            spec,
+            wish: None,
+            busy: false,
+            retry_at: None,
+            lacks_sandbox: false,
+            backoff: Duration::ZERO,
+            launched,
+            started: None,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::super::step::Phase;
 use super::super::{Action, Event, Limits, Run, State};
 use super::{ended, start, step, stopped, uid, workload};
 use crate::id::{Attempt, StepIndex};
-use crate::observation::{Ended, Observation, Seen, WaitPhase, Waiting};
+use crate::observation::{Ended, Observation, Said, Seen, WaitPhase, Waiting};
 use crate::outcome::{NeverStarted, Outcome, StepState, WorkflowState};
 use crate::workload::{FailurePolicy, StepKind, StepSpec, Workload};
 
@@ -124,6 +124,7 @@ fn row(event: &Event, before: &Phase, after: &Phase, state: Option<StepState>, s
         (Waiting { .. }, Event::Observed { .. }, Running { .. }) => "Observed(Running)",
         (Waiting { .. }, Event::Observed { .. }, Draining { .. }) => "Observed(Ended), it ran",
         (Waiting { .. }, Event::Observed { .. } | Event::Gone { .. }, _) => "Observed(Ended), it never ran; or Gone",
+        (Waiting { .. }, Event::Told { .. }, Waiting { .. }) => "Told",
         (Waiting { .. }, Event::Tick, Waiting { .. }) if stopped => "Tick: its phase took too long",
         (Waiting { .. }, Event::Tick, Waiting { .. }) => "Tick: it has waited for a while",
         (
@@ -209,7 +210,7 @@ impl World {
             let after = &self.run.steps[i];
             let stopped = !stopped_before && after.stop.is_some();
             let waits_on = matches!((phase, &after.phase), (Phase::Waiting { .. }, Phase::Waiting { .. }))
-                && (event == Event::Tick || is_waiting(&event));
+                && (matches!(event, Event::Tick | Event::Told { .. }) || is_waiting(&event));
             if stopped || phase_name(phase) != phase_name(&after.phase) || waits_on {
                 let row = row(&event, phase, &after.phase, Some(self.run.step_state(StepIndex(i))), stopped);
                 self.hit.insert((phase_name(phase).to_owned(), row.to_owned()));
@@ -270,6 +271,10 @@ impl World {
                     1 => self.pending.push(stopped(step.0, self.pods[&step.0], ended(Outcome::Exited { code: 143 }))),
                     _ => {}
                 }
+            }
+            Action::Listen { step, uid } => {
+                let said = Said { reason: NeverStarted::Volume, message: "FailedMount: no disk".to_owned() };
+                self.pending.push(Event::Told { step, uid, said });
             }
             Action::Say { .. } | Action::CloseLog { .. } => {}
             Action::Report(report) if report.state == StepState::Running => {

@@ -15,6 +15,9 @@ use crate::kubelet::image;
 use crate::kubelet::record::{Ended, State};
 use crate::runtime::{CreateError, VolumeFiles, Wish};
 
+/// The reason of a runtime that can't even make a pod's namespaces.
+const NO_SANDBOX: &str = "FailedCreatePodSandBox";
+
 impl Worker {
     pub(super) fn launch_if_due(&mut self, index: usize, now: Instant) {
         let slot = &self.slots[index];
@@ -74,7 +77,7 @@ impl Worker {
         }
         let message = format!("Pulling image {:?}", record.image);
         self.recorder.record(&self.object, &field(record), Mood::Normal, "Pulling", &message);
-        self.record.sandbox = true;
+        self.record.sandbox = !self.slots[index].lacks_sandbox;
         let (wish, wishes) = watch::channel(Wish::Run);
         let run = Run {
             runtime: Arc::clone(&self.kubelets.runtime),
@@ -122,6 +125,16 @@ impl Worker {
         let image = record.image.clone();
         let failed = |message: &str| self.recorder.record(&self.object, &at, Mood::Warning, "Failed", message);
         let waiting = |reason: &str, message: &str| State::Waiting { reason: reason.into(), message: message.into() };
+        if error.reason == NO_SANDBOX {
+            // The pod itself says nothing of it.
+            let message = format!("Failed to create pod sandbox: {}", error.message);
+            self.recorder.record(&self.object, "", Mood::Warning, NO_SANDBOX, &message);
+            self.record.sandbox = false;
+            self.slots[index].lacks_sandbox = true;
+            self.record.containers[index].state = State::waiting("ContainerCreating");
+            self.slots[index].retry_at = Some(Instant::now() + self.kubelets.timing.setup_retry);
+            return;
+        }
         if error.reason != "ErrImagePull" {
             failed(&format!("Error: {}", error.message));
             self.record.containers[index].state = waiting(&error.reason, &error.message);

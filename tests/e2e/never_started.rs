@@ -1,0 +1,161 @@
+//! Pods that can't start: each ends within its own limit, and says why.
+
+use std::time::Duration;
+
+use piculet_core::outcome::StepState::{Failure, Killed};
+use piculet_core::workload::VolumeSpec;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::acts::Acts;
+use crate::obstacles::registry;
+use crate::told::told;
+use crate::world::{Job, World, job, scenario};
+
+/// Runs a step that can't start, and looks that it says so in these words.
+async fn refused(world: &World, cause: &str, job: Job, words: &[&str]) {
+    let since = Instant::now();
+    let id = world.submit(vec![vec![job]]);
+    let step = world.step(&world.ended(&id).await, "build");
+    let log = world.log(&id, "build");
+    told(world, cause, since, &step, &log, "never-started");
+    assert_eq!((step.state, step.exit_code), (Failure, None), "{cause}");
+    for words in words {
+        assert!(step.error.contains(words), "{cause}: '{words}' is not in: {}", step.error);
+    }
+}
+
+fn build() -> Job {
+    job("build", Acts::new())
+}
+
+#[test]
+fn an_image_that_can_not_be_pulled() {
+    scenario("images", async |world| {
+        world.agent().await;
+        let unpullable = |image: &str, says: &str| {
+            let image = image.to_owned();
+            job("build", Acts::new().unpullable(says)).with(move |spec| spec.image = image)
+        };
+        let missing = format!("{}/missing:1", registry("404 Not Found").await);
+        let says = format!("failed to resolve reference \"{missing}\": {missing}: not found");
+        refused(
+            world,
+            "image missing",
+            unpullable(&missing, &says),
+            &["image could not be pulled", &missing, "not found"],
+        )
+        .await;
+
+        let forbidden = format!("{}/private:1", registry("403 Forbidden").await);
+        let says = format!("pulling from host failed with status code [manifests 1]: 403 Forbidden: {forbidden}");
+        refused(
+            world,
+            "pull forbidden",
+            unpullable(&forbidden, &says),
+            &["image could not be pulled", "403 Forbidden"],
+        )
+        .await;
+
+        let invalid = build().with(|spec| spec.image = "No/Image:At All".to_owned());
+        refused(world, "image's name invalid", invalid, &["image could not be pulled", "No/Image:At All"]).await;
+    });
+}
+
+#[test]
+fn a_pod_that_no_node_takes() {
+    scenario("unschedulable", async |world| {
+        world.agent().await;
+        let nowhere = build().kubernetes(json!({"nodeSelector": {"disk": "none-like-this"}}));
+        refused(world, "no node has the label", nowhere, &["no node takes its pod", "node affinity/selector"]).await;
+        let huge = build().kubernetes(json!({"resources": {"requests": {"memory": "900Gi"}}}));
+        refused(world, "no node has the memory", huge, &["no node takes its pod", "Insufficient memory"]).await;
+    });
+}
+
+#[test]
+fn a_pod_that_names_what_is_not_there() {
+    scenario("missing", async |world| {
+        world.agent().await;
+        let secret = build().kubernetes(json!({"secrets": [{"name": "not-here"}]}));
+        refused(world, "Secret missing", secret, &["configuration is wrong", "secret \"not-here\" not found"]).await;
+        let account = build().kubernetes(json!({"serviceAccountName": "nobody"}));
+        refused(world, "service account missing", account, &["configuration is wrong", "nobody"]).await;
+        let claim = build().with(|spec| {
+            spec.volumes =
+                vec![VolumeSpec { claim: "no-claim".to_owned(), path: "/data".to_owned(), read_only: false }];
+        });
+        refused(world, "claim missing", claim, &["volume is not available", "no-claim"]).await;
+        let program = build().with(|spec| spec.entrypoint = vec!["/no/such/program".to_owned()]);
+        refused(world, "program missing", program.fails_to_start("/no/such/program"), &["/no/such/program"]).await;
+    });
+}
+
+#[test]
+fn a_volume_that_nobody_makes() {
+    scenario("unbound", async |world| {
+        world.agent_with(|config| config.pods.storage_class = Some("none-like-this".to_owned())).await;
+        refused(world, "no such storage class", build(), &["volume is not available", "PersistentVolumeClaim"]).await;
+    });
+}
+
+#[test]
+fn a_namespace_whose_quota_is_used_up() {
+    scenario("quota", async |world| {
+        world.agent().await;
+        world.site.forbid_all_by_quota().await;
+        refused(world, "quota exceeded", build(), &["quota is used up", "exceeded quota: none"]).await;
+    });
+}
+
+#[test]
+fn a_policy_that_is_against_it() {
+    scenario("policy", async |world| {
+        world.agent().await;
+        world.site.forbid_all_by_policy().await;
+        refused(world, "refused by a policy", build(), &["the cluster refused its pod", "no builds on a Friday"]).await;
+        world.site.allow_again().await;
+    });
+}
+
+#[test]
+fn a_webhook_that_does_not_answer() {
+    scenario("webhook", async |world| {
+        world.agent().await;
+        world.site.break_the_webhook().await;
+        refused(world, "webhook down", build(), &["judge.piculet.test"]).await;
+        world.site.allow_again().await;
+    });
+}
+
+#[test]
+fn a_user_namespace_that_the_node_can_not_make() {
+    scenario("userns", async |world| {
+        world.agent().await;
+        let says = "can't set `spec.hostUsers: false`, runtime does not support user namespaces";
+        let own = job("build", Acts::new().no_sandbox(says)).kubernetes(json!({"hostUsers": false}));
+        refused(world, "user namespaces refused", own, &["user namespaces"]).await;
+    });
+}
+
+#[test]
+fn a_step_and_a_workflow_that_take_too_long() {
+    scenario("deadlines", async |world| {
+        world.agent().await;
+        let slow =
+            || job("slow", Acts::new().line("begins").on_sigterm(Duration::from_secs(1), "last words", 0).forever());
+        let since = Instant::now();
+        let id = world.submit(vec![vec![slow().with(|spec| spec.timeout_seconds = Some(4))]]);
+        let step = world.step(&world.ended(&id).await, "slow");
+        told(world, "step's time limit", since, &step, &world.log(&id, "slow"), "deadline-exceeded");
+        assert_eq!(step.state, Failure);
+        assert_eq!(world.own_lines(&id, "slow"), ["begins", "last words"]);
+
+        let since = Instant::now();
+        let id = world.submit_with(vec![vec![slow()]], |spec| spec.timeout_seconds = Some(4));
+        let step = world.step(&world.ended(&id).await, "slow");
+        told(world, "workflow's time limit", since, &step, &world.log(&id, "slow"), "deadline-exceeded");
+        assert_eq!(step.state, Killed);
+        assert_eq!(world.own_lines(&id, "slow"), ["begins", "last words"]);
+    });
+}
