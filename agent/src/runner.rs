@@ -112,6 +112,8 @@ pub(crate) struct StepPod {
     step: StepIndex,
     name: String,
     container: String,
+    /// That its log begins with.
+    first_line: Option<String>,
     /// It has to be where the others are that have the workflow's volume.
     shares_node_volume: bool,
     /// The version of the pod that was seen last.
@@ -343,9 +345,15 @@ impl Runner {
             Action::Create { step, attempt, after_failure } => self.create(step, attempt, after_failure).await,
             Action::Tail { step, attempt, uid } => {
                 if let Some(pod) = self.pods.get(&uid) {
-                    let (name, container, opening) = (pod.name.clone(), pod.container.clone(), pod.opening.clone());
-                    tracing::debug!(workflow = %self.key.workflow, pod = name, attempt = attempt.0, "reading the log");
-                    self.log(step, Order::Follow(TailTarget { pod: name, uid, container }, opening)).await;
+                    tracing::debug!(workflow = %self.key.workflow, pod = pod.name, attempt = attempt.0, "reading the log");
+                    let opening = pod.opening.clone();
+                    let target = TailTarget {
+                        pod: pod.name.clone(),
+                        uid,
+                        container: pod.container.clone(),
+                        first_line: pod.first_line.clone(),
+                    };
+                    self.log(step, Order::Follow(target, opening)).await;
                 }
             }
             Action::Stop { uid, grace, .. } => self.stop(uid, grace),

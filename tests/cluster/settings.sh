@@ -26,8 +26,8 @@ etcd_peer_port=${PICULET_CLUSTER_ETCD_PEER_PORT:-23800}
 pod_network=${PICULET_CLUSTER_POD_NETWORK:-10.244}
 service_network=${PICULET_CLUSTER_SERVICE_NETWORK:-10.96.0}
 
-# The kubelet keeps 5 files of this size of each container's log, and serves the newest.
-log_size=${PICULET_CLUSTER_LOG_SIZE:-10Mi}
+# The kubelet keeps 5 files of this size of each log, looks every 3 s, and serves the newest: small, so that tests see rotations.
+log_size=${PICULET_CLUSTER_LOG_SIZE:-1Mi}
 
 number_of() { echo "${1//[^0-9]/}"; }                      # node2 -> 2
 address_of() { echo "$pod_network.$(number_of "$1").1"; }  # node2 -> 10.244.2.1

@@ -49,7 +49,7 @@ impl Side for Woodpecker {
     }
 
     fn submit(&self, name: &str) -> String {
-        let job = |job: &str| Job::commands(job, "alpine", ["true"]);
+        let job = |job: &str| Job::plugin(job, "alpine");
         self.server.submit(Compiled::new(name).then([job("build"), job("test")])).to_string()
     }
 

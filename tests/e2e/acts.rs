@@ -2,6 +2,7 @@
 //! in memory.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::time::Duration;
 
 use fake_cluster::Script;
@@ -19,8 +20,9 @@ pub(crate) struct Acts {
 #[derive(Debug, Clone)]
 enum Act {
     Line(String),
-    Lines { count: usize, width: usize },
+    Lines { numbers: Range<usize>, width: usize },
     Bytes(Vec<u8>),
+    LongLine(usize),
     Wait(Duration),
 }
 
@@ -66,14 +68,19 @@ impl Acts {
         self.then(Act::Line(line.to_owned()))
     }
 
-    /// Next, so many numbered lines of so many characters are printed at full speed: see [`numbered`].
-    pub(crate) fn lines(self, count: usize, width: usize) -> Self {
-        self.then(Act::Lines { count, width })
+    /// Next, lines of these numbers and of so many characters are printed at full speed: see [`numbered`].
+    pub(crate) fn lines(self, numbers: Range<usize>, width: usize) -> Self {
+        self.then(Act::Lines { numbers, width })
     }
 
     /// Next, these bytes are printed, as they are.
     pub(crate) fn bytes(self, bytes: &[u8]) -> Self {
         self.then(Act::Bytes(bytes.to_vec()))
+    }
+
+    /// Next, a line of so many `x`.
+    pub(crate) fn long_line(self, length: usize) -> Self {
+        self.then(Act::LongLine(length))
     }
 
     /// Next, time passes.
@@ -138,14 +145,15 @@ impl Acts {
             // A shell sees a signal only between two commands, or while it waits for one of its own.
             let _infallible = match act {
                 Act::Line(line) => writeln!(script, "printf '%s\\n' {}", quoted(line)),
-                Act::Lines { count, width } => {
+                Act::Lines { numbers: Range { start, end }, width } => {
                     let format = format!("line %07d {}\\n", padding(*width));
-                    writeln!(script, "awk 'BEGIN {{ for (i = 0; i < {count}; i++) printf \"{format}\", i }}'")
+                    writeln!(script, "awk 'BEGIN {{ for (i = {start}; i < {end}; i++) printf \"{format}\", i }}'")
                 }
                 Act::Bytes(bytes) => {
                     let octal: String = bytes.iter().map(|byte| format!("\\{byte:03o}")).collect();
                     writeln!(script, "printf '{octal}'")
                 }
+                Act::LongLine(length) => writeln!(script, "head -c {length} /dev/zero | tr '\\0' x; echo"),
                 Act::Wait(time) => writeln!(script, "sleep {} & wait $!", time.as_secs_f64()),
             };
         }
@@ -163,8 +171,9 @@ impl Acts {
     pub(crate) fn script(&self) -> Script {
         let script = self.acts.iter().fold(Script::new(), |script, act| match act {
             Act::Line(line) => script.line(line),
-            Act::Lines { count, width } => script.lines(*count, |number| numbered(number, *width)),
+            Act::Lines { numbers, width } => script.lines(numbers.len(), |at| numbered(numbers.start + at, *width)),
             Act::Bytes(bytes) => script.print(bytes.clone()),
+            Act::LongLine(length) => script.line(&"x".repeat(*length)),
             Act::Wait(time) => script.wait(*time),
         });
         let script = match self.end {

@@ -9,6 +9,7 @@
 mod acts;
 mod disruptions;
 mod exits;
+mod logs;
 mod never_started;
 mod obstacles;
 mod site;

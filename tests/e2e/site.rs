@@ -1,5 +1,6 @@
 //! A namespace of a cluster, and what can happen to it from outside.
 
+mod cuts;
 mod fake;
 mod real;
 
@@ -16,6 +17,7 @@ use piculet_pods::label;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub(crate) use cuts::Cuts;
 pub(crate) use fake::FakeSite;
 pub(crate) use real::RealSite;
 
@@ -67,11 +69,36 @@ impl Site {
 
     /// What an agent uses.
     pub(crate) async fn cluster(&self) -> Cluster {
+        self.cluster_by(None).await
+    }
+
+    /// What an agent uses whose connections all break as often. It does so as long as what is given beside it.
+    pub(crate) async fn cluster_with_cuts(&self, each: Duration) -> (Cluster, Option<Cuts>) {
+        match self {
+            Self::Fake(site) => {
+                let cluster = site.cluster.clone();
+                tokio::spawn(async move {
+                    loop {
+                        tokio::time::sleep(each).await;
+                        cluster.faults().cut_streams();
+                    }
+                });
+                (self.cluster().await, None)
+            }
+            Self::Real(_) => {
+                let cuts = Cuts::before(real::kubeconfig(), each).await;
+                (self.cluster_by(Some(&cuts)).await, Some(cuts))
+            }
+        }
+    }
+
+    async fn cluster_by(&self, cuts: Option<&Cuts>) -> Cluster {
         let limits = Limits { patience: Duration::from_secs(10), ..Limits::default() };
         match self {
             Self::Fake(_) => Cluster::new(self.client(), self.namespace(), limits),
             Self::Real(_) => {
-                let source = KubeSource::Kubeconfig { path: real::kubeconfig(), context: None };
+                let path = cuts.map_or_else(real::kubeconfig, |cuts| cuts.kubeconfig.clone());
+                let source = KubeSource::Kubeconfig { path, context: None };
                 Cluster::connect(&source, Some(self.namespace()), limits).await.unwrap()
             }
         }

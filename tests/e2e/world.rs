@@ -10,6 +10,8 @@ use piculet::agent::Agent;
 use piculet::config::Config;
 use piculet::exit::Failure;
 use piculet::shutdown::Shutdown;
+use piculet::telemetry::Metrics;
+use piculet_cluster::Cluster;
 use piculet_core::id::{InstanceId, WorkflowId};
 use piculet_core::outcome::StepState;
 use piculet_core::workload::{StageSpec, StepSpec, WorkloadSpec};
@@ -22,7 +24,7 @@ use tokio::task::JoinHandle;
 use tower::service_fn;
 
 use crate::acts::Acts;
-use crate::site::{Site, is_real};
+use crate::site::{Cuts, Site, is_real};
 
 /// How long anything may take that a scenario waits for.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -32,12 +34,14 @@ pub(crate) struct World {
     pub(crate) stub: Stub,
     pub(crate) site: Site,
     agents: u32,
+    cuts: Vec<Cuts>,
 }
 
 /// An agent of a world.
 pub(crate) struct Running {
     pub(crate) network: Network,
     pub(crate) shutdown: Shutdown,
+    pub(crate) metrics: Metrics,
     pub(crate) task: JoinHandle<Result<(), Failure>>,
 }
 
@@ -56,7 +60,8 @@ pub(crate) fn scenario(name: &str, run: impl AsyncFnOnce(&mut World)) {
         builder.start_paused(true);
     }
     builder.build().unwrap().block_on(async {
-        let mut world = World { stub: Stub::start(Default::default()), site: Site::open(name).await, agents: 0 };
+        let mut world =
+            World { stub: Stub::start(Default::default()), site: Site::open(name).await, agents: 0, cuts: Vec::new() };
         let ended = AssertUnwindSafe(async {
             run(&mut world).await;
             world.until_clean().await;
@@ -75,8 +80,20 @@ impl World {
         self.agent_with(|_| {}).await
     }
 
-    /// Starts an agent whose configuration is changed first. Its clocks are shorter than usual, for the real cluster's sake.
+    /// Starts an agent whose configuration is changed first.
     pub(crate) async fn agent_with(&mut self, change: impl FnOnce(&mut Config)) -> Running {
+        let cluster = self.site.cluster().await;
+        self.start(cluster, change)
+    }
+
+    /// Starts an agent whose connections to the API server all break as often.
+    pub(crate) async fn agent_with_cuts(&mut self, each: Duration) -> Running {
+        let (cluster, cuts) = self.site.cluster_with_cuts(each).await;
+        self.cuts.extend(cuts);
+        self.start(cluster, |_| {})
+    }
+
+    fn start(&mut self, cluster: Cluster, change: impl FnOnce(&mut Config)) -> Running {
         self.agents += 1;
         let network = self.stub.network();
         let dial = network.clone();
@@ -91,32 +108,18 @@ impl World {
                 endpoint.connect_with_connector(pipe).await
             }
         });
-        let mut config = Config::default();
+        let mut config = config(self.site.namespace());
         config.agent.name = format!("agent-{}", self.agents);
-        config.agent.max_workflows = 20;
-        config.admin.address = None;
-        config.pods.namespace = self.site.namespace().to_owned();
-        config.pods.stop_timeout_seconds = 5;
-        let allow = &mut config.pods.allow_from_step;
-        (allow.service_account, allow.native_secrets, allow.node_selector, allow.tolerations) =
-            (true, true, true, true);
-        config.limits.schedule = Duration::from_secs(15);
-        config.limits.pull = Duration::from_secs(30);
-        config.limits.pull_again = Duration::from_secs(20);
-        config.limits.create = Duration::from_secs(20);
-        config.limits.explain = Duration::from_secs(2);
-        config.limits.lost = Duration::from_secs(20);
-        config.limits.creations = 2;
         change(&mut config);
-        let cluster = self.site.cluster().await;
         let instance = InstanceId::new(format!("instance-{}", self.agents));
         let shutdown = Shutdown::default();
         let mut agent = Agent::new(config, cluster, instance, "test-machine".to_owned());
         if !is_real() {
             agent = agent.following_tokios_clock();
         }
+        let metrics = agent.metrics().clone();
         let task = tokio::spawn(agent.run(link, shutdown.clone()));
-        Running { network, shutdown, task }
+        Running { network, shutdown, metrics, task }
     }
 
     /// Hands a workflow of these stages to the server.
@@ -205,6 +208,25 @@ impl World {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     }
+}
+
+/// Clocks are shorter than usual, for the real cluster's sake.
+fn config(namespace: &str) -> Config {
+    let mut config = Config::default();
+    config.agent.max_workflows = 20;
+    config.admin.address = None;
+    config.pods.namespace = namespace.to_owned();
+    config.pods.stop_timeout_seconds = 5;
+    let allow = &mut config.pods.allow_from_step;
+    (allow.service_account, allow.native_secrets, allow.node_selector, allow.tolerations) = (true, true, true, true);
+    config.limits.schedule = Duration::from_secs(15);
+    config.limits.pull = Duration::from_secs(30);
+    config.limits.pull_again = Duration::from_secs(20);
+    config.limits.create = Duration::from_secs(20);
+    config.limits.explain = Duration::from_secs(2);
+    config.limits.lost = Duration::from_secs(20);
+    config.limits.creations = 2;
+    config
 }
 
 /// A step whose container does this.

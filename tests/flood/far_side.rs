@@ -86,7 +86,7 @@ fn workload() -> WorkloadSpec {
         id: name.clone(),
         name,
         image: "alpine".to_owned(),
-        commands: vec!["true".to_owned()],
+        entrypoint: vec!["/bin/program".to_owned()],
         workspace_base: "/woodpecker".to_owned(),
         working_dir: "/woodpecker/src".to_owned(),
         ..StepSpec::default()

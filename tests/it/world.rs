@@ -153,13 +153,13 @@ impl World {
     }
 }
 
-/// A step that runs a command.
+/// A step that runs a program of its image: no script of ours, which would print its commands.
 pub(crate) fn step(name: &str) -> StepSpec {
     StepSpec {
         id: format!("id{name}"),
         name: name.to_owned(),
         image: "alpine".to_owned(),
-        commands: vec![format!("echo {name}")],
+        entrypoint: vec!["/bin/program".to_owned()],
         workspace_base: "/woodpecker".to_owned(),
         working_dir: "/woodpecker/src".to_owned(),
         ..StepSpec::default()

@@ -229,7 +229,7 @@ impl WorkflowPlan {
             id: format!("id-{}", step.name),
             name: step.name.clone(),
             image: "alpine".to_owned(),
-            commands: vec!["true".to_owned()],
+            entrypoint: vec!["/bin/program".to_owned()],
             max_attempts: step.max_attempts,
             failure: step.failure,
             ..StepSpec::default()
@@ -248,7 +248,7 @@ impl WorkflowPlan {
                 FailurePolicy::Ignore => FailureMode::Ignore,
                 FailurePolicy::Cancel => FailureMode::Cancel,
             };
-            Job::commands(&step.name, "alpine", ["true"]).failure(mode)
+            Job::plugin(&step.name, "alpine").failure(mode)
         };
         self.stages
             .iter()

@@ -40,6 +40,9 @@ pub struct TailTarget {
     pub uid: PodUid,
     /// The container.
     pub container: String,
+    /// The line that its log begins with, if that is known. Where another one comes first, the node threw the beginning
+    /// away before it could be read: only so can that be noticed.
+    pub first_line: Option<String>,
 }
 
 /// What is read of a log.
@@ -66,8 +69,8 @@ pub struct Piece {
 /// Lines between two times may be missing: the kubelet began a new file, and the end of the old one was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {
-    /// The time of the last line before.
-    pub after: Timestamp,
+    /// The time of the last line before; `None`: the beginning of the log is missing.
+    pub after: Option<Timestamp>,
     /// The time of the first line behind.
     pub until: Timestamp,
 }

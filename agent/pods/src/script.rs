@@ -74,6 +74,13 @@ pub fn command(variables: &[(String, String)]) -> Vec<String> {
     vec![SHELL.to_owned(), "-c".to_owned(), run]
 }
 
+/// The line that the output of the script begins with; `None` without commands. Where the shell itself fails before that, the
+/// output is another.
+pub fn first_line(commands: &[String]) -> Option<String> {
+    let line = commands.first()?.split('\n').next().unwrap_or_default();
+    Some(format!("+ {line}"))
+}
+
 /// The script.
 pub fn text(working_dir: &str, commands: &[String]) -> String {
     let mut script = PROLOGUE.to_owned();

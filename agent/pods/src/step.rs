@@ -17,7 +17,7 @@ use crate::object::Object;
 use crate::options::StepOptions;
 use crate::plan::{Context, PlanError};
 use crate::settings::{AccessMode, Settings};
-use crate::{image, label, limits, names, pod};
+use crate::{image, label, limits, names, pod, script};
 
 /// Where a step's author writes its options.
 const OPTIONS: &str = "backend_options.kubernetes";
@@ -31,6 +31,8 @@ pub struct StepObjects {
     pub pod: Pod,
     /// The name of the container that the step is; others may be beside it.
     pub container: String,
+    /// The line that the container's log begins with, if that is known.
+    pub first_line: Option<String>,
     /// What the step's log has to say: fields that were left out, each with the reason and a stable code.
     pub notes: Vec<String>,
 }
@@ -179,8 +181,10 @@ impl Build<'_> {
             return Err(draft.problems);
         }
         let mounts_workspace = draft.mounts_workspace();
+        let runs_script = step.spec.entrypoint.is_empty();
+        let first_line = script::first_line(&step.spec.commands).filter(|_| runs_script);
         let Draft { names: StepNames { container, .. }, notes, .. } = draft;
-        Ok(Built { objects: StepObjects { secrets, pod, container, notes }, mounts_workspace })
+        Ok(Built { objects: StepObjects { secrets, pod, container, first_line, notes }, mounts_workspace })
     }
 
     fn identity(&self, step: &Step, attempt: Attempt) -> Identity {

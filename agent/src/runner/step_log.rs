@@ -186,10 +186,8 @@ impl StepLog {
 }
 
 fn gap_text(gap: Gap) -> String {
-    format!(
-        "Lines between {} and {} may be missing: the node threw them away before they could be read.",
-        gap.after, gap.until
-    )
+    let where_from = gap.after.map_or_else(|| "before".to_owned(), |after| format!("between {after} and"));
+    format!("Lines {where_from} {} may be missing: the node threw them away before they could be read.", gap.until)
 }
 
 /// What the log has to say about its own end; nothing if it is whole.

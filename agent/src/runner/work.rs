@@ -107,7 +107,16 @@ impl Runner {
         let labels = objects.pod.metadata.labels.as_ref();
         let shares_node_volume = labels.is_some_and(|labels| labels.contains_key(label::NODE_VOLUME));
         let container = objects.container.clone();
-        let pod = StepPod { step, name, container, shares_node_volume, version: None, opening: Opening::default() };
+        let first_line = objects.first_line.clone();
+        let pod = StepPod {
+            step,
+            name,
+            container,
+            first_line,
+            shares_node_volume,
+            version: None,
+            opening: Opening::default(),
+        };
         let (cluster, answers) = (self.shop.cluster.clone(), self.answers.clone());
         let span = self.record.work(Part::Create, Some((step, attempt)));
         let objects: Vec<_> = objects.into_objects().collect();

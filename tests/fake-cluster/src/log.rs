@@ -91,9 +91,12 @@ impl ContainerLog {
 
     /// The container has ended: what it wrote last becomes a record even without a newline.
     pub(crate) fn close(&self) {
-        let now = nanoseconds(self.clock.now());
+        let now = self.clock.now();
         {
             let mut state = self.lock();
+            // It was looked after also while nothing was written.
+            state.rotate_if_due(now, &self.settings);
+            let now = nanoseconds(now);
             let rest = state.pending.split().freeze();
             if !rest.is_empty() {
                 state.push_line(rest, now, self.tick());
@@ -101,6 +104,15 @@ impl ContainerLog {
             state.open = false;
         }
         self.changed.send_replace(());
+    }
+
+    /// The newest file, which is all that a kubelet serves.
+    fn newest(&self) -> Arc<LogFile> {
+        let mut state = self.lock();
+        if state.open {
+            state.rotate_if_due(self.clock.now(), &self.settings);
+        }
+        Arc::clone(&state.file)
     }
 
     fn tick(&self) -> i64 {

@@ -8,6 +8,7 @@
 //! | is over | still open, and quiet | the last reads |
 //! | is over | a whole read brought something, or was the first | read once more |
 //! | is over | a further whole read brought nothing | complete |
+//! | is over | a further whole read is of a newer file, and the last stream had caught up | complete |
 //! | is gone | | lost, or unconfirmed |
 //!
 //! Streams are opened by the pod's name, so each but the first is preceded by a consistent read that checks its UID. A
@@ -45,6 +46,10 @@ const QUIET: Duration = Duration::from_secs(5 * 60);
 /// whether it is, and the last reads find what is left.
 const OVER: Duration = Duration::from_millis(50);
 
+/// A stream that brought nothing for so long before the container's end had caught up with it. A kubelet that is behind
+/// sends without a pause.
+const CAUGHT_UP: Duration = Duration::from_secs(2);
+
 /// The same once the watch no longer shows the pod: there may be no last read.
 const ABSENT: Duration = Duration::from_secs(5);
 
@@ -72,6 +77,8 @@ pub(super) struct Follower {
     hint: Option<(Stand, Instant)>,
     /// The pod is there, but the watch no longer shows it.
     unwatched: bool,
+    /// The last stream that was followed had brought all there was.
+    caught_up: bool,
 }
 
 /// Where a container stands.
@@ -113,13 +120,14 @@ impl Follower {
             news: watch.subscribe_pod(&target.uid),
             backoff: Backoff::new(GROWTH, cluster.next_seed()),
             cluster,
+            cursor: Cursor::new(target.first_line.clone()),
             target,
             out,
             opening,
-            cursor: Cursor::default(),
             streams: 0,
             hint: None,
             unwatched: false,
+            caught_up: false,
         }
     }
 
@@ -161,9 +169,17 @@ impl Follower {
                 (_, Read::Again) | (Stand::Running, Read::Quiet) => {}
                 // A single read that brings nothing proves nothing: a broken connection can look like that.
                 (Stand::Over, Read::Whole { level: true }) if !brought && self.streams > 1 => {
+                    if self.cursor.lacks_all() {
+                        let why = "the node shows nothing of it".to_owned();
+                        return Ok(TailEnd::Unconfirmed { since: None, why });
+                    }
                     return Ok(TailEnd::Complete);
                 }
                 (Stand::Over, Read::Whole { level: true }) => {}
+                // The file was changed after its last line, and the new one has none.
+                (Stand::Over, Read::Whole { level: false }) if !brought && self.caught_up => {
+                    return Ok(TailEnd::Complete);
+                }
                 (Stand::Over, Read::Whole { .. } | Read::Refused(_)) => {
                     failed_reads += 1;
                     if failed_reads == LAST_READS {
@@ -280,8 +296,12 @@ impl Follower {
         self.streams += 1;
         self.opening.opened();
         let mut stream = self.cursor.stream();
+        let mut last = Instant::now();
         loop {
-            let frame = match self.patiently(follow, body.frame()).await {
+            let frame = self.patiently(follow, body.frame()).await;
+            self.caught_up = if follow { last.elapsed() >= CAUGHT_UP } else { self.caught_up };
+            last = Instant::now();
+            let frame = match frame {
                 None => return Ok(silent(follow)),
                 Some(None) => break,
                 Some(Some(Err(error))) => return Ok(Read::Broken(describe(&error))),
@@ -290,6 +310,7 @@ impl Follower {
             let mut passed = Passed::default();
             let next = self.cursor.push(&mut stream, frame, &mut passed);
             *brought |= !passed.pieces.is_empty();
+            self.caught_up &= passed.pieces.is_empty();
             self.pass_on(passed).await?;
             if next == Next::Stream {
                 return Ok(Read::Again);

@@ -78,6 +78,8 @@ pub(super) struct Cursor {
     again: Option<Again>,
     /// A stream was read, so that another one may repeat it.
     read_before: bool,
+    /// The line that the log has to begin with, until it has begun.
+    first_line: Option<String>,
 }
 
 /// A line that was begun: how many of its bytes were passed on, and their hash.
@@ -151,6 +153,16 @@ impl Stream {
 }
 
 impl Cursor {
+    /// Of a log that has to begin with this line, if that is known.
+    pub(super) fn new(first_line: Option<String>) -> Self {
+        Self { first_line, ..Self::default() }
+    }
+
+    /// Whether the log has to have a line and none was seen.
+    pub(super) fn lacks_all(&self) -> bool {
+        self.first_line.is_some()
+    }
+
     /// From when on to ask for the log: a whole second, at least one before the last line. `None`: from its start.
     ///
     /// The step back covers clocks that are set back a little while no stream is open.
@@ -275,7 +287,12 @@ impl Cursor {
 
     fn pass(&mut self, time: Timestamp, part: Part, passed: &mut Passed) {
         if let Some(after) = self.missing.take() {
-            passed.gap = Some(Gap { after, until: time });
+            passed.gap = Some(Gap { after: Some(after), until: time });
+        }
+        if let Some(first) = self.first_line.take()
+            && !begins_with(&part.bytes, first.as_bytes())
+        {
+            passed.gap = Some(Gap { after: None, until: time });
         }
         let begun = self.open.take().filter(|_| !part.first);
         let mut hash = begun.map_or_else(Hash::new, |open| open.hash);
@@ -314,6 +331,14 @@ impl Cursor {
     fn abandon(&mut self) {
         self.missing = self.missing.or_else(|| self.reached());
         self.open = None;
+    }
+}
+
+/// Whether a line begins as it has to, as far as these bytes of it go.
+fn begins_with(bytes: &[u8], line: &[u8]) -> bool {
+    match bytes.strip_suffix(b"\n") {
+        Some(whole) => whole == line,
+        None => line.starts_with(bytes) || bytes.starts_with(line),
     }
 }
 

@@ -52,7 +52,7 @@ impl Log {
 }
 
 fn target(made: &Applied, name: &str) -> TailTarget {
-    TailTarget { pod: name.to_owned(), uid: made.pod_uid(), container: STEP.to_owned() }
+    TailTarget { pod: name.to_owned(), uid: made.pod_uid(), container: STEP.to_owned(), first_line: None }
 }
 
 fn tail(setup: &Setup, made: &Applied, name: &str) -> Tail {

@@ -50,7 +50,7 @@ pub(crate) struct Reader {
 impl Reader {
     pub(crate) fn new(log: Arc<ContainerLog>, options: &LogOptions) -> Self {
         let changed = log.changed.subscribe();
-        let file = Arc::clone(&log.lock().file);
+        let file = log.newest();
         let place = options.tail.map_or_else(Place::default, |records| file.tail(records));
         Self {
             log,

@@ -198,9 +198,26 @@ fn a_rotated_file_without_our_last_line_is_a_gap() {
     log.start = 2;
     assert!(reader.read_all(&log));
     assert_eq!(reader.text, "read\nkept\ntoo\n");
-    assert_eq!(reader.gaps, [(5, Gap { after: at(0), until: at(20) })]);
+    assert_eq!(reader.gaps, [(5, Gap { after: Some(at(0)), until: at(20) })]);
     assert!(reader.read_all(&log));
     assert_eq!(reader.gaps.len(), 1);
+}
+
+#[test]
+fn a_beginning_that_was_rotated_away_is_a_gap() {
+    for (first_line, start, gaps) in [
+        (Some("+ make"), 0, vec![]),
+        (Some("+ make"), 1, vec![(0, Gap { after: None, until: at(10) })]),
+        (None, 1, vec![]),
+    ] {
+        let mut log = log([(0, "+ make"), (10, "+ makes"), (20, "more")]);
+        log.start = start;
+        let mut reader = Reader { cursor: Cursor::new(first_line.map(str::to_owned)), ..Reader::default() };
+        assert!(reader.cursor.lacks_all() == first_line.is_some());
+        reader.read(&log, 3, usize::MAX, 64);
+        assert_eq!(reader.gaps, gaps, "{first_line:?} from {start}");
+        assert!(!reader.cursor.lacks_all());
+    }
 }
 
 #[test]
@@ -287,7 +304,7 @@ fn a_gap_is_said_also_if_the_stream_ends_before_the_first_piece() {
     reader.read(&log, 5, 20, 64);
     assert!(reader.read_all(&log));
     assert_eq!(reader.text, "read\nread too\nnew\nnewer\n");
-    assert_eq!(reader.gaps, [(14, Gap { after: at(0), until: at(0) })]);
+    assert_eq!(reader.gaps, [(14, Gap { after: Some(at(0)), until: at(0) })]);
 }
 
 #[test]
@@ -311,7 +328,7 @@ fn a_begun_line_that_was_rotated_away_is_a_gap() {
         assert!(reader.read_all(&log));
         let rest = ["other\nlast\n", "last\n"][start - 2];
         assert_eq!(reader.text, format!("first\nbeg{rest}"));
-        assert_eq!(reader.gaps, [(9, Gap { after: at(10), until: log.records[start].time })]);
+        assert_eq!(reader.gaps, [(9, Gap { after: Some(at(10)), until: log.records[start].time })]);
     }
 }
 

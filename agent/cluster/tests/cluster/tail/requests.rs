@@ -101,7 +101,8 @@ async fn shown(texts: &[&str]) -> (Log, Vec<String>) {
         _ => Answer::json(&pod),
     });
     let cluster = Cluster::new(client, NAMESPACE, Limits::default());
-    let target = TailTarget { pod: "wp-1".to_owned(), uid: PodUid::new("wp-1"), container: STEP.to_owned() };
+    let target =
+        TailTarget { pod: "wp-1".to_owned(), uid: PodUid::new("wp-1"), container: STEP.to_owned(), first_line: None };
     let watch = cluster.watch();
     watch.synced().await;
     let log = soon(all(cluster.tail(target, &watch, Opening::default()))).await;

@@ -79,11 +79,22 @@ async fn what_is_rotated_away_unread_is_said() {
 
     assert_eq!((log.gaps.len(), &log.end), (1, &Some(TailEnd::Complete)));
     let (border, gap) = log.gaps[0];
-    assert!(gap.after < gap.until);
+    assert!(gap.after.is_some_and(|after| after < gap.until));
     let (before, behind) = log.text().split_at(border);
     assert_eq!(before, lines(500, line), "five seconds before");
     let all = lines(6000, line);
     assert!(all.ends_with(behind) && behind.len() < all.len() - before.len() && !behind.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_rotated_after_its_last_line_is_whole() {
+    let logs = LogSettings { rotate_at: Some(100_000), ..LogSettings::default() };
+    let setup = Setup::with(Settings { logs, ..Settings::default() });
+    let line = |number: usize| format!("{number:05} {}", "z".repeat(93));
+    let script = Script::new().wait(Duration::from_secs(1)).lines(2000, line).wait(Duration::from_secs(30));
+    let log = log_of(&setup, script).await;
+    assert!(log.text() == lines(2000, line), "{} bytes", log.text().len());
+    assert_eq!((log.gaps.len(), log.end), (0, Some(TailEnd::Complete)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,128 @@
+//! Logs of containers: all of it, once, in order, whatever happens on the way.
+
+use std::time::Duration;
+
+use piculet_core::id::WorkflowId;
+use piculet_core::outcome::StepState::Killed;
+
+use crate::acts::{Acts, numbered};
+use crate::world::{World, job, scenario};
+
+/// Prints how many lines were expected, stored, doubled and announced as lost; none may be missing otherwise.
+#[expect(clippy::print_stdout, reason = "it is a row of a table, to be looked at")]
+fn has_all(world: &World, what: &str, id: &WorkflowId, step: &str, expected: &[String]) {
+    let stored = world.own_lines(id, step);
+    let announced: Vec<_> = world.log(id, step).into_iter().filter(|line| line.starts_with("[piculet] ")).collect();
+    let announced: Vec<_> = announced.iter().filter(|line| !line.contains("The pod waits")).collect();
+    let differs = expected.iter().zip(&stored).position(|(expected, stored)| expected != stored);
+    let doubled = stored.len().saturating_sub(stored.iter().collect::<std::collections::BTreeSet<_>>().len());
+    let (kind, count, kept) = (world.site.kind(), expected.len(), stored.len());
+    println!("| {kind} | {what} | {count} expected | {kept} stored | {doubled} doubled | announced: {announced:?} |");
+    let near = differs.map(|at| (at, expected.get(at), stored.get(at)));
+    let short = near.map(|(at, expected, stored)| (at, expected.map(|line| head(line)), stored.map(|line| head(line))));
+    assert_eq!(short, None, "{what}: the first line that differs: its place, what was printed, what is stored");
+    assert_eq!(stored.len(), expected.len(), "{what}");
+    assert_eq!(world.step(&world.stub.workflow(id), step).log_complaint, None);
+}
+
+fn head(line: &str) -> String {
+    line.chars().take(100).collect()
+}
+
+fn all_numbered(count: usize, width: usize) -> Vec<String> {
+    (0..count).map(|number| numbered(number, width)).collect()
+}
+
+#[test]
+fn a_flood_for_a_slow_server_is_whole() {
+    scenario("flood", async |world| {
+        let agent = world.agent().await;
+        // Some 5000 lines a second.
+        agent.network.limit(500_000);
+        let id = world.submit(vec![vec![job("flood", Acts::new().lines(0..200_000, 80))]]);
+        world.ended(&id).await;
+        has_all(world, "200,000 lines, 5000 a second are taken", &id, "flood", &all_numbered(200_000, 80));
+    });
+}
+
+#[test]
+fn a_log_that_is_rotated_again_and_again_is_whole() {
+    scenario("rotated", async |world| {
+        world.agent().await;
+        // Some 60 MB within 20 s; the test cluster keeps 1 MiB in a file.
+        let bursts = (0..40).fold(Acts::new(), |acts, burst| {
+            acts.lines(burst * 15_000..(burst + 1) * 15_000, 100).wait(Duration::from_millis(400))
+        });
+        let id = world.submit(vec![vec![job("bursts", bursts)]]);
+        world.ended(&id).await;
+        has_all(world, "60 MB in bursts, rotated", &id, "bursts", &all_numbered(600_000, 100));
+    });
+}
+
+#[test]
+fn connections_that_break_lose_and_double_nothing() {
+    scenario("cut", async |world| {
+        world.agent_with_cuts(Duration::from_secs(5)).await;
+        let steady = (0..60).fold(Acts::new(), |acts, burst| {
+            acts.lines(burst * 500..(burst + 1) * 500, 80).wait(Duration::from_millis(500))
+        });
+        let id = world.submit(vec![vec![job("steady", steady)]]);
+        world.ended(&id).await;
+        has_all(world, "a connection cut each 5 s", &id, "steady", &all_numbered(30_000, 80));
+    });
+}
+
+#[test]
+fn odd_lines_arrive_as_they_are() {
+    scenario("odd-lines", async |world| {
+        world.agent().await;
+        let acts = Acts::new()
+            .bytes(b"\xff\xfe no text \x00\n")
+            .bytes(b"10 %\r50 %\r100 %\n")
+            .bytes(b"\n\n")
+            .long_line(3 << 20)
+            .bytes(b"no end")
+            .exit(3);
+        let id = world.submit(vec![vec![job("odd", acts)]]);
+        let ended = world.ended(&id).await;
+        assert_eq!(world.step(&ended, "odd").exit_code, Some(3));
+        let lines = world.stub.log(&id, "odd");
+        let lines: Vec<_> = lines.iter().filter(|line| !line.bytes.starts_with(b"[piculet]")).collect();
+        let sizes: Vec<_> = lines.iter().map(|line| line.bytes.len()).collect();
+        assert_eq!(sizes, [12, 15, 0, 0, 1 << 20, 1 << 20, 1 << 20, 6], "a line is cut at 1 MiB");
+        assert_eq!(&lines[0].bytes[..], b"\xff\xfe no text \x00");
+        assert_eq!(&lines[1].bytes[..], b"10 %\r50 %\r100 %");
+        assert!(lines[4..7].iter().all(|line| line.bytes.iter().all(|byte| *byte == b'x')));
+        assert_eq!(&lines[7].bytes[..], b"no end");
+    });
+}
+
+#[test]
+fn what_is_written_in_the_last_moment_arrives() {
+    scenario("last-moment", async |world| {
+        world.agent().await;
+        let names: Vec<_> = (0..10).map(|number| format!("last{number}")).collect();
+        let jobs = names.iter().map(|name| job(name, Acts::new().lines(0..200, 40).line("the very last").exit(7)));
+        let id = world.submit(vec![jobs.collect()]);
+        world.ended(&id).await;
+        let mut expected = all_numbered(200, 40);
+        expected.push("the very last".to_owned());
+        for name in &names {
+            has_all(world, "the moment before the exit", &id, name, &expected);
+        }
+    });
+}
+
+#[test]
+fn what_is_written_after_a_cancel_arrives() {
+    scenario("cancelled", async |world| {
+        world.agent().await;
+        let acts = Acts::new().line("begins").on_sigterm(Duration::from_secs(2), "cleaned up", 0).forever();
+        let id = world.submit(vec![vec![job("long", acts)]]);
+        world.until_line(&id, "long", "begins").await;
+        world.cancel(&id);
+        let ended = world.ended(&id).await;
+        assert_eq!(world.step(&ended, "long").state, Killed);
+        has_all(world, "during the grace after a cancel", &id, "long", &["begins".to_owned(), "cleaned up".to_owned()]);
+    });
+}
