@@ -180,7 +180,7 @@ async fn a_slow_reader_loses_what_was_rotated_away() {
     let line = "x".repeat(99);
     let script =
         (0..4).fold(Script::new(), |script, _| script.lines(10, |_| line.clone()).wait(Duration::from_secs(10)));
-    runtime.on_all(script.lines(10, |_| line.clone()));
+    runtime.on_all(script.lines(10, |_| line.clone()).wait(Duration::from_secs(5)));
     let logs = LogSettings { rotate_at: Some(500), ..LogSettings::default() };
     let cluster = FakeCluster::start(Settings { logs, ..Settings::default() }, runtime.clone());
     let pods = kube::api::Api::default_namespaced(cluster.client());
