@@ -34,8 +34,8 @@ authentication: {anonymous: {enabled: false}, webhook: {enabled: false}, x509: {
 authorization: {mode: AlwaysAllow}
 tlsCertFile: $pki/$node.crt
 tlsPrivateKeyFile: $pki/$node.key
-containerLogMaxSize: $log_size
-containerLogMonitorInterval: 3s
+containerLogMaxSize: $(log_size_of "$node")
+containerLogMonitorInterval: $(log_interval_of "$node")
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
 evictionHard: {memory.available: 200Mi, nodefs.available: 2%, nodefs.inodesFree: 1%, imagefs.available: 2%}

@@ -26,8 +26,10 @@ etcd_peer_port=${PICULET_CLUSTER_ETCD_PEER_PORT:-23800}
 pod_network=${PICULET_CLUSTER_POD_NETWORK:-10.244}
 service_network=${PICULET_CLUSTER_SERVICE_NETWORK:-10.96.0}
 
-# The kubelet keeps 5 files of this size of each log, looks every 3 s, and serves the newest: small, so that tests see rotations.
-log_size=${PICULET_CLUSTER_LOG_SIZE:-1Mi}
+# A kubelet keeps 5 files of each log, looks now and then whether the newest has this size, and serves that one alone. The first
+# node's are those of every cluster, the second's small, so that tests see many rotations.
+log_size_of() { if [ "$1" = node1 ]; then echo 10Mi; else echo 1Mi; fi; }
+log_interval_of() { if [ "$1" = node1 ]; then echo 10s; else echo 3s; fi; }
 
 number_of() { echo "${1//[^0-9]/}"; }                      # node2 -> 2
 address_of() { echo "$pod_network.$(number_of "$1").1"; }  # node2 -> 10.244.2.1

@@ -128,6 +128,12 @@ impl Acts {
         Self { on_sigterm: Reaction::Leave { after, words: words.to_owned(), code }, ..self }
     }
 
+    /// The same after these lines, which a shell prints by itself.
+    pub(crate) fn after_lines(mut self, lines: &[String]) -> Self {
+        self.acts.splice(0..0, lines.iter().map(|line| Act::Line(line.clone())));
+        self
+    }
+
     /// For a shell. It is the container's first process, which no signal ends that it has no handler for.
     pub(crate) fn shell(&self) -> String {
         let mut script = match &self.on_sigterm {

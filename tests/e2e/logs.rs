@@ -1,15 +1,20 @@
 //! Logs of containers: all of it, once, in order, whatever happens on the way.
 
+#![expect(clippy::print_stdout, reason = "rows of a table, to be looked at")]
+
 use std::time::Duration;
 
 use piculet_core::id::WorkflowId;
 use piculet_core::outcome::StepState::Killed;
 
 use crate::acts::{Acts, numbered};
-use crate::world::{World, job, scenario};
+use crate::world::{World, job, scenario, scripted};
+
+/// What a step waits before it writes much: nobody can read a log in the first second, and what is rotated away before that
+/// is lost.
+const START: Duration = Duration::from_secs(3);
 
 /// Prints how many lines were expected, stored, doubled and announced as lost; none may be missing otherwise.
-#[expect(clippy::print_stdout, reason = "it is a row of a table, to be looked at")]
 fn has_all(world: &World, what: &str, id: &WorkflowId, step: &str, expected: &[String]) {
     let stored = world.own_lines(id, step);
     let announced: Vec<_> = world.log(id, step).into_iter().filter(|line| line.starts_with("[piculet] ")).collect();
@@ -39,7 +44,7 @@ fn a_flood_for_a_slow_server_is_whole() {
         let agent = world.agent().await;
         // Some 5000 lines a second.
         agent.network.limit(500_000);
-        let id = world.submit(vec![vec![job("flood", Acts::new().lines(0..200_000, 80))]]);
+        let id = world.submit(vec![vec![job("flood", Acts::new().wait(START).lines(0..200_000, 80))]]);
         world.ended(&id).await;
         has_all(world, "200,000 lines, 5000 a second are taken", &id, "flood", &all_numbered(200_000, 80));
     });
@@ -49,14 +54,61 @@ fn a_flood_for_a_slow_server_is_whole() {
 fn a_log_that_is_rotated_again_and_again_is_whole() {
     scenario("rotated", async |world| {
         world.agent().await;
-        // Some 60 MB within 20 s; the test cluster keeps 1 MiB in a file.
-        let bursts = (0..40).fold(Acts::new(), |acts, burst| {
+        let Some(options) = world.site.on_breaking_node().await else { return skipped("no node with small log files") };
+        // Some 60 MB within 20 s, in files of 1 MiB.
+        let bursts = (0..40).fold(Acts::new().wait(START), |acts, burst| {
             acts.lines(burst * 15_000..(burst + 1) * 15_000, 100).wait(Duration::from_millis(400))
         });
-        let id = world.submit(vec![vec![job("bursts", bursts)]]);
+        let id = world.submit(vec![vec![job("bursts", bursts).kubernetes(options)]]);
         world.ended(&id).await;
         has_all(world, "60 MB in bursts, rotated", &id, "bursts", &all_numbered(600_000, 100));
     });
+}
+
+#[test]
+fn a_log_that_was_rotated_and_then_was_quiet_is_whole() {
+    scenario("quiet-end", async |world| {
+        world.agent().await;
+        let Some(options) = world.site.on_breaking_node().await else { return skipped("no node with small log files") };
+        let acts = Acts::new().wait(START).lines(0..50_000, 100).wait(Duration::from_secs(12));
+        let id = world.submit(vec![vec![job("quiet", acts).kubernetes(options)]]);
+        world.ended(&id).await;
+        has_all(world, "rotated, then quiet", &id, "quiet", &all_numbered(50_000, 100));
+        assert!(world.log(&id, "quiet").iter().all(|line| !line.contains("could not be checked")));
+    });
+}
+
+/// What is written before anybody can read it may be rotated away; then that is said.
+#[test]
+fn a_beginning_that_the_node_threw_away_is_announced() {
+    scenario("head", async |world| {
+        world.agent().await;
+        let Some(options) = world.site.on_breaking_node().await else { return skipped("no node with small log files") };
+        for round in 0..4 {
+            let job = scripted("head", Acts::new().lines(0..100_000, 100).wait(Duration::from_secs(5)));
+            let expected = [job.printed.clone(), all_numbered(100_000, 100)].concat();
+            let id = world.submit(vec![vec![job.kubernetes(options.clone())]]);
+            world.ended(&id).await;
+            let stored = world.own_lines(&id, "head");
+            let lost = expected.len() - stored.len();
+            assert_eq!(stored[..], expected[lost..], "round {round}: all that follows is there");
+            let is_word = |line: &String| line.contains("may be missing") || line.contains("could not be checked");
+            let announced = world.log(&id, "head").into_iter().find(is_word);
+            assert_eq!(
+                announced.is_some(),
+                lost > 0,
+                "round {round}: {lost} lines are lost, and it says {announced:?}"
+            );
+            let (kind, count, kept) = (world.site.kind(), expected.len(), stored.len());
+            println!(
+                "| {kind} | 10 MB before the log is opened | {count} expected | {kept} stored | 0 doubled | announced: {announced:?} |"
+            );
+        }
+    });
+}
+
+fn skipped(why: &str) {
+    println!("SKIPPED: {why}; tests/cluster has one");
 }
 
 #[test]

@@ -50,6 +50,8 @@ pub(crate) struct Running {
 pub(crate) struct Job {
     spec: StepSpec,
     acts: Acts,
+    /// What comes before what its container does.
+    pub(crate) printed: Vec<String>,
 }
 
 /// Runs a scenario, in virtual time where it can. Whatever becomes of it, nothing of it may be left, and its namespace goes.
@@ -241,7 +243,22 @@ pub(crate) fn job(name: &str, acts: Acts) -> Job {
         working_dir: "/woodpecker/src".to_owned(),
         ..StepSpec::default()
     };
-    Job { spec, acts }
+    Job { spec, acts, printed: Vec::new() }
+}
+
+/// The same by a script of ours, which prints its commands.
+pub(crate) fn scripted(name: &str, acts: Acts) -> Job {
+    let mut job = job(name, acts.clone());
+    job.spec.entrypoint.clear();
+    job.spec.commands = vec![format!(": {name}\n{}", acts.shell())];
+    let printed: Vec<_> = job.spec.commands[0]
+        .lines()
+        .enumerate()
+        .map(|(at, line)| format!("{}{line}", if at == 0 { "+ " } else { "" }))
+        .collect();
+    job.acts = acts.after_lines(&printed);
+    job.printed = printed;
+    job
 }
 
 impl Job {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fake_cluster::{FakeCluster, NodeSettings, ScriptedRuntime, Settings};
+use fake_cluster::{FakeCluster, LogSettings, NodeSettings, ScriptedRuntime, Settings};
 
 pub(super) const NAMESPACE: &str = "ci";
 
@@ -16,7 +16,8 @@ impl FakeSite {
     pub(super) fn open() -> Self {
         let runtime = ScriptedRuntime::new();
         let node = |name| NodeSettings { cpu: "2".to_owned(), ..NodeSettings::new(name) };
-        let settings = Settings { nodes: vec![node("node1")], ..Settings::default() };
+        let logs = LogSettings { rotate_at: Some(1 << 20), ..LogSettings::default() };
+        let settings = Settings { nodes: vec![node("node1")], logs, ..Settings::default() };
         Self { cluster: FakeCluster::start(settings, runtime.clone()), runtime }
     }
 }
