@@ -14,14 +14,21 @@ import (
 
 // The rights that the agent's own source names: see its module `preflight`.
 var (
-	tables  = regexp.MustCompile(`(?s)const (REQUIRED|OPTIONAL|MANY): [^=]*= *&\[(.*?)\];`)
+	tables  = regexp.MustCompile(`(?s)const (REQUIRED|OPTIONAL|MANY): [^=]*=\s*&\[(.*?)\];`)
 	several = regexp.MustCompile(`\("([a-z/]+)", &\[([^\]]*)\]\)`)
 	one     = regexp.MustCompile(`\((ANCHORS|"[a-z/]+"), "([a-z]+)", Scope::([A-Za-z]+)`)
 	anchors = regexp.MustCompile(`const ANCHORS: &str = "([a-z]+)"`)
 	words   = regexp.MustCompile(`"([a-z]+)"`)
 )
 
-// A right, and where: in the steps' namespace, or in the whole cluster.
+// Where rights are needed.
+const (
+	steps   = "the steps' namespaces"
+	system  = "the namespace kube-system"
+	cluster = "the cluster"
+)
+
+// A right, and where.
 type right struct{ resource, verb, place string }
 
 func (r right) String() string { return fmt.Sprintf("%s %s in %s", r.verb, r.resource, r.place) }
@@ -49,7 +56,7 @@ func rights(arguments []string) error {
 	return errors.Join(wrong...)
 }
 
-// asked reads the tables of the source. Rights on workflows' objects have the place "workflows".
+// asked reads the tables of the source.
 func asked(source string) (map[string][]right, error) {
 	anchor := anchors.FindStringSubmatch(source)
 	found := map[string][]right{}
@@ -57,7 +64,7 @@ func asked(source string) (map[string][]right, error) {
 		name, body := table[1], table[2]
 		for _, match := range several.FindAllStringSubmatch(body, -1) {
 			for _, verb := range words.FindAllStringSubmatch(match[2], -1) {
-				found[name] = append(found[name], right{match[1], verb[1], "workflows"})
+				found[name] = append(found[name], right{match[1], verb[1], steps})
 			}
 		}
 		for _, match := range one.FindAllStringSubmatch(body, -1) {
@@ -65,9 +72,9 @@ func asked(source string) (map[string][]right, error) {
 			if resource == "ANCHORS" && anchor != nil {
 				resource = anchor[1]
 			}
-			place := "the cluster"
-			if match[3] == "Workflows" {
-				place = "workflows"
+			place := map[string]string{"Workflows": steps, "Namespace": system, "Cluster": cluster}[match[3]]
+			if place == "" {
+				return nil, fmt.Errorf("the scope %s is not known: this check has to follow the agent's source", match[3])
 			}
 			found[name] = append(found[name], right{resource, match[2], place})
 		}
@@ -98,9 +105,14 @@ func compare(asked map[string][]right, found []document) error {
 		for _, rule := range role.Rules {
 			for _, resource := range rule.Resources {
 				for _, verb := range rule.Verbs {
-					place := "workflows"
-					if resource == "namespaces" || resource == "nodes" {
-						place = "the cluster"
+					place := steps
+					switch {
+					case len(rule.ResourceNames) > 0 && strings.Join(rule.ResourceNames, " ") == "kube-system":
+						place = system
+					case len(rule.ResourceNames) > 0:
+						return fmt.Errorf("%s: rights on %v, which nobody asks for", role.Name, rule.ResourceNames)
+					case resource == "namespaces" || resource == "nodes":
+						place = cluster
 					}
 					allowed[right{resource, verb, place}] = true
 				}
@@ -115,7 +127,7 @@ func compare(asked map[string][]right, found []document) error {
 	}
 	wanted := map[right]bool{}
 	for _, right := range append(asked["REQUIRED"], asked["OPTIONAL"]...) {
-		if right.place == "workflows" || hasClusterReads {
+		if right.place == steps || hasClusterReads {
 			wanted[right] = true
 		}
 	}
