@@ -1,7 +1,8 @@
 // Command manifests looks at Kubernetes objects in files, without a cluster.
 //
 //	manifests strict FILE...             every object has only fields that its kind has, and fits to the others
-//	manifests plain FILE                 the objects of a chart, as `helm template` writes them, without what is Helm's alone
+//	manifests builtin FILE               the objects of kinds that every cluster has; the others are named on standard error
+//	manifests environment FILE           the variables that the agent's container gets, NAME=value
 //	manifests same FILE FILE             both hold the same objects
 //	manifests rights PREFLIGHT FILE...   the roles allow what the agent asks for, and nothing else
 //	manifests settings PAGE SCHEMA       the schema of the chart's values knows each setting of the agent, and no other
@@ -19,12 +20,13 @@ type command struct {
 }
 
 var commands = map[string]command{
-	"strict":   {1, strict},
-	"plain":    {1, plain},
-	"same":     {2, same},
-	"rights":   {2, rights},
-	"settings": {2, settings},
-	"image":    {2, image},
+	"strict":      {1, strict},
+	"builtin":     {1, builtin},
+	"environment": {1, environment},
+	"same":        {2, same},
+	"rights":      {2, rights},
+	"settings":    {2, settings},
+	"image":       {2, image},
 }
 
 func main() {

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"reflect"
 	"regexp"
 	"sort"
@@ -19,25 +18,6 @@ const checksum = "checksum/config"
 
 // What kustomize appends to the name of a generated ConfigMap.
 var hash = regexp.MustCompile(`^(piculet-config)-[0-9a-z]{10}$`)
-
-// plain prints the objects of a chart, each but the ConfigMap, which kustomize generates.
-func plain(paths []string) error {
-	found, err := documents(paths[0])
-	if err != nil {
-		return err
-	}
-	for _, document := range found {
-		if document.object.GetKind() == "ConfigMap" {
-			continue
-		}
-		text, err := yaml.Marshal(neutral(document.object.Object))
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(os.Stdout, "---\n%s", text)
-	}
-	return nil
-}
 
 // same tells how the objects of two files differ, but for what Helm or kustomize adds.
 func same(paths []string) error {
