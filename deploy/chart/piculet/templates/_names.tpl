@@ -53,5 +53,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- .Values.token.existingSecret }}
 {{- else if .Values.token.value }}
 {{- include "piculet.fullname" . }}-token
+{{- else if not (or (default dict .Values.config.server).token_file .Values.woodpecker.WOODPECKER_AGENT_SECRET_FILE) }}
+{{- fail "which token? Give token.existingSecret or token.value, or mount a file and name it in config.server.token_file" }}
 {{- end }}
 {{- end }}
