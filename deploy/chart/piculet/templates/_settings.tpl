@@ -37,6 +37,19 @@ stream
 {{- end }}
 {{- end }}
 
+{{- /* "true" if what is said to the server can be read on its way. */}}
+{{- define "piculet.isExposed" -}}
+{{- $address := include "piculet.serverAddress" . }}
+{{- $tls := (default dict .Values.config.server).tls }}
+{{- if hasKey .Values.woodpecker "WOODPECKER_GRPC_SECURE" }}
+{{- $tls = .Values.woodpecker.WOODPECKER_GRPC_SECURE }}
+{{- end }}
+{{- $isEncrypted := has (toString $tls) (list "true" "1" "t" "T" "TRUE" "True") }}
+{{- if hasPrefix "http://" $address }}true
+{{- else if not (or $isEncrypted (hasPrefix "https://" $address) (hasPrefix "unix:" $address)) }}true
+{{- end }}
+{{- end }}
+
 {{- define "piculet.stepsNamespace" -}}
 {{- default .Values.config.pods.namespace .Values.woodpecker.WOODPECKER_BACKEND_K8S_NAMESPACE }}
 {{- end }}
@@ -74,9 +87,14 @@ stream
 {{- end }}
 {{- end }}
 
+{{- /* A number as it was written: large ones would become 1e+09. */}}
+{{- define "piculet.written" -}}
+{{- if kindIs "string" . }}{{ . }}{{ else }}{{ int64 . }}{{ end }}
+{{- end }}
+
 {{- /* A duration in seconds: a number, or 1h 30m. */}}
 {{- define "piculet.seconds" -}}
-{{- $text := toString . }}
+{{- $text := include "piculet.written" . }}
 {{- if regexMatch "^[0-9]+$" $text }}
 {{- $text }}
 {{- else }}
@@ -94,7 +112,7 @@ runs, which takes the steps' own grace and 30 s more. The rest is for the kubele
 */}}
 {{- define "piculet.grace" -}}
 {{- if not (kindIs "invalid" .Values.terminationGracePeriodSeconds) }}
-{{- .Values.terminationGracePeriodSeconds }}
+{{- int64 .Values.terminationGracePeriodSeconds }}
 {{- else }}
 {{- $seconds := add (include "piculet.seconds" (default dict .Values.config.shutdown).drain_timeout) 45 }}
 {{- if eq (include "piculet.protocol" .) "woodpecker" }}
@@ -108,7 +126,7 @@ runs, which takes the steps' own grace and 30 s more. The rest is for the kubele
 {{- /* The size of the volume for log lines, in bytes; empty: none. */}}
 {{- define "piculet.spoolLimit" -}}
 {{- $logs := default dict .Values.config.logs }}
-{{- $size := toString $logs.disk }}
+{{- $size := include "piculet.written" $logs.disk }}
 {{- $factor := get (dict "" 1 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824) (regexFind "[KMG]i$" $size) }}
 {{- $bytes := mul (regexFind "^[0-9]+" $size) $factor }}
 {{- if and $logs.directory (gt (int64 $bytes) 0) }}
