@@ -27,7 +27,9 @@ var (
 	kind   = regexp.MustCompile(`^# TYPE (\S+) (\S+)$`)
 	sample = regexp.MustCompile(`^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*?)\})? `)
 	pair   = regexp.MustCompile(`([a-zA-Z_][a-zA-Z0-9_]*)="`)
-	// A variable of Grafana, in a selector or a range.
+	// The choices of a variable of Grafana.
+	choice = regexp.MustCompile(`^label_values\((.*), *([a-zA-Z_]+)\)$`)
+	// A variable of Grafana as a range.
 	interval = regexp.MustCompile(`\[\$__[a-z_]+\]`)
 )
 
@@ -102,7 +104,7 @@ func read(path string) (metrics, error) {
 }
 
 func (m metrics) answers(expression string) error {
-	// Any range and any name do here.
+	// Any range does here.
 	plain := interval.ReplaceAllString(expression, "[5m]")
 	plain = strings.NewReplacer("$__range", "5m", "$__rate_interval", "5m").Replace(plain)
 	parsed, err := parser.NewParser(parser.Options{}).ParseExpr(plain)
@@ -110,8 +112,13 @@ func (m metrics) answers(expression string) error {
 		return err
 	}
 	var wrong []error
-	seen := map[string]bool{}
+	grouped, seen, isComplete := map[string]bool{}, map[string]bool{}, true
 	parser.Inspect(parsed, func(node parser.Node, _ []parser.Node) error {
+		if aggregation, is := node.(*parser.AggregateExpr); is {
+			for _, label := range aggregation.Grouping {
+				grouped[label] = true
+			}
+		}
 		selector, is := node.(*parser.VectorSelector)
 		if !is {
 			return nil
@@ -120,6 +127,7 @@ func (m metrics) answers(expression string) error {
 			wrong = append(wrong, fmt.Errorf("the agent has no metric '%s'", selector.Name))
 			return nil
 		}
+		isComplete = isComplete && (len(m[selector.Name]) > 0 || !strings.HasSuffix(selector.Name, "_total"))
 		for label := range m[selector.Name] {
 			seen[label] = true
 		}
@@ -130,6 +138,11 @@ func (m metrics) answers(expression string) error {
 		}
 		return nil
 	})
+	for label := range grouped {
+		if isComplete && !seen[label] && !ofTheScrape[label] {
+			wrong = append(wrong, fmt.Errorf("no metric has the label '%s'", label))
+		}
+	}
 	return errors.Join(wrong...)
 }
 
@@ -140,7 +153,7 @@ func unknown(matcher *labels.Matcher, known map[string]bool) []error {
 	return []error{fmt.Errorf("the metric has no label '%s'", matcher.Name)}
 }
 
-// expressions collects every value of a field `expr`.
+// expressions collects every value of a field `expr`, and what the choices of a dashboard are made of.
 func expressions(path string) ([]string, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -163,7 +176,10 @@ func collect(content any) []string {
 	switch content := content.(type) {
 	case map[string]any:
 		for name, value := range content {
-			if text, is := value.(string); is && name == "expr" {
+			text, _ := value.(string)
+			if choices := choice.FindStringSubmatch(text); choices != nil {
+				found = append(found, fmt.Sprintf("sum by (%s) (%s)", choices[2], choices[1]))
+			} else if text != "" && name == "expr" {
 				found = append(found, text)
 			} else {
 				found = append(found, collect(value)...)
