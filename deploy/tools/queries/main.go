@@ -68,8 +68,7 @@ func look(metrics string, paths []string) error {
 	return errors.Join(wrong...)
 }
 
-// metrics are names of samples, and the labels that were seen. A family that nothing was counted of has a type and no
-// sample yet: its labels are unknown.
+// metrics are names of samples, and the labels that were seen. A family of which nothing was counted yet is not on the page.
 type metrics map[string]map[string]bool
 
 func read(path string) (metrics, error) {
@@ -112,7 +111,7 @@ func (m metrics) answers(expression string) error {
 		return err
 	}
 	var wrong []error
-	grouped, seen, isComplete := map[string]bool{}, map[string]bool{}, true
+	grouped, seen := map[string]bool{}, map[string]bool{}
 	parser.Inspect(parsed, func(node parser.Node, _ []parser.Node) error {
 		if aggregation, is := node.(*parser.AggregateExpr); is {
 			for _, label := range aggregation.Grouping {
@@ -127,19 +126,16 @@ func (m metrics) answers(expression string) error {
 			wrong = append(wrong, fmt.Errorf("the agent has no metric '%s'", selector.Name))
 			return nil
 		}
-		isComplete = isComplete && (len(m[selector.Name]) > 0 || !strings.HasSuffix(selector.Name, "_total"))
 		for label := range m[selector.Name] {
 			seen[label] = true
 		}
 		for _, matcher := range selector.LabelMatchers {
-			if known := m[selector.Name]; len(known) > 0 || selector.Name == "up" {
-				wrong = append(wrong, unknown(matcher, known)...)
-			}
+			wrong = append(wrong, unknown(matcher, m[selector.Name])...)
 		}
 		return nil
 	})
 	for label := range grouped {
-		if isComplete && !seen[label] && !ofTheScrape[label] {
+		if !seen[label] && !ofTheScrape[label] {
 			wrong = append(wrong, fmt.Errorf("no metric has the label '%s'", label))
 		}
 	}
