@@ -1,0 +1,24 @@
+{{- /* What the agent does where steps run. */}}
+{{- define "piculet.rightsOnSteps" -}}
+# Without these no workflow runs.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [create, get, list, watch, delete]
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
+# Beside creating: whose an object is that is there already (get), and what is left when a workflow ends (list, delete).
+- apiGroups: [""]
+  resources: [persistentvolumeclaims, services, secrets]
+  verbs: [create, get, list, delete]
+# The anchor that owns what a workflow makes; an agent that takes a workflow over writes that into it (patch).
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [create, get, list, patch, delete]
+{{- end }}
+
+{{- define "piculet.subjects" -}}
+- kind: ServiceAccount
+  name: {{ include "piculet.serviceAccountName" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end }}
