@@ -250,7 +250,7 @@ pub(crate) fn job(name: &str, acts: Acts) -> Job {
 pub(crate) fn scripted(name: &str, acts: Acts) -> Job {
     let mut job = job(name, acts.clone());
     job.spec.entrypoint.clear();
-    job.spec.commands = vec![format!(": {name}\n{}", acts.shell())];
+    job.spec.commands = vec![format!(": {name}\n{}", acts.shell().trim_end())];
     let printed: Vec<_> = job.spec.commands[0]
         .lines()
         .enumerate()

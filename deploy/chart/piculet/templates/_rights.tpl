@@ -15,6 +15,10 @@
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [create, get, list, patch, delete]
+# Why a pod waits, where the pod itself does not say.
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list, watch]
 {{- end }}
 
 {{- define "piculet.subjects" -}}
