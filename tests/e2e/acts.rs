@@ -38,7 +38,6 @@ enum End {
 #[derive(Debug, Clone)]
 enum Reaction {
     Die,
-    Ignore,
     Leave { after: Duration, words: String, code: i32 },
 }
 
@@ -118,11 +117,6 @@ impl Acts {
         Self { end: End::Never, ..self }
     }
 
-    /// SIGTERM does nothing.
-    pub(crate) fn ignores_sigterm(self) -> Self {
-        Self { on_sigterm: Reaction::Ignore, ..self }
-    }
-
     /// After SIGTERM it goes on for a while, prints its last words and exits with this code.
     pub(crate) fn on_sigterm(self, after: Duration, words: &str, code: i32) -> Self {
         Self { on_sigterm: Reaction::Leave { after, words: words.to_owned(), code }, ..self }
@@ -138,7 +132,6 @@ impl Acts {
     pub(crate) fn shell(&self) -> String {
         let mut script = match &self.on_sigterm {
             Reaction::Die => "trap 'exit 143' TERM\n".to_owned(),
-            Reaction::Ignore => "trap '' TERM\n".to_owned(),
             Reaction::Leave { after, words, code } => {
                 format!(
                     "leave() {{ sleep {}; printf '%s\\n' {}; exit {code}; }}\ntrap leave TERM\n",
@@ -163,14 +156,14 @@ impl Acts {
                 Act::Wait(time) => writeln!(script, "sleep {} & wait $!", time.as_secs_f64()),
             };
         }
-        script.push_str(&match self.end {
-            End::Exit(code) => format!("exit {code}\n"),
-            End::Signal(signal) => format!("sh -c 'kill -{signal} $$'\nexit $?\n"),
-            End::OutOfMemory => "exec tail /dev/zero\n".to_owned(),
-            End::ChildOutOfMemory(code) => format!("tail /dev/zero\nexit {code}\n"),
-            End::Never => "while :; do sleep 1 & wait $!; done\n".to_owned(),
-        });
-        script
+        let end = match self.end {
+            End::Exit(code) => format!("exit {code}"),
+            End::Signal(signal) => format!("sh -c 'kill -{signal} $$'\nexit $?"),
+            End::OutOfMemory => "exec tail /dev/zero".to_owned(),
+            End::ChildOutOfMemory(code) => format!("tail /dev/zero\nexit {code}"),
+            End::Never => "while :; do sleep 1 & wait $!; done".to_owned(),
+        };
+        script + &end
     }
 
     /// For the fake kubelet.
@@ -196,7 +189,6 @@ impl Acts {
         };
         match &self.on_sigterm {
             Reaction::Die => script,
-            Reaction::Ignore => script.ignores_sigterm(),
             Reaction::Leave { after, words, code } => script.on_sigterm(*after, format!("{words}\n"), *code),
         }
     }

@@ -190,6 +190,7 @@ impl Site {
 }
 
 /// Whether this run is against a real cluster.
+#[expect(clippy::disallowed_methods, reason = "what is tested is chosen from outside")]
 pub(crate) fn is_real() -> bool {
     match std::env::var("PICULET_E2E").as_deref() {
         Ok("real") => true,

@@ -8,9 +8,7 @@ use futures_util::FutureExt as _;
 use hyper_util::rt::TokioIo;
 use piculet::agent::Agent;
 use piculet::config::Config;
-use piculet::exit::Failure;
 use piculet::shutdown::Shutdown;
-use piculet::telemetry::Metrics;
 use piculet_cluster::Cluster;
 use piculet_core::id::{InstanceId, WorkflowId};
 use piculet_core::outcome::StepState;
@@ -20,7 +18,6 @@ use server_stub::mailbox::Stop;
 use server_stub::stub::{Network, Stub};
 use server_stub::view::{StepView, WorkflowView};
 use tokio::runtime::Builder;
-use tokio::task::JoinHandle;
 use tower::service_fn;
 
 use crate::acts::Acts;
@@ -40,9 +37,6 @@ pub(crate) struct World {
 /// An agent of a world.
 pub(crate) struct Running {
     pub(crate) network: Network,
-    pub(crate) shutdown: Shutdown,
-    pub(crate) metrics: Metrics,
-    pub(crate) task: JoinHandle<Result<(), Failure>>,
 }
 
 /// A step, and what its container does.
@@ -114,14 +108,12 @@ impl World {
         config.agent.name = format!("agent-{}", self.agents);
         change(&mut config);
         let instance = InstanceId::new(format!("instance-{}", self.agents));
-        let shutdown = Shutdown::default();
         let mut agent = Agent::new(config, cluster, instance, "test-machine".to_owned());
         if !is_real() {
             agent = agent.following_tokios_clock();
         }
-        let metrics = agent.metrics().clone();
-        let task = tokio::spawn(agent.run(link, shutdown.clone()));
-        Running { network, shutdown, metrics, task }
+        tokio::spawn(agent.run(link, Shutdown::default()));
+        Running { network }
     }
 
     /// Hands a workflow of these stages to the server.
@@ -250,7 +242,7 @@ pub(crate) fn job(name: &str, acts: Acts) -> Job {
 pub(crate) fn scripted(name: &str, acts: Acts) -> Job {
     let mut job = job(name, acts.clone());
     job.spec.entrypoint.clear();
-    job.spec.commands = vec![format!(": {name}\n{}", acts.shell().trim_end())];
+    job.spec.commands = vec![format!(": {name}\n{}", acts.shell())];
     let printed: Vec<_> = job.spec.commands[0]
         .lines()
         .enumerate()

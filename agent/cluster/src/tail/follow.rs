@@ -5,11 +5,15 @@
 //! | waits | | wait for the watch |
 //! | runs | ended, or broke | a pause, a look at the pod, the next stream |
 //! | runs | quiet for long | a look at the pod, the next stream: the connection may be dead |
+//! | runs | quiet after much | a read beside it: is it at the end of the newest file? If not, the next stream |
 //! | is over | still open, and quiet | the last reads |
 //! | is over | a whole read brought something, or was the first | read once more |
 //! | is over | a further whole read brought nothing | complete |
-//! | is over | a further whole read is of a newer file, and the last stream had caught up | complete |
+//! | is over | a further whole read is of a newer file, and the last stream was at the end of the one before | complete |
 //! | is gone | | lost, or unconfirmed |
+//!
+//! A kubelet begins to look for newer files when its stream comes to the end of one for the first time. A file that was
+//! rotated before that is the last that the stream ever shows, and it is quiet then as if nothing were written.
 //!
 //! Streams are opened by the pod's name, so each but the first is preceded by a consistent read that checks its UID. A
 //! pod that takes the name after that has no container that could have a log yet.
@@ -46,9 +50,17 @@ const QUIET: Duration = Duration::from_secs(5 * 60);
 /// whether it is, and the last reads find what is left.
 const OVER: Duration = Duration::from_millis(50);
 
-/// A stream that brought nothing for so long before the container's end had caught up with it. A kubelet that is behind
-/// sends without a pause.
-const CAUGHT_UP: Duration = Duration::from_secs(2);
+/// A stream that brought so many bytes may be one of a file that was rotated meanwhile, once it is [`STILL`]. A file of a
+/// usual kubelet has 10 MiB.
+const MUCH: u64 = 512 << 10;
+const STILL: Duration = Duration::from_secs(1);
+/// A kubelet rotates a file again after this time at the earliest (`containerLogMonitorInterval` can't be less). So what
+/// followed the end of a file that was the newest a shorter while ago is in the newest one.
+const ROTATION: Duration = Duration::from_millis(2500);
+/// A stream that goes on after so long was at the end of the newest file: one that is behind sends without a pause.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How long what a read shows may take to come from the stream beside it.
+const BESIDE: Duration = Duration::from_millis(300);
 
 /// The same once the watch no longer shows the pod: there may be no last read.
 const ABSENT: Duration = Duration::from_secs(5);
@@ -77,7 +89,7 @@ pub(super) struct Follower {
     hint: Option<(Stand, Instant)>,
     /// The pod is there, but the watch no longer shows it.
     unwatched: bool,
-    /// The last stream that was followed had brought all there was.
+    /// The stream that is followed, or was last, was seen at the end of the newest file, and brought little since.
     caught_up: bool,
 }
 
@@ -90,6 +102,15 @@ enum Stand {
     Gone,
 }
 
+/// What came of waiting for a part of a stream.
+enum Waited<T> {
+    Part(T),
+    /// It is time to leave the stream.
+    Leave,
+    /// It was still for long enough to look what the newest file shows.
+    Still,
+}
+
 /// How a stream ended.
 #[derive(Debug)]
 enum Read {
@@ -97,6 +118,8 @@ enum Read {
     Whole { level: bool },
     /// It was left because it brought nothing.
     Quiet,
+    /// It was left because the newest file is another one.
+    Stale,
     /// It has to be read again from its start.
     Again,
     /// The connection broke, or the API server can't reach the kubelet.
@@ -166,7 +189,7 @@ impl Follower {
             }
             ended_well = matches!(read, Read::Whole { level: true });
             match (stand, &read) {
-                (_, Read::Again) | (Stand::Running, Read::Quiet) => {}
+                (_, Read::Again) | (Stand::Running, Read::Quiet | Read::Stale) => {}
                 // A single read that brings nothing proves nothing: a broken connection can look like that.
                 (Stand::Over, Read::Whole { level: true }) if !brought && self.streams > 1 => {
                     if self.cursor.lacks_all() {
@@ -287,6 +310,7 @@ impl Follower {
         // The kubelet may send no header before the first line.
         let client = self.cluster.client().clone();
         self.opening.asked();
+        let asked = Instant::now();
         let mut body = match self.patiently(follow, client.send(request)).await {
             None => return Ok(silent(follow)),
             Some(Err(error)) => return Ok(Read::Broken(describe(&error))),
@@ -296,21 +320,54 @@ impl Follower {
         self.streams += 1;
         self.opening.opened();
         let mut stream = self.cursor.stream();
-        let mut last = Instant::now();
+        // Of a file after which nothing can have been missed.
+        self.caught_up &= !follow || self.cursor.goes_on();
+        // How much since it was seen at the end of the newest file; from there on it does not miss one rotation, only two.
+        let mut bytes = 0;
+        // When the file was the newest for certain.
+        let mut newest = asked;
         loop {
-            let frame = self.patiently(follow, body.frame()).await;
-            self.caught_up = if follow { last.elapsed() >= CAUGHT_UP } else { self.caught_up };
-            last = Instant::now();
-            let frame = match frame {
-                None => return Ok(silent(follow)),
-                Some(None) => break,
-                Some(Some(Err(error))) => return Ok(Read::Broken(describe(&error))),
-                Some(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+            let still = (follow && bytes >= MUCH).then_some(STILL);
+            let waits = Instant::now();
+            let frame = match self.wait_for(follow, still, body.frame()).await {
+                Waited::Leave => return Ok(silent(follow)),
+                Waited::Still => {
+                    self.caught_up = self.shows_no_more().await;
+                    if self.caught_up {
+                        (bytes, newest) = (0, Instant::now());
+                        continue;
+                    }
+                    // What is new may just be on its way.
+                    match tokio::time::timeout(BESIDE, body.frame()).await {
+                        Ok(frame) => frame,
+                        Err(_) => {
+                            if newest.elapsed() < ROTATION {
+                                self.cursor.go_on();
+                                self.caught_up = true;
+                            }
+                            return Ok(Read::Stale);
+                        }
+                    }
+                }
+                Waited::Part(frame) => {
+                    // Also the first bytes may take a while, if those who send them are busy.
+                    let pause = if bytes > 0 { PAUSE } else { STILL };
+                    if waits.elapsed() >= pause {
+                        newest = Instant::now();
+                    }
+                    frame
+                }
             };
+            let frame = match frame {
+                None => break,
+                Some(Err(error)) => return Ok(Read::Broken(describe(&error))),
+                Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+            };
+            bytes += frame.len() as u64;
             let mut passed = Passed::default();
             let next = self.cursor.push(&mut stream, frame, &mut passed);
             *brought |= !passed.pieces.is_empty();
-            self.caught_up &= passed.pieces.is_empty();
+            self.caught_up &= !follow || bytes < MUCH;
             self.pass_on(passed).await?;
             if next == Next::Stream {
                 return Ok(Read::Again);
@@ -326,6 +383,29 @@ impl Follower {
             return Ok(Read::Again);
         }
         Ok(Read::Whole { level: stream.is_level() })
+    }
+
+    /// Whether the newest file ends with what was passed on.
+    async fn shows_no_more(&mut self) -> bool {
+        let mut cursor = self.cursor.clone();
+        let Ok(request) = self.request(false) else { return false };
+        let client = self.cluster.client().clone();
+        let read = async {
+            let mut body =
+                client.send(request).await.ok().filter(|response| response.status().is_success())?.into_body();
+            let (mut stream, mut brought) = (cursor.stream(), false);
+            while let Some(frame) = body.frame().await {
+                let mut passed = Passed::default();
+                let next = cursor.push(&mut stream, frame.ok()?.into_data().unwrap_or_default(), &mut passed);
+                brought |= !passed.pieces.is_empty() || passed.gap.is_some();
+                if brought || next == Next::Stream {
+                    return Some(false);
+                }
+            }
+            Some(stream.is_level())
+        };
+        let read = tokio::time::timeout(self.cluster.limits().request, read);
+        matches!(read.await, Ok(Some(true)))
     }
 
     fn request(&self, follow: bool) -> kube::Result<http::Request<Body>> {
@@ -353,8 +433,16 @@ impl Follower {
         Ok(())
     }
 
-    /// Waits for the next part of a stream; `None` if it is time to leave it.
+    /// Waits for an answer; `None` if it is time to do without.
     async fn patiently<T>(&mut self, follow: bool, next: impl Future<Output = T>) -> Option<T> {
+        match self.wait_for(follow, None, next).await {
+            Waited::Part(part) => Some(part),
+            Waited::Leave | Waited::Still => None,
+        }
+    }
+
+    /// Waits for the next part of a stream, or until it was `still` for so long.
+    async fn wait_for<T>(&mut self, follow: bool, still: Option<Duration>, next: impl Future<Output = T>) -> Waited<T> {
         let began = Instant::now();
         let mut next = pin!(next);
         loop {
@@ -366,9 +454,10 @@ impl Follower {
             };
             let news = tokio::select! {
                 biased;
-                next = &mut next => return Some(next),
+                next = &mut next => return Waited::Part(next),
                 news = self.news.next(), if follow => news,
-                () = sleep_until(until) => return None,
+                () = sleep_until(until) => return Waited::Leave,
+                () = sleep_until(began + still.unwrap_or_default()), if still.is_some() => return Waited::Still,
             };
             self.note(&news);
         }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 const SECONDS: usize = 128;
 
 /// How many lines each of the last seconds has.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Tally {
     /// In the order in which they came.
     seconds: VecDeque<(i64, u64)>,
