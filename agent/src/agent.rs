@@ -17,7 +17,7 @@ use piculet_link::supervisor::{self, Closed, GivenUp, Status, supervise};
 use piculet_link::woodpecker;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::admin::{self, Heartbeat, Readiness, Roster};
 use crate::clock::Clock;
@@ -27,6 +27,7 @@ use crate::runner::Shop;
 use crate::session::{Session, SessionEnd};
 use crate::shutdown::Shutdown;
 use crate::site::{Site, own_platform};
+use crate::sweep::sweep;
 use crate::telemetry::{CauseLabels, Metrics};
 
 /// How long the last reports may take to reach the server once nothing runs any more.
@@ -137,6 +138,15 @@ impl Agent {
         tokio::spawn(publish_trouble(handles.status.clone(), tell_readiness.clone(), self.metrics.clone()));
 
         let protocol = self.config.server.address.protocol();
+        let swept = sweep(
+            self.cluster.clone(),
+            self.config.places(),
+            self.instance.clone(),
+            self.clock,
+            self.config.limits.grace,
+            seed(&self.instance),
+        );
+        let _sweeping = AbortOnDropHandle::new(tokio::spawn(swept));
         let sweeps = TaskTracker::new();
         let shop = Shop {
             cluster: self.cluster,

@@ -32,6 +32,21 @@ pub enum Command {
     },
     /// Ask the agent on this machine whether it is healthy: for a container's health check.
     Ping(Settings),
+    /// Remove what workflows left in the cluster whose time has been over for an hour.
+    Reap {
+        /// Only say what would go.
+        #[arg(long)]
+        dry_run: bool,
+        /// Remove everything that piculet made, also of workflows that run: before the last agent of a namespace goes.
+        #[arg(long)]
+        all: bool,
+        /// How old objects without an anchor have to be: those of an agent that may make no ConfigMaps.
+        #[arg(long, value_name = "HOURS", default_value_t = 24)]
+        orphans_after: u32,
+        /// The configuration.
+        #[command(flatten)]
+        settings: Settings,
+    },
     /// Print every object that a pipeline or workload file would create, as YAML; values of secrets are left out.
     Plan {
         /// A Woodpecker pipeline file, or a workload file.

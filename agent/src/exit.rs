@@ -50,6 +50,9 @@ pub enum Failure {
     /// The agent ended before the server had taken all that it had to say.
     #[error("the server did not take the last reports in time; they are lost")]
     Undelivered,
+    /// `reap`: something did not go. Sentences.
+    #[error("not everything is gone: {0}")]
+    Left(String),
     /// The standard output can't be written.
     #[error("can't write to the standard output: {0}")]
     Output(std::io::Error),
@@ -75,7 +78,7 @@ impl Failure {
             Self::Cluster(_) | Self::Listen { .. } => 69,
             Self::Internal(_) => 70,
             Self::Output(_) => 74,
-            Self::Unfinished(_) | Self::Undelivered => 75,
+            Self::Unfinished(_) | Self::Undelivered | Self::Left(_) => 75,
             Self::Protocol(_) => 76,
             Self::Unauthorised(_) | Self::Rights(_) => 77,
             Self::Config(_) => 78,
@@ -99,6 +102,7 @@ impl Failure {
             Self::Listen { .. } => "listen",
             Self::Unfinished(_) => "unfinished",
             Self::Undelivered => "undelivered",
+            Self::Left(_) => "left",
             Self::Output(_) => "output",
             Self::Unhealthy(_) => "unhealthy",
             Self::Aborted => "aborted",
@@ -120,6 +124,7 @@ impl Failure {
             }
             Self::Protocol(_) => "use releases of agent and server that speak the same protocol version",
             Self::Unfinished(_) => "raise shutdown.drain_timeout and the pod's terminationGracePeriodSeconds together",
+            Self::Left(_) => "run it again; what a finalizer holds goes when its owner has taken that off",
             Self::Undelivered => "look whether the server answers; its own log may say why it was slow",
             Self::Unreadable { .. }
             | Self::BadInput(_)

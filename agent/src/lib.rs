@@ -15,4 +15,5 @@ mod runner;
 mod session;
 pub mod shutdown;
 pub mod site;
+mod sweep;
 pub mod telemetry;

@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use piculet::cli::{Cli, Command, Settings};
@@ -53,6 +54,10 @@ fn run(command: Command) -> Result<(), Failure> {
             let variables = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
             let address = admin_address(settings.layers(variables)?).map_err(|error| Failure::Config(vec![error]))?;
             block_on(commands::ping(address.as_ref()))
+        }
+        Command::Reap { dry_run, all, orphans_after, settings } => {
+            let age = Duration::from_secs(u64::from(orphans_after) * 3600);
+            block_on(commands::reap(&read(&settings)?, dry_run, all, age, &mut out))
         }
         Command::Plan { file, context, settings } => {
             let variables = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fake_cluster::{Fault, Kind, NodeSettings, Script, Verb};
 use piculet_core::outcome::StepState::{Failure, Success};
-use piculet_core::workload::StepSpec;
+use piculet_core::workload::{StepSpec, WorkloadSpec};
 use server_stub::dispatch::State;
 
 use crate::world::{NAMESPACE, World, ends, expected, step, workflow};
@@ -124,4 +124,22 @@ async fn a_step_that_is_tried_again_after_its_node_was_lost_has_a_log_of_both_at
     assert_eq!(workflow.state, State::Success, "{workflow:?}");
     let log = world.log(&workflow, "again");
     assert_eq!((log[0].as_str(), log.last().map(String::as_str)), ("first", Some("second")), "{log:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_killed_agent_left_is_removed_by_another_one_when_its_time_is_over() {
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+    let mut world = World::new();
+    let first = world.agent();
+    world.step_does("long", Script::new().forever());
+    let spec = WorkloadSpec { timeout_seconds: Some(600), ..workflow(vec![vec![step("long")]]) };
+    world.stub.submit(spec);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    first.task.abort();
+    first.network.cut();
+    world.agent();
+    tokio::time::sleep(HOUR / 2).await;
+    assert!(!world.left().is_empty(), "its time may be over, but an hour of grace is not");
+    tokio::time::sleep(HOUR * 2).await;
+    assert_eq!(world.left(), [""; 0]);
 }

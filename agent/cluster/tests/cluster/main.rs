@@ -6,6 +6,7 @@ mod apply;
 mod cut;
 mod identity;
 mod preflight;
+mod reap;
 mod scripted;
 mod setup;
 mod tail;

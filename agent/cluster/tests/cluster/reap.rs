@@ -1,0 +1,104 @@
+//! What may go when its time is over, and what may not.
+
+use std::time::Duration;
+
+use fake_cluster::{ADMIN, Kind, Rule, Script};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use piculet_cluster::{Anchor, Places, Which};
+use piculet_core::id::{Epoch, InstanceId, ServerId, WorkflowId};
+use piculet_pods::anchor;
+use serde_json::json;
+
+use crate::setup::{NAMESPACE, Setup, anchor_object, others};
+
+const GRACE: Duration = Duration::from_secs(5);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A workflow whose time is over at [`deadline`].
+async fn workflow(setup: &Setup, key: &str) -> Anchor {
+    let says = anchor::Anchor {
+        server: ServerId::new("server"),
+        workflow: WorkflowId::new(key),
+        holder: InstanceId::new("killed"),
+        epoch: Epoch(1),
+        digest: String::new(),
+        deadline: deadline(),
+        version: "1.0.0".to_owned(),
+    };
+    let object = ConfigMap { data: Some(says.data()), ..anchor_object(key, "server") };
+    let anchor = setup.cluster.ensure_anchor(&object).await.unwrap();
+    for object in others(&anchor) {
+        setup.cluster.ensure(&object).await.unwrap();
+    }
+    setup.run(&anchor, &format!("wp-{key}"), Script::new().forever()).await;
+    anchor
+}
+
+fn deadline() -> Timestamp {
+    "2026-01-01T02:00:00Z".parse().unwrap()
+}
+
+fn anchors(setup: &Setup) -> Api<ConfigMap> {
+    Api::namespaced(setup.fake.client(), NAMESPACE)
+}
+
+fn just_after(deadline: Timestamp) -> Which {
+    Which::Over { now: deadline + SignedDuration::from_secs(1), age: DAY }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_after_its_time_goes_and_nothing_before() {
+    let setup = Setup::new();
+    workflow(&setup, "1").await;
+    workflow(&setup, "2").await;
+    let early = Which::Over { now: deadline() - SignedDuration::from_secs(1), age: DAY };
+    assert!(setup.cluster.remains(Places::OneNamespace, early).await.unwrap().is_empty());
+
+    let remains = setup.cluster.remains(Places::OneNamespace, just_after(deadline())).await.unwrap();
+    assert_eq!(remains.len(), 2);
+    assert_eq!(remains[0].objects.len(), 5, "{:?}", remains[0]);
+    assert!(remains[0].holder.is_some());
+    let report = setup.cluster.reap(&remains[0], GRACE).await;
+    assert!(report.is_complete(), "{report:?}");
+    assert_eq!((setup.count(Kind::Pod), setup.count(Kind::ConfigMap)), (1, 1), "the other one is there");
+    let everywhere = setup.cluster.remains(Places::ManyNamespaces, Which::All).await.unwrap();
+    assert_eq!(everywhere.len(), 1);
+    setup.cluster.reap(&everywhere[0], GRACE).await;
+    assert!(setup.cluster.remains(Places::OneNamespace, Which::All).await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_no_anchor_goes_by_its_age() {
+    let setup = Setup::new();
+    let anchor = workflow(&setup, "1").await;
+    // As if there had never been one.
+    anchors(&setup).delete(&anchor.name, &DeleteParams::orphan()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let after = |time: Duration| Which::Over { now: setup.fake.now() + time, age: DAY };
+    assert!(setup.cluster.remains(Places::OneNamespace, after(DAY / 2)).await.unwrap().is_empty());
+    let remains = setup.cluster.remains(Places::OneNamespace, after(DAY * 2)).await.unwrap();
+    assert_eq!((remains.len(), remains[0].objects.len()), (1, 4), "{remains:?}");
+    assert!(setup.cluster.reap(&remains[0], GRACE).await.is_complete());
+    assert_eq!((setup.count(Kind::Pod), setup.count(Kind::Secret)), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_anchor_that_another_version_wrote_is_left_alone() {
+    let setup = Setup::new();
+    let anchor = workflow(&setup, "1").await;
+    let newer = Patch::Merge(json!({"data": {anchor::SCHEMA_KEY: "piculet.dev/anchor/v9"}}));
+    anchors(&setup).patch(&anchor.name, &PatchParams::default(), &newer).await.unwrap();
+    assert!(setup.cluster.remains(Places::OneNamespace, just_after(deadline())).await.unwrap().is_empty());
+    assert_eq!(setup.cluster.remains(Places::OneNamespace, Which::All).await.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_list_anchors_is_told() {
+    let setup = Setup::new();
+    setup.fake.access().restrict(ADMIN, vec![Rule::new(&["pods"], &["*"])]);
+    let error = setup.cluster.remains(Places::OneNamespace, Which::All).await.unwrap_err();
+    assert!(error.is_forbidden(), "{error}");
+}
