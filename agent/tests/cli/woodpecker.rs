@@ -95,7 +95,7 @@ async fn environment_and_role_of_a_woodpecker_agent_are_enough() {
         ],
     );
     let agent = site.agent();
-    let id = site.server.submit(Compiled::new("build").then([Job::commands("test", "alpine", ["true"])]));
+    let id = site.server.submit(Compiled::new("build").then([Job::plugin("test", "alpine")]));
     site.until_running(id).await;
     let pod = &site.cluster.objects(Kind::Pod)[0];
     assert_eq!(
