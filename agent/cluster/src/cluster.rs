@@ -3,12 +3,13 @@
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
 
+use crate::binding::Bindings;
 use crate::client::{self, ConnectError, KubeSource};
 use crate::{events, watch};
 
@@ -46,6 +47,8 @@ struct Inner {
     watch: Mutex<Weak<watch::Shared>>,
     /// The one watch of events, while anybody uses it.
     events: Mutex<Weak<events::Shared>>,
+    /// What was seen of storage classes.
+    bindings: Mutex<Bindings>,
     /// The namespace is made if it doesn't exist.
     makes_namespace: bool,
 }
@@ -71,6 +74,7 @@ impl Cluster {
             seed: AtomicU64::new(RandomState::new().hash_one("backoff")),
             watch: Mutex::default(),
             events: Mutex::default(),
+            bindings: Mutex::default(),
             makes_namespace: false,
         };
         Self { inner: Arc::new(inner) }
@@ -87,6 +91,7 @@ impl Cluster {
             seed: AtomicU64::new(self.next_seed()),
             watch: Mutex::default(),
             events: Mutex::default(),
+            bindings: Mutex::default(),
             makes_namespace: true,
         };
         Self { inner: Arc::new(inner) }
@@ -128,6 +133,10 @@ impl Cluster {
 
     pub(crate) fn next_seed(&self) -> u64 {
         self.inner.seed.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn bindings<T>(&self, look: impl FnOnce(&mut Bindings) -> T) -> T {
+        look(&mut self.inner.bindings.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn events_slot(&self) -> &Mutex<Weak<events::Shared>> {

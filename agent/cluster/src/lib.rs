@@ -15,6 +15,7 @@
 
 mod apply;
 mod attempts;
+mod binding;
 mod client;
 mod cluster;
 mod events;

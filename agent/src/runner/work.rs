@@ -221,11 +221,16 @@ async fn make_shared(
         made => Some(Box::new(made?)),
     };
     let owner = anchor.as_ref().and_then(|anchor| anchor::owner(&anchor.object));
+    let mut claims = Vec::new();
     for mut object in plan.shared {
         if let Some(owner) = &owner {
             object.set_owner(owner);
         }
         make(cluster, &object, answers).await?;
+        claims.extend(matches!(object, Object::PersistentVolumeClaim(_)).then(|| object.name().to_owned()));
+    }
+    for claim in claims {
+        cluster.until_bound(&claim).await;
     }
     Ok(())
 }

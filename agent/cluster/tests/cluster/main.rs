@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can go no further fails")]
 
 mod apply;
+mod binding;
 mod cut;
 mod identity;
 mod preflight;

@@ -1,4 +1,4 @@
-//! Persistent volume claims: bound when a pod first needs them, kept while a pod uses them.
+//! Persistent volume claims: bound when a pod first needs them, or at once; kept while a pod uses them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,7 +24,10 @@ pub(crate) async fn run(store: Arc<Store>, classes: Arc<Classes>) {
             if claim.is_terminating() && held && !in_use(&store, &claim) {
                 release(&store, &claim.key());
             }
-            if claim.text(&["status", "phase"]) == "Pending" && told.insert(claim.uid().to_owned()) {
+            let is_pending = claim.text(&["status", "phase"]) == "Pending";
+            if is_pending && classes.binds_at_once && is_provided(&classes, &claim) {
+                bind(&store, &claim.key(), None);
+            } else if is_pending && told.insert(claim.uid().to_owned()) {
                 explain(&recorder, &classes, &claim);
             }
         }
@@ -89,7 +92,7 @@ pub(crate) fn check_all(store: &Store, classes: &Classes, pod: &Object) -> Resul
         if claim.is_terminating() {
             return Err(format!("persistentvolumeclaim {name:?} is being deleted"));
         }
-        if claim.text(&["status", "phase"]) != "Bound" && !is_provided(classes, &claim) {
+        if claim.text(&["status", "phase"]) != "Bound" && (classes.binds_at_once || !is_provided(classes, &claim)) {
             return Err("pod has unbound immediate PersistentVolumeClaims".into());
         }
     }
@@ -99,26 +102,32 @@ pub(crate) fn check_all(store: &Store, classes: &Classes, pod: &Object) -> Resul
 /// Binds the claims of a pod that goes to `node`.
 pub(crate) fn bind_all(store: &Store, pod: &Object, node: &str) {
     for name in names(pod) {
-        let key = Key::new(Kind::PersistentVolumeClaim, pod.namespace(), name);
-        let bound = store.update(&key, false, |claim| {
-            let mut next = claim.value().clone();
-            if claim.text(&["status", "phase"]) != "Bound" {
-                let annotations = &mut next["metadata"]["annotations"];
-                if !annotations.is_object() {
-                    *annotations = json!({});
-                }
-                annotations["volume.kubernetes.io/selected-node"] = node.into();
-                annotations["pv.kubernetes.io/bind-completed"] = "yes".into();
-                annotations["pv.kubernetes.io/bound-by-controller"] = "yes".into();
-                next["spec"]["volumeName"] = format!("pvc-{}", claim.uid()).into();
-                let capacity: Value = claim.value()["spec"]["resources"]["requests"].clone();
-                let modes: Value = claim.value()["spec"]["accessModes"].clone();
-                next["status"] = json!({"phase": "Bound", "accessModes": modes, "capacity": capacity});
+        bind(store, &Key::new(Kind::PersistentVolumeClaim, pod.namespace(), name), Some(node));
+    }
+}
+
+/// Gives a claim its volume, if it has none.
+fn bind(store: &Store, key: &Key, node: Option<&str>) {
+    let bound = store.update(key, false, |claim| {
+        let mut next = claim.value().clone();
+        if claim.text(&["status", "phase"]) != "Bound" {
+            let annotations = &mut next["metadata"]["annotations"];
+            if !annotations.is_object() {
+                *annotations = json!({});
             }
-            Ok(next)
-        });
-        if let Err(failure) = bound {
-            tracing::debug!(%failure, claim = name, "the claim went while its pod was scheduled");
+            if let Some(node) = node {
+                annotations["volume.kubernetes.io/selected-node"] = node.into();
+            }
+            annotations["pv.kubernetes.io/bind-completed"] = "yes".into();
+            annotations["pv.kubernetes.io/bound-by-controller"] = "yes".into();
+            next["spec"]["volumeName"] = format!("pvc-{}", claim.uid()).into();
+            let capacity: Value = claim.value()["spec"]["resources"]["requests"].clone();
+            let modes: Value = claim.value()["spec"]["accessModes"].clone();
+            next["status"] = json!({"phase": "Bound", "accessModes": modes, "capacity": capacity});
         }
+        Ok(next)
+    });
+    if let Err(failure) = bound {
+        tracing::debug!(%failure, claim = key.name, "the claim is gone already");
     }
 }
