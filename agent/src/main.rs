@@ -57,7 +57,14 @@ fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Reap { dry_run, all, orphans_after, settings } => {
             let age = Duration::from_secs(u64::from(orphans_after) * 3600);
-            block_on(commands::reap(&read(&settings)?, dry_run, all, age, &mut out))
+            let variables = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+            let (config, mut errors) = settle(settings.layers(variables)?, &host);
+            // No server is asked.
+            errors.retain(|error| !error.key.starts_with("server."));
+            if !errors.is_empty() {
+                return Err(Failure::Config(errors));
+            }
+            block_on(commands::reap(&config, dry_run, all, age, &mut out))
         }
         Command::Plan { file, context, settings } => {
             let variables = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));

@@ -1,8 +1,10 @@
 //! What breaks on the way, and what must not be lost by it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fake_cluster::{Fault, Kind, NodeSettings, Script, Verb};
+use piculet_cluster::{Cluster, Limits, Places, Which};
 use piculet_core::outcome::StepState::{Failure, Success};
 use piculet_core::workload::{StepSpec, WorkloadSpec};
 use server_stub::dispatch::State;
@@ -142,4 +144,26 @@ async fn what_a_killed_agent_left_is_removed_by_another_one_when_its_time_is_ove
     assert!(!world.left().is_empty(), "its time may be over, but an hour of grace is not");
     tokio::time::sleep(HOUR * 2).await;
     assert_eq!(world.left(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_agent_left_that_was_killed_at_any_moment_is_found_and_removed() {
+    let mut seen = BTreeSet::new();
+    for moment in 0..60 {
+        let mut world = World::new();
+        let agent = world.agent();
+        world.step_does("a", Script::new().wait(Duration::from_millis(300)).exit(0));
+        world.stub.submit(workflow(vec![vec![step("a")], vec![step("b")]]));
+        // From before the anchor to after the last object.
+        tokio::time::sleep(Duration::from_millis(50) * moment).await;
+        agent.task.abort();
+        seen.insert(world.left().len());
+        let cluster = Cluster::new(world.cluster.client(), NAMESPACE, Limits::default());
+        let later = Which::Over { now: "2199-01-01T00:00:00Z".parse().unwrap(), age: Duration::ZERO };
+        for remains in cluster.remains(Places::OneNamespace, later).await.unwrap() {
+            cluster.reap(&remains, Duration::from_secs(5)).await;
+        }
+        assert_eq!(world.left(), [""; 0], "killed after {} ms", 50 * moment);
+    }
+    assert!(seen.len() >= 3, "objects at the moments of death: {seen:?}");
 }

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use fake_cluster::{FakeCluster, Script, ScriptedRuntime};
+use fake_cluster::{FakeCluster, Kind, Script, ScriptedRuntime};
 use piculet_core::secret::Secret;
 use piculet_core::workload::{StageSpec, StepSpec, WorkloadSpec};
 use server_stub::dispatch::State;
@@ -50,6 +50,14 @@ impl Site {
         command.args(standard).args(["--set", "admin.address=off"]).args(more);
         command.current_dir(self.folder.path()).env_clear().stderr(Stdio::piped()).kill_on_drop(true);
         command.spawn().unwrap()
+    }
+
+    /// What another command than `agent` prints, and how it ends.
+    async fn command(&self, arguments: &[&str]) -> (String, Option<i32>) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_piculet"));
+        command.args(arguments).args(["--kubeconfig", "kubeconfig", "--namespace", "ci"]);
+        let output = command.current_dir(self.folder.path()).env_clear().output().await.unwrap();
+        (String::from_utf8(output.stdout).unwrap(), output.status.code())
     }
 
     fn submit(&self) -> piculet_core::id::WorkflowId {
@@ -271,4 +279,30 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> io::Result<String> {
     let mut text = String::new();
     stream.read_to_string(&mut text).await?;
     Ok(text)
+}
+
+#[tokio::test]
+async fn what_a_killed_agent_left_is_shown_and_removed() {
+    let site = Site::new(Script::new().forever()).await;
+    let mut agent = site.agent(&[]);
+    site.submit();
+    let pods = || site.cluster.objects(Kind::Pod).len();
+    while pods() == 0 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    agent.kill().await.unwrap();
+    assert_eq!(
+        site.command(&["reap"]).await,
+        ("There is nothing to remove.\n".to_owned(), Some(0)),
+        "its time is not over"
+    );
+    let (would, code) = site.command(&["reap", "--all", "--dry-run"]).await;
+    assert!(would.starts_with("would go: workflow '"), "{would}");
+    assert!(would.contains(" in namespace 'ci', 3 objects: ConfigMap 'wp-") && would.contains("Pod 'wp-a'"), "{would}");
+    assert_eq!((code, pods()), (Some(0), 1));
+    let (goes, code) = site.command(&["reap", "--all"]).await;
+    assert!(goes.starts_with("goes: workflow '"), "{goes}");
+    let left = [Kind::Pod, Kind::Service, Kind::PersistentVolumeClaim].map(|kind| site.cluster.objects(kind).len());
+    assert_eq!((code, left), (Some(0), [0; 3]));
+    assert_eq!(site.command(&["reap", "--all"]).await.0, "There is nothing to remove.\n");
 }
