@@ -1,13 +1,14 @@
 //! The floor: pods without anybody's help, from their creation until a watch shows that they succeeded.
 
 use std::pin::pin;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::site::{IMAGE, Site};
 

@@ -1,9 +1,10 @@
 //! The same as workflows, from their submission until the server knows that they are over.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use piculet_core::workload::{StageSpec, StepSpec, WorkloadSpec};
 use server_stub::dispatch::State;
+use tokio::time::Instant;
 
 use crate::site::{IMAGE, Site};
 
