@@ -23,7 +23,7 @@ use piculet_link::message::TraceContext;
 use piculet_link::otlp::Outlet;
 use piculet_link::supervisor::Reporter;
 use piculet_pods::names::WorkflowNames;
-use piculet_pods::{Context, Plan, Settings, label};
+use piculet_pods::{Context, Plan, Settings, anchor, label};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -245,7 +245,11 @@ impl Runner {
     async fn message(&mut self, message: Message) {
         let event = match message {
             Message::Confirmed => {
-                self.started = self.shop.clock.now();
+                let accepted = std::mem::replace(&mut self.started, self.shop.clock.now());
+                // The server may have been away for long since the workflow was accepted, and its time begins now.
+                let late = self.started.duration_since(accepted);
+                let deadline = self.context.deadline.saturating_add(late).unwrap_or(jiff::Timestamp::MAX);
+                anchor::put_off(&mut self.plan.anchor, deadline);
                 Event::Confirmed
             }
             Message::Cancel { by, grace } => Event::Cancel { by, grace },

@@ -146,6 +146,29 @@ async fn what_a_killed_agent_left_is_removed_by_another_one_when_its_time_is_ove
     assert_eq!(world.left(), [""; 0]);
 }
 
+#[expect(clippy::disallowed_methods, reason = "the agent's clock starts with the machine's time, too")]
+#[tokio::test(start_paused = true)]
+async fn a_workflow_that_had_to_wait_for_its_server_has_its_whole_time() {
+    let before = jiff::Timestamp::now();
+    let mut world = World::with(server_stub::stub::Stub::by_hand());
+    world.agent();
+    world.step_does("a", Script::new().forever());
+    let session = world.stub.expect_session().await;
+    session.stop_acking();
+    let spec = WorkloadSpec { timeout_seconds: Some(600), ..workflow(vec![vec![step("a")]]) };
+    session.assign(spec).await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    session.resume_acking();
+    while world.left().is_empty() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let anchors = world.cluster.objects(Kind::ConfigMap);
+    let written = anchors.iter().find_map(|anchor| anchor["data"]["deadline"].as_str()).unwrap();
+    let written: jiff::Timestamp = written.parse().unwrap();
+    let time = written.duration_since(before).as_secs();
+    assert!(time >= 4200 + 20, "ten minutes and an hour after it began, not after it was accepted: {time}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_an_agent_left_that_was_killed_at_any_moment_is_found_and_removed() {
     let mut seen = BTreeSet::new();

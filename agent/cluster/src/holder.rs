@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Patch, PatchParams};
 use piculet_core::id::InstanceId;
-use piculet_pods::anchor::HOLDER_KEY;
+use piculet_pods::anchor::{DEADLINE_KEY, HOLDER_KEY};
 use serde_json::json;
 
 use crate::apply::Anchor;
@@ -25,14 +25,23 @@ pub enum Holding {
 }
 
 impl Cluster {
-    /// Writes down that the holder of `wanted` holds an anchor that was there already. An agent that may not, or that
+    /// Writes down that the holder of `wanted` holds an anchor that was there already, until when. An agent that may not, or that
     /// comes too late, goes on without: then the one before it believes that it still does.
     pub(crate) async fn claim(&self, wanted: &ConfigMap, found: ConfigMap) -> ConfigMap {
-        let holder = |anchor: &ConfigMap| anchor.data.as_ref()?.get(HOLDER_KEY).cloned();
-        let Some(ours) = holder(wanted).filter(|ours| holder(&found).as_ref() != Some(ours)) else { return found };
+        // With the holder the workflow's time begins anew.
+        let said = |anchor: &ConfigMap| {
+            let entry = |key: &str| anchor.data.as_ref()?.get(key).cloned();
+            (entry(HOLDER_KEY), entry(DEADLINE_KEY))
+        };
+        let (holder, deadline) = said(wanted);
+        if holder.is_none() || (&holder, &deadline) == (&said(&found).0, &said(&found).1) {
+            return found;
+        }
         let name = found.metadata.name.clone().unwrap_or_default();
         let version = &found.metadata.resource_version;
-        let patch = Patch::Merge(json!({ "metadata": { "resourceVersion": version }, "data": { HOLDER_KEY: ours } }));
+        let patch = Patch::Merge(
+            json!({ "metadata": { "resourceVersion": version }, "data": { HOLDER_KEY: holder, DEADLINE_KEY: deadline } }),
+        );
         let (api, what) = (self.api::<ConfigMap>(), self.here(format_args!("take over ConfigMap '{name}'")));
         let (params, attempts) = (PatchParams::default(), self.attempts_within(what, LOOK));
         match attempts.ask(|| api.patch(&name, &params, &patch)).await {

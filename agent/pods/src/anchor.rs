@@ -115,6 +115,11 @@ impl Anchor {
     }
 }
 
+/// Puts off the deadline of an anchor that is still to be made.
+pub fn put_off(anchor: &mut ConfigMap, deadline: Timestamp) {
+    anchor.data.get_or_insert_default().insert(DEADLINE_KEY.to_owned(), deadline.to_string());
+}
+
 /// The reference that makes a created anchor the owner of another object; `None` before it was created.
 ///
 /// It doesn't block the anchor's deletion: the workflow's end never waits for a pod. It doesn't call the anchor a

@@ -19,22 +19,26 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A workflow whose time is over at [`deadline`].
 async fn workflow(setup: &Setup, key: &str) -> Anchor {
+    let anchor = setup.cluster.ensure_anchor(&object(key, deadline())).await.unwrap();
+    for object in others(&anchor) {
+        setup.cluster.ensure(&object).await.unwrap();
+    }
+    setup.run(&anchor, &format!("wp-{key}"), Script::new().forever()).await;
+    anchor
+}
+
+/// An anchor to be.
+fn object(key: &str, deadline: Timestamp) -> ConfigMap {
     let says = anchor::Anchor {
         server: ServerId::new("server"),
         workflow: WorkflowId::new(key),
         holder: InstanceId::new("killed"),
         epoch: Epoch(1),
         digest: String::new(),
-        deadline: deadline(),
+        deadline,
         version: "1.0.0".to_owned(),
     };
-    let object = ConfigMap { data: Some(says.data()), ..anchor_object(key, "server") };
-    let anchor = setup.cluster.ensure_anchor(&object).await.unwrap();
-    for object in others(&anchor) {
-        setup.cluster.ensure(&object).await.unwrap();
-    }
-    setup.run(&anchor, &format!("wp-{key}"), Script::new().forever()).await;
-    anchor
+    ConfigMap { data: Some(says.data()), ..anchor_object(key, "server") }
 }
 
 fn deadline() -> Timestamp {
@@ -68,6 +72,17 @@ async fn what_is_left_after_its_time_goes_and_nothing_before() {
     assert_eq!(everywhere.len(), 1);
     setup.cluster.reap(&everywhere[0], GRACE).await;
     assert!(setup.cluster.remains(Places::OneNamespace, Which::All).await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_on_with_a_workflow_has_its_whole_time() {
+    let setup = Setup::new();
+    workflow(&setup, "1").await;
+    let later = deadline() + SignedDuration::from_hours(1);
+    let anchor = setup.cluster.ensure_anchor(&object("1", later)).await.unwrap();
+    assert!(anchor.adopted);
+    assert!(setup.cluster.remains(Places::OneNamespace, just_after(deadline())).await.unwrap().is_empty());
+    assert_eq!(setup.cluster.remains(Places::OneNamespace, just_after(later)).await.unwrap().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
