@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use piculet_core::retry::{Backoff, Growth};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::cluster::Cluster;
 
@@ -36,6 +36,11 @@ impl Cluster {
     /// Waits until a claim has its volume, if that can be expected without a pod. Nothing depends on it but speed: an agent
     /// that may not look, or whose API server doesn't answer, doesn't wait.
     pub async fn until_bound(&self, claim: &str) {
+        // No answer is no reason to wait for longer.
+        let _late = timeout(KNOWN, self.look_until_bound(claim)).await;
+    }
+
+    async fn look_until_bound(&self, claim: &str) {
         let api = self.api::<PersistentVolumeClaim>();
         let mut pauses = Backoff::new(GROWTH, self.next_seed());
         let began = Instant::now();

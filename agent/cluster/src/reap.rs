@@ -30,7 +30,7 @@ const PAGE: u32 = 500;
 /// What may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
-    /// All of workflows whose time was over then, and objects without an anchor that were made so long before.
+    /// All of workflows whose time would have been over twice then, and objects without an anchor that were made so long before.
     Over {
         /// The wall clock's time.
         now: Timestamp,
@@ -143,7 +143,12 @@ impl Found {
         let says = self.anchor.as_ref().map(anchor::Anchor::read);
         let may_go = match (which, &says) {
             (Which::All, _) => true,
-            (Which::Over { now, .. }, Some(Ok(says))) => says.deadline < now,
+            // Whoever went on with the workflow gave it its whole time anew, and may not have been allowed to write that.
+            (Which::Over { now, .. }, Some(Ok(says))) => {
+                let made = self.anchor.as_ref().and_then(|anchor| Some(anchor.metadata.creation_timestamp.as_ref()?.0));
+                let again = made.map_or(SignedDuration::ZERO, |made| says.deadline.duration_since(made));
+                says.deadline.saturating_add(again.max(SignedDuration::ZERO)).is_ok_and(|over| over < now)
+            }
             // Another version knows when; somebody changed it: nobody knows.
             (Which::Over { .. }, Some(Err(_))) => false,
             (Which::Over { now, age }, None) => {

@@ -54,11 +54,6 @@ const OVER: Duration = Duration::from_millis(50);
 /// usual kubelet has 10 MiB.
 const MUCH: u64 = 512 << 10;
 const STILL: Duration = Duration::from_secs(1);
-/// A kubelet rotates a file again after this time at the earliest (`containerLogMonitorInterval` can't be less). So what
-/// followed the end of a file that was the newest a shorter while ago is in the newest one.
-const ROTATION: Duration = Duration::from_millis(2500);
-/// A stream that goes on after so long was at the end of the newest file: one that is behind sends without a pause.
-const PAUSE: Duration = Duration::from_millis(200);
 /// How long what a read shows may take to come from the stream beside it.
 const BESIDE: Duration = Duration::from_millis(300);
 
@@ -310,7 +305,6 @@ impl Follower {
         // The kubelet may send no header before the first line.
         let client = self.cluster.client().clone();
         self.opening.asked();
-        let asked = Instant::now();
         let mut body = match self.patiently(follow, client.send(request)).await {
             None => return Ok(silent(follow)),
             Some(Err(error)) => return Ok(Read::Broken(describe(&error))),
@@ -320,43 +314,28 @@ impl Follower {
         self.streams += 1;
         self.opening.opened();
         let mut stream = self.cursor.stream();
-        // Of a file after which nothing can have been missed.
-        self.caught_up &= !follow || self.cursor.goes_on();
+        self.caught_up &= !follow;
         // How much since it was seen at the end of the newest file; from there on it does not miss one rotation, only two.
         let mut bytes = 0;
-        // When the file was the newest for certain.
-        let mut newest = asked;
         loop {
             let still = (follow && bytes >= MUCH).then_some(STILL);
-            let waits = Instant::now();
             let frame = match self.wait_for(follow, still, body.frame()).await {
                 Waited::Leave => return Ok(silent(follow)),
                 Waited::Still => {
                     self.caught_up = self.shows_no_more().await;
                     if self.caught_up {
-                        (bytes, newest) = (0, Instant::now());
+                        bytes = 0;
                         continue;
                     }
                     // What is new may just be on its way.
                     match tokio::time::timeout(BESIDE, body.frame()).await {
                         Ok(frame) => frame,
                         Err(_) => {
-                            if newest.elapsed() < ROTATION {
-                                self.cursor.go_on();
-                                self.caught_up = true;
-                            }
                             return Ok(Read::Stale);
                         }
                     }
                 }
-                Waited::Part(frame) => {
-                    // Also the first bytes may take a while, if those who send them are busy.
-                    let pause = if bytes > 0 { PAUSE } else { STILL };
-                    if waits.elapsed() >= pause {
-                        newest = Instant::now();
-                    }
-                    frame
-                }
+                Waited::Part(frame) => frame,
             };
             let frame = match frame {
                 None => break,

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | begins with as many lines as were passed on since that second, the last of them ours | drops them |
 //! | shows a line that is certainly new, right after our last one | the file was rotated: goes on from there |
-//! | shows a line that is certainly new at its very start | it was rotated, and our last line is no longer in it: announces a gap (unless it is known to follow), goes on |
+//! | shows a line that is certainly new at its very start | it was rotated, and our last line is no longer in it: announces a gap, goes on |
 //! | shows a line that is certainly new after others that were dropped | wants the stream again, and knows then where to begin |
 //!
 //! Counting comes first because it is right whatever the times are: equal (clocks can be coarse), or going back
@@ -80,8 +80,6 @@ pub(super) struct Cursor {
     read_before: bool,
     /// The line that the log has to begin with, until it has begun.
     first_line: Option<String>,
-    /// The next stream is of the file after the one that was read to its end, if it is another one.
-    goes_on: bool,
 }
 
 /// A line that was begun: how many of its bytes were passed on, and their hash.
@@ -158,17 +156,6 @@ impl Cursor {
     /// Of a log that has to begin with this line, if that is known.
     pub(super) fn new(first_line: Option<String>) -> Self {
         Self { first_line, ..Self::default() }
-    }
-
-    /// The file that was read last was read to its end, and what follows it is in the newest one: should that be another,
-    /// nothing is missing between them.
-    pub(super) fn go_on(&mut self) {
-        self.goes_on = true;
-    }
-
-    /// Whether that is so for the stream that was begun last.
-    pub(super) fn goes_on(&self) -> bool {
-        self.goes_on
     }
 
     /// Whether the log has to have a line and none was seen.
@@ -299,7 +286,6 @@ impl Cursor {
     }
 
     fn pass(&mut self, time: Timestamp, part: Part, passed: &mut Passed) {
-        self.goes_on = false;
         if let Some(after) = self.missing.take() {
             passed.gap = Some(Gap { after: Some(after), until: time });
         }
@@ -337,9 +323,7 @@ impl Cursor {
 
     /// The newest file has none of our lines: those between may be missing.
     fn rotated(&mut self, second: i64) {
-        if !self.goes_on || self.open.is_some() {
-            self.abandon();
-        }
+        self.abandon();
         self.tally = Tally::starting(second);
     }
 

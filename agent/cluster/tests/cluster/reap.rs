@@ -50,7 +50,9 @@ fn anchors(setup: &Setup) -> Api<ConfigMap> {
 }
 
 fn just_after(deadline: Timestamp) -> Which {
-    Which::Over { now: deadline + SignedDuration::from_secs(1), age: DAY }
+    // The cluster began at midnight, and what was made then has its time twice.
+    let midnight: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    Which::Over { now: deadline + deadline.duration_since(midnight) + SignedDuration::from_secs(1), age: DAY }
 }
 
 #[tokio::test(start_paused = true)]
@@ -58,7 +60,7 @@ async fn what_is_left_after_its_time_goes_and_nothing_before() {
     let setup = Setup::new();
     workflow(&setup, "1").await;
     workflow(&setup, "2").await;
-    let early = Which::Over { now: deadline() - SignedDuration::from_secs(1), age: DAY };
+    let early = Which::Over { now: deadline() + SignedDuration::from_mins(119), age: DAY };
     assert!(setup.cluster.remains(Places::OneNamespace, early).await.unwrap().is_empty());
 
     let remains = setup.cluster.remains(Places::OneNamespace, just_after(deadline())).await.unwrap();

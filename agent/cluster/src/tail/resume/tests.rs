@@ -204,20 +204,6 @@ fn a_rotated_file_without_our_last_line_is_a_gap() {
 }
 
 #[test]
-fn a_file_that_is_known_to_follow_is_no_gap() {
-    let mut log = log([(0, "read"), (10_000, "kept"), (20_000, "too"), (30_000, "lost"), (40_000, "more")]);
-    let mut reader = Reader::default();
-    reader.read(&log, 1, usize::MAX, 64);
-    log.start = 1;
-    reader.cursor.go_on();
-    reader.read(&log, 3, usize::MAX, 64);
-    assert_eq!((reader.text.as_str(), reader.gaps.len()), ("read\nkept\ntoo\n", 0));
-    log.start = 4;
-    assert!(reader.read_all(&log));
-    assert_eq!(reader.gaps.len(), 1, "it was known of that one file alone");
-}
-
-#[test]
 fn a_beginning_that_was_rotated_away_is_a_gap() {
     for (first_line, start, gaps) in [
         (Some("+ make"), 0, vec![]),
