@@ -32,7 +32,7 @@ pub enum Command {
     },
     /// Ask the agent on this machine whether it is healthy: for a container's health check.
     Ping(Settings),
-    /// Remove what workflows left in the cluster whose time has been over for an hour.
+    /// Remove what workflows left in the cluster whose time, with an hour of grace, would have been over twice.
     Reap {
         /// Only say what would go.
         #[arg(long)]

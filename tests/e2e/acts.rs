@@ -184,7 +184,6 @@ impl Acts {
         };
         let script = match &self.obstacle {
             None => script,
-            Some(("FailedCreatePodSandBox", message)) => script.gets_no_sandbox(message),
             Some((reason, message)) => script.cannot_be_created(reason, message),
         };
         match &self.on_sigterm {

@@ -6,7 +6,7 @@ use fake_cluster::{FakeCluster, LogSettings, NodeSettings, ScriptedRuntime, Sett
 
 pub(super) const NAMESPACE: &str = "ci";
 
-/// A cluster of its own, with two nodes as the real one has.
+/// A cluster of its own, with one node.
 pub(crate) struct FakeSite {
     pub(crate) cluster: FakeCluster,
     pub(crate) runtime: Arc<ScriptedRuntime>,

@@ -73,16 +73,11 @@ impl Script {
         self.cannot_be_created_times(times, "ErrImagePull", message)
     }
 
-    /// The container cannot be created, ever, for this reason (for example `CreateContainerError`).
+    /// The container cannot be created, ever, for this reason (for example `CreateContainerError`). With
+    /// `FailedCreatePodSandBox` the pod gets no sandbox, and only events tell.
     #[must_use]
     pub fn cannot_be_created(self, reason: &str, message: &str) -> Self {
         self.cannot_be_created_times(u32::MAX, reason, message)
-    }
-
-    /// The pod gets no sandbox, ever; only events tell.
-    #[must_use]
-    pub fn gets_no_sandbox(self, message: &str) -> Self {
-        self.cannot_be_created("FailedCreatePodSandBox", message)
     }
 
     fn cannot_be_created_times(mut self, times: u32, reason: &str, message: &str) -> Self {

@@ -330,9 +330,7 @@ impl Follower {
                     // What is new may just be on its way.
                     match tokio::time::timeout(BESIDE, body.frame()).await {
                         Ok(frame) => frame,
-                        Err(_) => {
-                            return Ok(Read::Stale);
-                        }
+                        Err(_) => return Ok(Read::Stale),
                     }
                 }
                 Waited::Part(frame) => frame,
@@ -365,19 +363,18 @@ impl Follower {
     }
 
     /// Whether the newest file ends with what was passed on.
-    async fn shows_no_more(&mut self) -> bool {
+    async fn shows_no_more(&self) -> bool {
         let mut cursor = self.cursor.clone();
         let Ok(request) = self.request(false) else { return false };
         let client = self.cluster.client().clone();
         let read = async {
             let mut body =
                 client.send(request).await.ok().filter(|response| response.status().is_success())?.into_body();
-            let (mut stream, mut brought) = (cursor.stream(), false);
+            let mut stream = cursor.stream();
             while let Some(frame) = body.frame().await {
                 let mut passed = Passed::default();
                 let next = cursor.push(&mut stream, frame.ok()?.into_data().unwrap_or_default(), &mut passed);
-                brought |= !passed.pieces.is_empty() || passed.gap.is_some();
-                if brought || next == Next::Stream {
+                if passed != Passed::default() || next == Next::Stream {
                     return Some(false);
                 }
             }
