@@ -1,15 +1,22 @@
 //! A network in memory between agents and a server, that can break.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
+use tonic::transport::{Channel, Endpoint};
+use tower::service_fn;
 
 /// Bytes under way in each direction.
 const BUFFER_BYTES: usize = 64 * 1024;
+
+/// A channel to be.
+pub type Connecting = Pin<Box<dyn Future<Output = Result<Channel, tonic::transport::Error>> + Send>>;
 
 /// Where a network leads to.
 pub(crate) trait Host: fmt::Debug + Send + Sync {
@@ -55,6 +62,16 @@ enum Sky {
 impl Network {
     pub(crate) fn to(host: impl Host + 'static) -> Self {
         Self { host: Arc::new(host), weather: watch::Sender::new(Weather::default()) }
+    }
+
+    /// What a link dials with whose server is at the end of this network.
+    pub fn connector(&self) -> impl Fn(Endpoint) -> Connecting + Send + Sync + 'static + use<> {
+        let network = self.clone();
+        move |endpoint| {
+            let network = network.clone();
+            let pipe = service_fn(move |_| std::future::ready(network.dial().map(TokioIo::new)));
+            Box::pin(async move { endpoint.connect_with_connector(pipe).await })
+        }
     }
 
     /// Opens a connection: the client's end of it.

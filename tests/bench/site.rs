@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::{DeleteParams, PostParams};
 use kube::config::{Config as KubeConfig, KubeConfigOptions, Kubeconfig};
@@ -15,7 +14,6 @@ use piculet_core::id::InstanceId;
 use piculet_link::stream::{Settings, StreamLink};
 use serde_json::json;
 use server_stub::stub::Stub;
-use tower::service_fn;
 
 pub(crate) const IMAGE: &str = "busybox:stable";
 
@@ -47,19 +45,7 @@ impl Site {
 
     async fn start_agent(&self, kubeconfig: PathBuf) {
         let network = self.stub.network();
-        let link = StreamLink::with_connector(
-            Settings::new("http://stub:1".parse().unwrap()),
-            move |endpoint: tonic::transport::Endpoint| {
-                let network = network.clone();
-                async move {
-                    let pipe = service_fn(move |_| {
-                        let pipe = network.dial().map(TokioIo::new);
-                        async move { pipe }
-                    });
-                    endpoint.connect_with_connector(pipe).await
-                }
-            },
-        );
+        let link = StreamLink::with_connector(Settings::new("http://stub:1".parse().unwrap()), network.connector());
         let mut config = Config::default();
         config.agent.max_workflows = 100;
         config.admin.address = None;

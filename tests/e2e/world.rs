@@ -5,7 +5,6 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use hyper_util::rt::TokioIo;
 use piculet::agent::Agent;
 use piculet::config::Config;
 use piculet::shutdown::Shutdown;
@@ -18,7 +17,6 @@ use server_stub::mailbox::Stop;
 use server_stub::stub::{Network, Stub};
 use server_stub::view::{StepView, WorkflowView};
 use tokio::runtime::Builder;
-use tower::service_fn;
 
 use crate::acts::Acts;
 use crate::site::{Cuts, Site, is_real};
@@ -92,18 +90,8 @@ impl World {
     fn start(&mut self, cluster: Cluster, change: impl FnOnce(&mut Config)) -> Running {
         self.agents += 1;
         let network = self.stub.network();
-        let dial = network.clone();
         let settings = Settings::new("http://stub:1".parse().unwrap());
-        let link = StreamLink::with_connector(settings, move |endpoint: tonic::transport::Endpoint| {
-            let network = dial.clone();
-            async move {
-                let pipe = service_fn(move |_| {
-                    let pipe = network.dial().map(TokioIo::new);
-                    async move { pipe }
-                });
-                endpoint.connect_with_connector(pipe).await
-            }
-        });
+        let link = StreamLink::with_connector(settings, network.connector());
         let mut config = config(self.site.namespace());
         config.agent.name = format!("agent-{}", self.agents);
         change(&mut config);

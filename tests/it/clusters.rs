@@ -51,16 +51,7 @@ fn start(site: &Site, stub: &Stub, runtime: &Arc<ScriptedRuntime>) {
         config.pods.namespace = NAMESPACE.to_owned();
         let network = stub.network();
         let settings = stream::Settings::new("http://stub:1".parse().unwrap());
-        let link = StreamLink::with_connector(settings, move |endpoint: tonic::transport::Endpoint| {
-            let network = network.clone();
-            async move {
-                let pipe = tower::service_fn(move |_| {
-                    let pipe = network.dial().map(hyper_util::rt::TokioIo::new);
-                    async move { pipe }
-                });
-                endpoint.connect_with_connector(pipe).await
-            }
-        });
+        let link = StreamLink::with_connector(settings, network.connector());
         let cluster = Cluster::new(fake.client(), NAMESPACE, Limits::default());
         let instance = InstanceId::new(config.agent.name.as_str());
         let agent = Agent::new(config, cluster, instance, "test".to_owned()).following_tokios_clock();

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fake_cluster::{FakeCluster, Script, ScriptedRuntime};
-use hyper_util::rt::TokioIo;
 use piculet::agent::Agent;
 use piculet::config::Config;
 use piculet::exit::Failure;
@@ -21,7 +20,6 @@ use piculet_link::stream::{Settings, StreamLink};
 use server_stub::stub::{Network, Stub};
 use server_stub::view::WorkflowView;
 use tokio::task::JoinHandle;
-use tower::service_fn;
 
 use crate::leftovers;
 
@@ -88,18 +86,8 @@ impl World {
     /// Starts an agent that hands its traces over there.
     pub(crate) fn agent_tracing(&mut self, change: impl FnOnce(&mut Config), traces: Option<Traces>) -> Running {
         let network = self.stub.network();
-        let dial = network.clone();
         let settings = Settings::new("http://stub:1".parse().unwrap());
-        let link = StreamLink::with_connector(settings, move |endpoint: tonic::transport::Endpoint| {
-            let network = dial.clone();
-            async move {
-                let pipe = service_fn(move |_| {
-                    let pipe = network.dial().map(TokioIo::new);
-                    async move { pipe }
-                });
-                endpoint.connect_with_connector(pipe).await
-            }
-        });
+        let link = StreamLink::with_connector(settings, network.connector());
         let (shutdown, metrics, task) = self.start(link, change, traces);
         Running { network, metrics, shutdown, task }
     }

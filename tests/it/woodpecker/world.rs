@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fake_cluster::{FakeCluster, Script, ScriptedRuntime};
-use hyper_util::rt::TokioIo;
 use piculet::agent::Agent;
 use piculet::config::{Config, Protocol, Target};
 use piculet::exit::Failure;
@@ -16,7 +15,6 @@ use piculet_link::woodpecker::WoodpeckerLink;
 use server_stub::network::Network;
 use server_stub::woodpecker::{Call, Compiled, Job, Method, Said, Server, State, Workflow};
 use tokio::task::JoinHandle;
-use tower::service_fn;
 
 use crate::leftovers;
 
@@ -80,19 +78,9 @@ impl World {
         change(&mut config);
         let Target::Woodpecker(address) = config.server.address.clone() else { panic!("it is Woodpecker's") };
         let network = self.server.network();
-        let dial = network.clone();
         let server = self.server.clone();
         let settings = piculet::link::woodpecker_settings(&address, &config, u64::from(self.agents));
-        let connect = move |endpoint: tonic::transport::Endpoint| {
-            let network = dial.clone();
-            async move {
-                let pipe = service_fn(move |_| {
-                    let pipe = network.dial().map(TokioIo::new);
-                    async move { pipe }
-                });
-                endpoint.connect_with_connector(pipe).await
-            }
-        };
+        let connect = network.connector();
         let link = WoodpeckerLink::with_connector(settings, connect, move || server.now().time);
         let client =
             if self.user.is_empty() { self.cluster.client() } else { self.cluster.client_as(&self.user, NAMESPACE) };
