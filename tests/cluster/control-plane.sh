@@ -8,9 +8,11 @@ control_plane() {
     await etcd 30 curl -sf "http://127.0.0.1:$etcd_port/health"
 
     # A node that is gone is noticed after 12 s, not 50, and its pods are given up 5 s after that, not 300: tests wait for both.
+    # Policies that change pods stand for the webhooks that clusters have, which put containers and settings into them.
     launch kube-apiserver "$bin/kube-apiserver" --etcd-servers "http://127.0.0.1:$etcd_port" --bind-address 0.0.0.0 --secure-port "$api_port" \
         --advertise-address "$(address_of node1)" --service-cluster-ip-range "$service_network.0/16" \
         --authorization-mode Node,RBAC --enable-admission-plugins NodeRestriction --allow-privileged=true --profiling=false \
+        --feature-gates MutatingAdmissionPolicy=true --runtime-config admissionregistration.k8s.io/v1beta1=true \
         --default-not-ready-toleration-seconds 5 --default-unreachable-toleration-seconds 5 \
         --client-ca-file "$pki/ca.crt" --tls-cert-file "$pki/apiserver.crt" --tls-private-key-file "$pki/apiserver.key" \
         --kubelet-client-certificate "$pki/apiserver-to-kubelet.crt" --kubelet-client-key "$pki/apiserver-to-kubelet.key" \
@@ -28,7 +30,7 @@ control_plane() {
     launch kube-scheduler "$bin/kube-scheduler" --kubeconfig "$cluster_state/scheduler.kubeconfig" \
         --authentication-kubeconfig "$cluster_state/scheduler.kubeconfig" --authorization-kubeconfig "$cluster_state/scheduler.kubeconfig" \
         --leader-elect=false --bind-address 127.0.0.1
-    # The path is the provisioner's own, and can't be set.
-    launch open-volumes "$bin/open-volumes" /tmp/hostpath_pv
+    if [ ! -e "$volumes" ]; then touch "$cluster_state/made-volumes"; fi
+    launch open-volumes "$bin/open-volumes" "$volumes"
     kubectl apply -f "$here/objects.yaml" >/dev/null
 }

@@ -3,7 +3,14 @@
 
 runs() { # name
     local id start
-    read -r id start 2>/dev/null <"$pids/$1" && [ "$(start_of "$id")" = "$start" ]
+    # Nothing was noted of one that died at once.
+    read -r id start 2>/dev/null <"$pids/$1" && [ -n "$start" ] && [ "$(start_of "$id")" = "$start" ]
+}
+
+# What died with the machine, or was killed by somebody, is started again.
+forget_the_dead() {
+    local file
+    for file in "$pids"/*; do runs "${file##*/}" || rm -f "$file"; done
 }
 
 # In ticks since the machine started; see proc(5), after the name, which may hold blanks.

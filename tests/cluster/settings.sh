@@ -13,6 +13,8 @@ pki=$cluster_state/pki
 pids=$cluster_state/pids
 logs=$cluster_state/logs
 kubeconfig=$cluster_state/kubeconfig
+# The provisioner's own, which can't be set. What others have there stays.
+volumes=/tmp/hostpath_pv
 
 kubernetes_version=v1.34.4
 

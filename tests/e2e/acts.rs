@@ -23,6 +23,7 @@ enum Act {
     Lines { numbers: Range<usize>, width: usize },
     Bytes(Vec<u8>),
     LongLine(usize),
+    Fill { mebibytes: usize },
     Wait(Duration),
 }
 
@@ -57,6 +58,11 @@ impl Acts {
         Self { obstacle: Some(("RunContainerError", message.to_owned())), ..self }
     }
 
+    /// In memory, its image is not on the node and must not be pulled, in these words.
+    pub(crate) fn unloadable(self, message: &str) -> Self {
+        Self { obstacle: Some(("ErrImageNeverPull", message.to_owned())), ..self }
+    }
+
     /// In memory, its pod gets no sandbox, in these words.
     pub(crate) fn no_sandbox(self, message: &str) -> Self {
         Self { obstacle: Some(("FailedCreatePodSandBox", message.to_owned())), ..self }
@@ -80,6 +86,11 @@ impl Acts {
     /// Next, a line of so many `x`.
     pub(crate) fn long_line(self, length: usize) -> Self {
         self.then(Act::LongLine(length))
+    }
+
+    /// Next, so much is written to the container's own disk. In memory there is none.
+    pub(crate) fn fill(self, mebibytes: usize) -> Self {
+        self.then(Act::Fill { mebibytes })
     }
 
     /// Next, time passes.
@@ -153,6 +164,7 @@ impl Acts {
                     writeln!(script, "printf '{octal}'")
                 }
                 Act::LongLine(length) => writeln!(script, "head -c {length} /dev/zero | tr '\\0' x; echo"),
+                Act::Fill { mebibytes } => writeln!(script, "head -c {mebibytes}m /dev/zero >/tmp/fill"),
                 Act::Wait(time) => writeln!(script, "sleep {} & wait $!", time.as_secs_f64()),
             };
         }
@@ -173,6 +185,7 @@ impl Acts {
             Act::Lines { numbers, width } => script.lines(numbers.len(), |at| numbered(numbers.start + at, *width)),
             Act::Bytes(bytes) => script.print(bytes.clone()),
             Act::LongLine(length) => script.line(&"x".repeat(*length)),
+            Act::Fill { .. } => script,
             Act::Wait(time) => script.wait(*time),
         });
         let script = match self.end {

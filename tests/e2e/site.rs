@@ -2,6 +2,7 @@
 
 mod cuts;
 mod fake;
+mod outside;
 mod real;
 
 use std::collections::BTreeSet;
@@ -9,18 +10,18 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{ConfigMap, Node, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
 use kube::api::{DeleteParams, EvictParams, ListParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use piculet_cluster::{Cluster, KubeSource, Limits};
 use piculet_pods::label;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
 
 pub(crate) use cuts::Cuts;
 pub(crate) use fake::FakeSite;
-pub(crate) use real::RealSite;
+pub(crate) use outside::new_pods;
+pub(crate) use real::{RealSite, kubeconfig};
 
 use crate::acts::Acts;
 
@@ -161,24 +162,6 @@ impl Site {
         let params = ListParams::default().labels(&label::selector());
         let list = self.api::<K>().list_metadata(&params).await.unwrap();
         list.items.iter().map(|object| format!("{}/{}", K::kind(&()), object.name_any())).collect()
-    }
-
-    /// The options of a step for the node whose log files are small and whose kubelet may be stopped, if there is one: see
-    /// `tests/cluster`. In memory every node is like that.
-    pub(crate) async fn on_breaking_node(&self) -> Option<serde_json::Value> {
-        if let Self::Fake(_) = self {
-            return Some(json!({}));
-        }
-        let nodes = Api::<Node>::all(self.client()).list(&ListParams::default()).await.unwrap();
-        let breaks = |node: &Node| {
-            let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
-            taints.into_iter().any(|taint| taint.key == "piculet.test/breaks")
-        };
-        let node = nodes.items.into_iter().find(breaks)?.name_any();
-        Some(json!({
-            "nodeSelector": {"kubernetes.io/hostname": node},
-            "tolerations": [{"key": "piculet.test/breaks", "operator": "Exists"}],
-        }))
     }
 
     /// The scenario is over.

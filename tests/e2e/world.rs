@@ -17,6 +17,7 @@ use server_stub::mailbox::Stop;
 use server_stub::stub::{Network, Stub};
 use server_stub::view::{StepView, WorkflowView};
 use tokio::runtime::Builder;
+use tokio::sync::RwLock;
 
 use crate::acts::Acts;
 use crate::site::{Cuts, Site, is_real};
@@ -46,8 +47,28 @@ pub(crate) struct Job {
     pub(crate) printed: Vec<String>,
 }
 
+/// All that run hold it; who breaks something of the whole cluster holds it alone.
+static CLUSTER: RwLock<()> = RwLock::const_new(());
+
 /// Runs a scenario, in virtual time where it can. Whatever becomes of it, nothing of it may be left, and its namespace goes.
 pub(crate) fn scenario(name: &str, run: impl AsyncFnOnce(&mut World)) {
+    let _shared = is_real().then(|| CLUSTER.blocking_read());
+    play(name, run);
+}
+
+/// The same while no other one runs.
+pub(crate) fn scenario_alone(name: &str, run: impl AsyncFnOnce(&mut World)) {
+    let _alone = is_real().then(|| CLUSTER.blocking_write());
+    play(name, run);
+}
+
+/// Says that something could not be looked at.
+#[expect(clippy::print_stdout, reason = "it is for whoever reads the output of the test")]
+pub(crate) fn skipped(why: &str) {
+    println!("SKIPPED: {why}; tests/cluster has all that is needed");
+}
+
+fn play(name: &str, run: impl AsyncFnOnce(&mut World)) {
     let mut builder = Builder::new_current_thread();
     builder.enable_all();
     if !is_real() {

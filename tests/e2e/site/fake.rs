@@ -1,6 +1,7 @@
 //! The cluster in memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fake_cluster::{FakeCluster, LogSettings, NodeSettings, ScriptedRuntime, Settings};
 
@@ -17,7 +18,8 @@ impl FakeSite {
         let runtime = ScriptedRuntime::new();
         let node = |name| NodeSettings { cpu: "2".to_owned(), ..NodeSettings::new(name) };
         let logs = LogSettings { rotate_at: Some(1 << 20), ..LogSettings::default() };
-        let settings = Settings { nodes: vec![node("node1")], logs, ..Settings::default() };
+        let (nodes, node_grace) = (vec![node("node1")], Duration::from_secs(12));
+        let settings = Settings { nodes, node_grace, logs, ..Settings::default() };
         Self { cluster: FakeCluster::start(settings, runtime.clone()), runtime }
     }
 }

@@ -45,6 +45,7 @@ impl RealSite {
     }
 
     pub(super) async fn close(self) {
+        self.take_back().await;
         let namespaces = Api::<Namespace>::all(self.client);
         namespaces.delete(&self.namespace, &DeleteParams::default()).await.unwrap();
         let gone = async {

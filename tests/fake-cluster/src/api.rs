@@ -25,6 +25,7 @@ use crate::failure::Failure;
 use crate::faults::{Cut, Effect, Faults};
 use crate::kind::Kind;
 use crate::kubelet::{Containers, Machines};
+use crate::mutations::Mutations;
 use crate::object::{Key, Object};
 use crate::store::Store;
 
@@ -43,6 +44,7 @@ pub(crate) struct Api {
     pub(crate) containers: Arc<Containers>,
     pub(crate) machines: Arc<Machines>,
     pub(crate) faults: Faults,
+    pub(crate) mutations: Mutations,
     pub(crate) counters: Arc<Counters>,
     pub(crate) access: Access,
     pub(crate) classes: Arc<Classes>,

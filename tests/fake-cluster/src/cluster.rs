@@ -22,6 +22,7 @@ use crate::faults::Faults;
 use crate::kind::Kind;
 use crate::kubelet::{Containers, KubeletTiming, Kubelets, Machines, Verdict};
 use crate::log::LogSettings;
+use crate::mutations::Mutations;
 use crate::object::Key;
 use crate::runtime::Runtime;
 use crate::script::ScriptedRuntime;
@@ -167,6 +168,7 @@ impl FakeCluster {
             containers,
             machines: Arc::clone(&machines),
             faults: Faults::new(),
+            mutations: Mutations::default(),
             counters: Arc::new(Counters::default()),
             access: Access::default(),
             classes: Arc::clone(&classes),
@@ -230,6 +232,15 @@ impl FakeCluster {
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.shared.api.counters
+    }
+
+    /// From now on, each new pod is changed so before anything else looks at it, as a mutating webhook does.
+    ///
+    /// # Panics
+    /// If it is no JSON patch.
+    pub fn change_new_pods(&self, patch: Value) {
+        let patch = serde_json::from_value(patch);
+        self.shared.api.mutations.add(patch.unwrap_or_else(|error| panic!("this is no JSON patch: {error}")));
     }
 
     /// Who may do what.

@@ -21,6 +21,7 @@ mod kubelet;
 mod latest;
 mod listen;
 mod log;
+mod mutations;
 mod object;
 pub mod process;
 mod quantity;

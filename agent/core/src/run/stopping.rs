@@ -1,6 +1,6 @@
 //! Stopping: on request, at a time limit, or because nobody needs a step any more.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::deadlines::Clock;
 use super::step::{Phase, Stop};
@@ -8,6 +8,9 @@ use super::{Action, Run, State, Stopped};
 use crate::id::StepIndex;
 use crate::observation::{Ended, Waiting};
 use crate::outcome::{NeverStarted, Outcome, StepState};
+
+/// How long after a pod that never went was given up its log may end, which was read all the while.
+const SILENCE: Duration = Duration::from_secs(5);
 
 impl Run {
     /// Stops the whole workflow. The first reason counts.
@@ -112,6 +115,10 @@ impl Run {
             Phase::Running { started, .. } => {
                 let ended = Ended { outcome, started: *started, finished: None };
                 self.drain(index, ended, true, now, out);
+                // What a node that is silent still has comes no more.
+                if matches!(self.steps[index.0].phase, Phase::Draining { .. }) {
+                    self.deadlines.set(Clock::Log(index), now + self.limits.log.min(SILENCE));
+                }
             }
             _ => {}
         }

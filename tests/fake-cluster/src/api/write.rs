@@ -32,7 +32,8 @@ impl Api {
         if !text(&object["metadata"]["resourceVersion"]).is_empty() {
             return Err(Failure::bad_request("resourceVersion should not be set on objects to be created"));
         }
-        let object = admission::of_new(&self.store, &self.classes, kind, namespace, object)?;
+        let object =
+            admission::of_new(&self.store, &self.classes, kind, namespace, self.mutations.apply(kind, object)?)?;
         validate::new_object(kind, &object)?;
         check_size(&object)?;
         let stored = self.store.create(kind, namespace, object, asked.params.dry_run()?)?;

@@ -77,7 +77,8 @@ pub(super) fn resolve(store: &Store, pod: &Pod, container: &mut Container) -> Re
 pub(super) fn volume_files(store: &Store, pod: &Pod) -> Result<VolumeFiles, (String, String)> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let mut volumes = VolumeFiles::new();
-    for volume in pod.spec.iter().filter_map(|spec| spec.volumes.as_ref()).flatten() {
+    let all = pod.spec.iter().filter_map(|spec| spec.volumes.as_ref()).flatten();
+    for volume in all.filter(|volume| is_mounted(pod, &volume.name)) {
         let Ok(source) = serde_json::to_value(volume) else { continue };
         let mut files = BTreeMap::new();
         let said = |why: String| (volume.name.clone(), why);
@@ -117,6 +118,14 @@ pub(super) fn volume_files(store: &Store, pod: &Pod) -> Result<VolumeFiles, (Str
         }
     }
     Ok(volumes)
+}
+
+/// Whether a container uses the volume: a kubelet does not even look at others.
+fn is_mounted(pod: &Pod, volume: &str) -> bool {
+    let spec = pod.spec.as_ref();
+    let containers = spec.map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
+    let mounts = containers.into_iter().flatten().flat_map(|container| container.volume_mounts.iter().flatten());
+    mounts.into_iter().any(|mount| mount.name == volume)
 }
 
 /// The values of secrets in the files of those volumes that are made of secrets.

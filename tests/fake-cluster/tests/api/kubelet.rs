@@ -171,7 +171,11 @@ async fn a_missing_secret_or_key_is_waited_for() {
 async fn a_volume_of_a_missing_secret_keeps_the_container_creating() {
     let fixture = Fixture::new();
     let volumes = json!([{"name": "v", "secret": {"secretName": "s"}}]);
-    fixture.create(&pod_with("p", json!({"volumes": volumes}))).await;
+    // What nobody mounts is not even looked at.
+    fixture.create(&pod_with("unused", json!({"volumes": volumes}))).await;
+    fixture.until_phase("unused", "Succeeded").await;
+    let containers = json!([{"name": "step", "image": "alpine:3", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}]);
+    fixture.create(&pod_with("p", json!({"volumes": volumes, "containers": containers}))).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(state(&fixture.pod("p"))["waiting"]["reason"], "ContainerCreating");
     let events = fixture.events("p");
