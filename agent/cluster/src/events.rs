@@ -146,7 +146,6 @@ impl Feed {
                 break page.metadata.resource_version.unwrap_or_default();
             }
         };
-        self.backoff.reset();
         loop {
             let params = WatchParams::default().fields(&fields).timeout(WATCH);
             let events = timeout(self.request, self.api.watch(&params, &version)).await.map_err(no_answer)?;
@@ -169,6 +168,7 @@ impl Feed {
             if began.elapsed() < MARGIN {
                 return Err("it ended at once".to_owned());
             }
+            self.backoff.reset();
         }
     }
 }

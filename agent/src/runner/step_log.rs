@@ -192,17 +192,17 @@ fn gap_text(gap: Gap) -> String {
 
 /// What the log has to say about its own end; nothing if it is whole.
 fn end_text(end: &TailEnd) -> Option<String> {
-    let after = |since: &Option<Timestamp>| match since {
-        Some(time) => format!("after {time}"),
-        None => "of this step".to_owned(),
-    };
     match end {
         TailEnd::Complete => None,
-        TailEnd::Unconfirmed { since, why } => {
-            Some(format!("Whether more was written {} could not be checked: {why}", after(since)))
+        TailEnd::Unconfirmed { since: Some(time), why } => {
+            Some(format!("Whether more was written after {time} could not be checked: {why}."))
         }
-        TailEnd::Lost { since } => {
-            Some(format!("The pod is gone; what was written {} and not read before is lost.", after(since)))
+        TailEnd::Unconfirmed { since: None, why } => {
+            Some(format!("Whether this is all that was written could not be checked: {why}."))
         }
+        TailEnd::Lost { since: Some(time) } => {
+            Some(format!("The pod is gone; what was written after {time} and not read before is lost."))
+        }
+        TailEnd::Lost { since: None } => Some("The pod is gone, and what the step wrote is lost.".to_owned()),
     }
 }

@@ -187,11 +187,10 @@ impl Follower {
                 (_, Read::Again) | (Stand::Running, Read::Quiet | Read::Stale) => {}
                 // A single read that brings nothing proves nothing: a broken connection can look like that.
                 (Stand::Over, Read::Whole { level: true }) if !brought && self.streams > 1 => {
-                    if self.cursor.lacks_all() {
-                        let why = "the node shows nothing of it".to_owned();
-                        return Ok(TailEnd::Unconfirmed { since: None, why });
-                    }
-                    return Ok(TailEnd::Complete);
+                    return Ok(match self.cursor.doubt() {
+                        Some(why) => TailEnd::Unconfirmed { since: None, why: why.to_owned() },
+                        None => TailEnd::Complete,
+                    });
                 }
                 (Stand::Over, Read::Whole { level: true }) => {}
                 // The file was changed after its last line, and the new one has none.

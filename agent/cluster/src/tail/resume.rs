@@ -39,6 +39,9 @@ const UNABLE: &[u8] = b"unable to retrieve container logs for ";
 /// How many of the last lines are known by their marks. The two streams of a container are out of order by a few lines.
 const RECENT: usize = 64;
 
+/// So many lines before the one that a log has to begin with, and its beginning is missing. A loader complains in fewer.
+const COMPLAINTS: u32 = 20;
+
 /// A line, recognised by its time and its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Mark {
@@ -78,8 +81,16 @@ pub(super) struct Cursor {
     again: Option<Again>,
     /// A stream was read, so that another one may repeat it.
     read_before: bool,
-    /// The line that the log has to begin with, until it has begun.
-    first_line: Option<String>,
+    /// What the log has to begin with, until it has begun or is known to lack it.
+    beginning: Option<Beginning>,
+}
+
+/// The line that a log has to begin with.
+#[derive(Debug, Clone)]
+struct Beginning {
+    line: String,
+    /// The time of the first line that was another one, and how many there were: a loader or a shell may complain before.
+    others: Option<(Timestamp, u32)>,
 }
 
 /// A line that was begun: how many of its bytes were passed on, and their hash.
@@ -155,12 +166,16 @@ impl Stream {
 impl Cursor {
     /// Of a log that has to begin with this line, if that is known.
     pub(super) fn new(first_line: Option<String>) -> Self {
-        Self { first_line, ..Self::default() }
+        let beginning = first_line.map(|line| Beginning { line, others: None });
+        Self { beginning, ..Self::default() }
     }
 
-    /// Whether the log has to have a line and none was seen.
-    pub(super) fn lacks_all(&self) -> bool {
-        self.first_line.is_some()
+    /// Why a log that has ended may lack its beginning.
+    pub(super) fn doubt(&self) -> Option<&'static str> {
+        match self.beginning.as_ref()?.others {
+            None => Some("the node shows nothing of it"),
+            Some(_) => Some("it does not begin with the step's first command"),
+        }
     }
 
     /// From when on to ask for the log: a whole second, at least one before the last line. `None`: from its start.
@@ -289,10 +304,10 @@ impl Cursor {
         if let Some(after) = self.missing.take() {
             passed.gap = Some(Gap { after: Some(after), until: time });
         }
-        if let Some(first) = self.first_line.take()
-            && !begins_with(&part.bytes, first.as_bytes())
+        if part.first
+            && let Some(until) = self.lacks_its_beginning(time, &part.bytes)
         {
-            passed.gap = Some(Gap { after: None, until: time });
+            passed.gap = Some(Gap { after: None, until });
         }
         let begun = self.open.take().filter(|_| !part.first);
         let mut hash = begun.map_or_else(Hash::new, |open| open.hash);
@@ -308,6 +323,22 @@ impl Cursor {
             self.open = Some(Open { time, len, hash });
         }
         passed.pieces.push(Piece { time, bytes: part.bytes });
+    }
+
+    /// The time of the first line, if it is clear now that it was not the first that was written.
+    fn lacks_its_beginning(&mut self, time: Timestamp, line: &[u8]) -> Option<Timestamp> {
+        let Beginning { line: wanted, others } = self.beginning.as_mut()?;
+        if begins_with(line, wanted.as_bytes()) {
+            self.beginning = None;
+            return None;
+        }
+        let (first, count) = others.get_or_insert((time, 0));
+        *count += 1;
+        let lacks = (*count == COMPLAINTS).then_some(*first);
+        if lacks.is_some() {
+            self.beginning = None;
+        }
+        lacks
     }
 
     /// Our last whole line was found. `tally` counts the lines up to it, if the file is another one.

@@ -205,18 +205,28 @@ fn a_rotated_file_without_our_last_line_is_a_gap() {
 
 #[test]
 fn a_beginning_that_was_rotated_away_is_a_gap() {
-    for (first_line, start, gaps) in [
-        (Some("+ make"), 0, vec![]),
-        (Some("+ make"), 1, vec![(0, Gap { after: None, until: at(10) })]),
-        (None, 1, vec![]),
+    // The number of lines before the first command, whether that is there, and how many come behind.
+    for (complaints, begins, more, gap, doubt) in [
+        (0, true, 30, false, false),
+        (3, true, 30, false, false),
+        (19, true, 0, false, false),
+        (0, false, 30, true, false),
+        (0, false, 20, true, false),
+        (0, false, 19, false, true),
+        (1, false, 0, false, true),
+        (0, false, 0, false, true),
     ] {
-        let mut log = log([(0, "+ make"), (10, "+ makes"), (20, "more")]);
-        log.start = start;
-        let mut reader = Reader { cursor: Cursor::new(first_line.map(str::to_owned)), ..Reader::default() };
-        assert!(reader.cursor.lacks_all() == first_line.is_some());
-        reader.read(&log, 3, usize::MAX, 64);
-        assert_eq!(reader.gaps, gaps, "{first_line:?} from {start}");
-        assert!(!reader.cursor.lacks_all());
+        let lines = (0..complaints).map(|_| "ld.so: ignored").chain(begins.then_some("+ make"));
+        let log = log(lines.chain((0..more).map(|_| "compiling")).enumerate().map(|(at, line)| (10 + at as i64, line)));
+        let mut reader = Reader { cursor: Cursor::new(Some("+ make".to_owned())), ..Reader::default() };
+        reader.read(&log, log.records.len(), usize::MAX, 64);
+        let gaps: Vec<_> = reader.gaps.iter().map(|(_, gap)| *gap).collect();
+        let what = format!("{complaints} before, begins: {begins}, {more} behind");
+        assert_eq!(gaps, if gap { vec![Gap { after: None, until: at(10) }] } else { vec![] }, "{what}");
+        assert_eq!(reader.cursor.doubt().is_some(), doubt, "{what}");
+        let mut reader = Reader::default();
+        reader.read(&log, log.records.len(), usize::MAX, 64);
+        assert_eq!((reader.gaps.len(), reader.cursor.doubt()), (0, None), "nobody knows how it begins");
     }
 }
 
