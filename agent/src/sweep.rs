@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use piculet_cluster::{Cluster, Places, Which};
+use piculet_cluster::{Cluster, Places, Reaped, Which};
 use piculet_core::id::InstanceId;
 
 use crate::clock::Clock;
@@ -29,7 +29,10 @@ pub(crate) async fn sweep(
                 for one in remains.iter().filter(|one| one.holder.as_ref() != Some(&instance)) {
                     let (workflow, namespace) = (&one.workflow, &one.namespace);
                     tracing::info!(workflow, namespace, objects = one.objects.len(), "removing what a workflow left");
-                    let report = cluster.reap(one, grace).await;
+                    let Reaped::Removed(report) = cluster.reap(one, grace).await else {
+                        tracing::info!(workflow, namespace, "somebody goes on with it");
+                        continue;
+                    };
                     for error in report.errors.iter().filter(|error| !error.is_forbidden()) {
                         tracing::warn!(workflow, %error, code = error.code(), "while a workflow's objects were removed");
                     }

@@ -26,12 +26,13 @@ fn an_exit_code_arrives_as_it_is() {
 fn a_signal_is_told_by_its_name() {
     scenario("signals", async |world| {
         world.agent().await;
-        for (signal, cause) in [(11, "SIGSEGV in the step"), (9, "SIGKILL in the step"), (6, "SIGABRT in the step")] {
+        for (signal, name) in [(11, "SIGSEGV"), (9, "SIGKILL"), (6, "SIGABRT")] {
             let since = Instant::now();
             let id = world.submit(vec![vec![job("dies", Acts::new().line("out").signal(signal))]]);
             let step = world.step(&world.ended(&id).await, "dies");
             assert_eq!(step.exit_code, Some(128 + signal), "{step:?}");
-            told(world, cause, since, &step, &world.log(&id, "dies"), "exited");
+            told(world, &format!("{name} in the step"), since, &step, &world.log(&id, "dies"), "exited");
+            assert!(step.error.contains(name), "{}", step.error);
         }
     });
 }

@@ -17,10 +17,8 @@ pub(crate) fn told(world: &World, cause: &str, since: Instant, step: &StepView, 
     println!("| {} | {cause} | {outcome} | {seconds:.1} s | {} |", world.site.kind(), step.error);
     assert_eq!(outcome, class, "{cause}: {step:#?}\n{log:#?}");
     assert_ne!(step.state, StepState::Success, "{cause}: {step:#?}");
-    if class != "exited" {
-        assert!(!step.error.is_empty(), "{cause}: {step:#?}");
-        let last = log.last().map_or("", String::as_str);
-        assert_eq!(last, format!("[piculet] {}", step.error), "{cause}: the log's last line is another\n{log:#?}");
-    }
+    assert!(!step.error.is_empty(), "{cause}: {step:#?}");
+    let last = log.last().map_or("", String::as_str);
+    assert_eq!(last, format!("[piculet] {}", step.error), "{cause}: the log's last line is another\n{log:#?}");
     assert!(since.elapsed() < Duration::from_secs(90), "{cause}: it took {seconds:.1} s");
 }

@@ -40,7 +40,7 @@ pub use holder::Holding;
 pub use identity::ClusterIdentity;
 pub use preflight::{Access, Need, Places, Preflight, Right};
 pub use presence::Presence;
-pub use reap::{Remains, Which};
+pub use reap::{Reaped, Remains, Which};
 pub use stop::Stopped;
 pub use tail::{Gap, Opening, Piece, Tail, TailEnd, TailTarget, Tailed};
 pub use teardown::{Leftover, ObjectName, Teardown};

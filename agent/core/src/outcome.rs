@@ -252,7 +252,17 @@ impl fmt::Display for Outcome {
     /// A sentence naming object, cause and remedy; empty where the exit code says it all.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Exited { .. } => Ok(()),
+            Self::Exited { code } => match signal_of(*code) {
+                Some((signal, "SIGKILL")) => write!(
+                    f,
+                    "Exit code {code} says that signal {signal} (SIGKILL) ended a process of the step. Look for a kill in its commands; if there is none, its node may have been short of memory."
+                ),
+                Some((signal, name)) => write!(
+                    f,
+                    "Exit code {code} says that signal {signal} ({name}) ended a process of the step. Look at the last command in its log."
+                ),
+                None => Ok(()),
+            },
             Self::Signaled { signal } => write!(
                 f,
                 "The step's process was ended by signal {signal}, which piculet did not send. Look for a kill in the step's own commands or on its node."
@@ -302,6 +312,29 @@ impl fmt::Display for Outcome {
             Self::Unknown { message } => write!(f, "It is not known how the step ended: {}", sentence(message)),
         }
     }
+}
+
+/// The signal that a shell tells of by this exit code: 128 more than its number. Linux' numbers on most machines; only those
+/// that end a process and that a program has no use for as a code of its own.
+fn signal_of(code: i32) -> Option<(i32, &'static str)> {
+    let name = match code - 128 {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        31 => "SIGSYS",
+        _ => return None,
+    };
+    Some((code - 128, name))
 }
 
 /// The text with exactly one full stop at its end.

@@ -4,13 +4,13 @@ use std::io::Write;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use piculet_cluster::Which;
+use piculet_cluster::{Reaped, Which};
 
 use crate::config::Config;
 use crate::exit::Failure;
 
 /// Removes what workflows left whose time is over: as a CronJob does it, or a person. `all` removes everything that any
-/// piculet made, also of workflows that run; `dry_run` only says what would go. `age` is for objects of agents that may make
+/// piculet made in the configured namespace, or in those of its organizations, also of workflows that run; `dry_run` only says what would go. `age` is for objects of agents that may make
 /// no anchors, which say nothing of their time.
 ///
 /// # Errors
@@ -32,7 +32,15 @@ pub async fn reap(
         writeln!(out, "{goes}: workflow '{}' in namespace '{namespace}', {count} objects: {objects}", one.workflow)
             .map_err(Failure::Output)?;
         if !dry_run {
-            let report = cluster.reap(one, config.limits.grace).await;
+            let Reaped::Removed(report) = cluster.reap(one, config.limits.grace).await else {
+                writeln!(
+                    out,
+                    "stays: workflow '{}' in namespace '{namespace}': somebody goes on with it",
+                    one.workflow
+                )
+                .map_err(Failure::Output)?;
+                continue;
+            };
             left.extend(report.errors.iter().filter(|error| !error.is_forbidden()).map(ToString::to_string));
             left.extend(report.left.iter().map(|object| format!("{object} in namespace '{namespace}' is still there")));
         }

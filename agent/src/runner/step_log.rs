@@ -3,7 +3,6 @@
 //! Lines come from the pods of the step's attempts, one after the other, and from the agent itself (why the step
 //! waits, what went wrong). The owner ends when it was told to close, or when the runner is gone.
 
-use jiff::Timestamp;
 use piculet_cluster::{Cluster, Gap, Opening, PodWatch, TailEnd, TailTarget, Tailed};
 use piculet_core::id::{RunKey, StepId, StepIndex};
 use piculet_core::logs::lines::LineReader;

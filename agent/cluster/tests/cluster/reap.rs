@@ -7,12 +7,12 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
-use piculet_cluster::{Anchor, Places, Which};
+use piculet_cluster::{Anchor, Places, Reaped, Which};
 use piculet_core::id::{Epoch, InstanceId, ServerId, WorkflowId};
 use piculet_pods::anchor;
 use serde_json::json;
 
-use crate::setup::{NAMESPACE, Setup, anchor_object, others};
+use crate::setup::{NAMESPACE, Setup, anchor_object, others, pod};
 
 const GRACE: Duration = Duration::from_secs(5);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -49,6 +49,10 @@ fn anchors(setup: &Setup) -> Api<ConfigMap> {
     Api::namespaced(setup.fake.client(), NAMESPACE)
 }
 
+fn assert_removed(reaped: Reaped) {
+    assert!(matches!(&reaped, Reaped::Removed(report) if report.is_complete()), "{reaped:?}");
+}
+
 fn just_after(deadline: Timestamp) -> Which {
     // The cluster began at midnight, and what was made then has its time twice.
     let midnight: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
@@ -67,8 +71,7 @@ async fn what_is_left_after_its_time_goes_and_nothing_before() {
     assert_eq!(remains.len(), 2);
     assert_eq!(remains[0].objects.len(), 5, "{:?}", remains[0]);
     assert!(remains[0].holder.is_some());
-    let report = setup.cluster.reap(&remains[0], GRACE).await;
-    assert!(report.is_complete(), "{report:?}");
+    assert_removed(setup.cluster.reap(&remains[0], GRACE).await);
     assert_eq!((setup.count(Kind::Pod), setup.count(Kind::ConfigMap)), (1, 1), "the other one is there");
     let everywhere = setup.cluster.remains(Places::ManyNamespaces, Which::All).await.unwrap();
     assert_eq!(everywhere.len(), 1);
@@ -98,8 +101,48 @@ async fn what_has_no_anchor_goes_by_its_age() {
     assert!(setup.cluster.remains(Places::OneNamespace, after(DAY / 2)).await.unwrap().is_empty());
     let remains = setup.cluster.remains(Places::OneNamespace, after(DAY * 2)).await.unwrap();
     assert_eq!((remains.len(), remains[0].objects.len()), (1, 4), "{remains:?}");
-    assert!(setup.cluster.reap(&remains[0], GRACE).await.is_complete());
+    assert_removed(setup.cluster.reap(&remains[0], GRACE).await);
     assert_eq!((setup.count(Kind::Pod), setup.count(Kind::Secret)), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_without_an_anchor_stays_as_long_as_it_may_run() {
+    let setup = Setup::new();
+    let anchor = setup.anchor("1").await;
+    let mut pod = pod(&anchor, "wp-1");
+    pod.spec.as_mut().unwrap().active_deadline_seconds = Some(3 * 24 * 3600);
+    setup.script.on_pod("wp-1", Script::new().forever());
+    setup.cluster.ensure(&pod.into()).await.unwrap();
+    anchors(&setup).delete(&anchor.name, &DeleteParams::orphan()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let after = |time: Duration| Which::Over { now: setup.fake.now() + time, age: DAY };
+    assert!(setup.cluster.remains(Places::OneNamespace, after(DAY * 2)).await.unwrap().is_empty());
+    assert_eq!(setup.cluster.remains(Places::OneNamespace, after(DAY * 4)).await.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_goes_on_with_meanwhile_stays() {
+    let setup = Setup::new();
+    workflow(&setup, "1").await;
+    let remains = setup.cluster.remains(Places::OneNamespace, just_after(deadline())).await.unwrap();
+    let later = deadline() + SignedDuration::from_hours(1);
+    assert!(setup.cluster.ensure_anchor(&object("1", later)).await.unwrap().adopted);
+    assert_eq!(setup.cluster.reap(&remains[0], GRACE).await, Reaped::Wanted);
+    assert_eq!((setup.count(Kind::Pod), setup.count(Kind::ConfigMap)), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn namespaces_of_others_are_left_alone() {
+    let setup = Setup::new();
+    workflow(&setup, "1").await;
+    for (namespace, is_ours) in [("ci-7", true), ("ci-tools", false), ("other", false)] {
+        setup.fake.create_namespace(namespace);
+        let there = setup.cluster.in_namespace(namespace);
+        there.ensure_anchor(&object("2", deadline())).await.unwrap();
+        let remains = setup.cluster.remains(Places::ManyNamespaces, Which::All).await.unwrap();
+        let found = remains.iter().any(|one| one.namespace == namespace);
+        assert_eq!(found, is_ours, "{namespace}: {remains:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
