@@ -3,6 +3,7 @@
 //!
 //! `cargo test --test e2e` uses the one in memory. With `PICULET_E2E=real` it is the cluster of `KUBECONFIG`; each scenario
 //! has a namespace of its own there, which goes afterwards. `-- --nocapture` shows what was provoked and what became of it.
+//! `PICULET_RECORD=tests/fixtures/recorded` writes down what the real one showed; `agent/pods/tests/recorded` replays it.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic where it is set up, too")]
 

@@ -4,6 +4,7 @@ mod cuts;
 mod fake;
 mod outside;
 mod real;
+mod recording;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;

@@ -9,6 +9,8 @@ use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
 use serde_json::json;
 
+use super::recording::Recording;
+
 /// How long a namespace may take to go.
 const GOING: Duration = Duration::from_secs(120);
 
@@ -16,6 +18,7 @@ const GOING: Duration = Duration::from_secs(120);
 pub(crate) struct RealSite {
     pub(crate) client: Client,
     pub(crate) namespace: String,
+    recording: Option<Recording>,
 }
 
 /// The file that says where the cluster is.
@@ -35,7 +38,8 @@ impl RealSite {
         let namespace = format!("piculet-e2e-{}-{}", name.replace('_', "-"), std::process::id());
         let object = serde_json::from_value(json!({"metadata": {"name": namespace}})).unwrap();
         Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &object).await.unwrap();
-        let site = Self { client, namespace };
+        let recording = Recording::begin(&client, &namespace, name);
+        let site = Self { client, namespace, recording };
         // Pods are refused until it is there.
         let accounts = Api::<ServiceAccount>::namespaced(site.client.clone(), &site.namespace);
         while accounts.get_opt("default").await.unwrap().is_none() {
@@ -46,6 +50,9 @@ impl RealSite {
 
     pub(super) async fn close(self) {
         self.take_back().await;
+        if let Some(recording) = self.recording {
+            recording.end();
+        }
         let namespaces = Api::<Namespace>::all(self.client);
         namespaces.delete(&self.namespace, &DeleteParams::default()).await.unwrap();
         let gone = async {
