@@ -53,9 +53,9 @@ impl Acts {
         Self { obstacle: Some(("ErrImagePull", message.to_owned())), ..self }
     }
 
-    /// In memory, its container can't be created, in these words.
-    pub(crate) fn uncreatable(self, message: &str) -> Self {
-        Self { obstacle: Some(("RunContainerError", message.to_owned())), ..self }
+    /// In memory, its program can't be executed, in these words.
+    pub(crate) fn unstartable(self, message: &str) -> Self {
+        Self { obstacle: Some(("StartError", message.to_owned())), ..self }
     }
 
     /// In memory, its image is not on the node and must not be pulled, in these words.

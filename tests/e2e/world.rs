@@ -68,6 +68,11 @@ pub(crate) fn skipped(why: &str) {
     println!("SKIPPED: {why}; tests/cluster has all that is needed");
 }
 
+#[expect(clippy::print_stdout, reason = "it is a row of a table, to be looked at")]
+fn nothing_left(kind: &str, name: &str) {
+    println!("| {kind} | objects left of '{name}' | 0 |");
+}
+
 fn play(name: &str, run: impl AsyncFnOnce(&mut World)) {
     let mut builder = Builder::new_current_thread();
     builder.enable_all();
@@ -80,6 +85,7 @@ fn play(name: &str, run: impl AsyncFnOnce(&mut World)) {
         let ended = AssertUnwindSafe(async {
             run(&mut world).await;
             world.until_clean().await;
+            nothing_left(world.site.kind(), name);
         });
         let ended = ended.catch_unwind().await;
         world.site.close().await;
@@ -271,7 +277,7 @@ impl Job {
     /// In memory there is no program that could be missing.
     pub(crate) fn fails_to_start(mut self, program: &str) -> Self {
         let says = format!("exec: \"{program}\": stat {program}: no such file or directory: unknown");
-        self.acts = self.acts.uncreatable(&format!(
+        self.acts = self.acts.unstartable(&format!(
             "failed to create containerd task: failed to create shim task: OCI runtime \
             create failed: runc create failed: unable to start container process: {says}"
         ));

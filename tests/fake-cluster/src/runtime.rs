@@ -76,7 +76,8 @@ pub enum Exit {
 /// Why a container could not be created, in the words that Kubernetes uses for a waiting container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreateError {
-    /// For example `ErrImagePull`, `CreateContainerConfigError`.
+    /// For example `ErrImagePull`, `CreateContainerConfigError`. With `StartError` its process could not be executed: then it is
+    /// over, with the exit code 128, and not waiting.
     pub reason: String,
     /// A sentence.
     pub message: String,

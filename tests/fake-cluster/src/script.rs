@@ -74,7 +74,7 @@ impl Script {
     }
 
     /// The container cannot be created, ever, for this reason (for example `CreateContainerError`). With
-    /// `FailedCreatePodSandBox` the pod gets no sandbox, and only events tell.
+    /// `FailedCreatePodSandBox` the pod gets no sandbox, and only events tell; with `StartError` the container is over.
     #[must_use]
     pub fn cannot_be_created(self, reason: &str, message: &str) -> Self {
         self.cannot_be_created_times(u32::MAX, reason, message)

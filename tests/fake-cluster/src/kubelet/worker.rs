@@ -318,19 +318,24 @@ impl Worker {
             finished: Some(now),
             id: self.id_of(index),
         };
+        self.end(index, ended);
+    }
+
+    /// The container is over, and may begin anew.
+    pub(super) fn end(&mut self, index: usize, ended: Ended) {
         self.record.containers[index].state = State::Ended(ended.clone());
         self.publish();
         let again = match self.policy {
             Restart::Never => false,
-            Restart::OnFailure => code != 0,
-            Restart::Always => !self.record.containers[index].init || code != 0,
+            Restart::OnFailure => ended.code != 0,
+            Restart::Always => !self.record.containers[index].init || ended.code != 0,
         };
         if again && self.stop.is_none() {
             self.restart(index, ended);
         }
     }
 
-    fn id_of(&self, index: usize) -> String {
+    pub(super) fn id_of(&self, index: usize) -> String {
         let record = &self.record.containers[index];
         format!("containerd://{}", digest(&format!("{}/{}/{}", self.uid, record.name, record.restarts)))
     }

@@ -184,6 +184,17 @@ async fn a_volume_of_a_missing_secret_keeps_the_container_creating() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_program_that_can_not_be_executed_ends_the_container() {
+    let fixture = Fixture::playing(Script::new().cannot_be_created("StartError", "exec: not found"));
+    fixture.create(&pod("p")).await;
+    let ended = fixture.until_phase("p", "Failed").await;
+    let terminated = &state(&ended)["terminated"];
+    assert_eq!((&terminated["reason"], &terminated["exitCode"]), (&json!("StartError"), &json!(128)));
+    assert_eq!(terminated["message"], "exec: not found");
+    assert_eq!(terminated["startedAt"], "1970-01-01T00:00:00Z");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pod_that_lives_too_long_is_ended() {
     let fixture = Fixture::playing(Script::new().forever());
     fixture.create(&pod_with("p", json!({"activeDeadlineSeconds": 100}))).await;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -17,6 +18,8 @@ use crate::runtime::{CreateError, VolumeFiles, Wish};
 
 /// The reason of a runtime that can't even make a pod's namespaces.
 const NO_SANDBOX: &str = "FailedCreatePodSandBox";
+/// The reason of a runtime that made the container and can't execute its program.
+const NOT_STARTED: &str = "StartError";
 
 impl Worker {
     pub(super) fn launch_if_due(&mut self, index: usize, now: Instant) {
@@ -133,6 +136,19 @@ impl Worker {
             self.slots[index].lacks_sandbox = true;
             self.record.containers[index].state = State::waiting("ContainerCreating");
             self.slots[index].retry_at = Some(Instant::now() + self.kubelets.timing.setup_retry);
+            return;
+        }
+        if error.reason == NOT_STARTED {
+            failed(&format!("Error: {}", error.message));
+            let ended = Ended {
+                code: 128,
+                reason: error.reason.clone(),
+                message: error.message.clone(),
+                started: Some(Timestamp::UNIX_EPOCH),
+                finished: Some(self.kubelets.store.clock().now()),
+                id: self.id_of(index),
+            };
+            self.end(index, ended);
             return;
         }
         if error.reason != "ErrImagePull" {
