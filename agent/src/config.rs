@@ -35,6 +35,7 @@ use std::time::Duration;
 use piculet_cluster::Places;
 use piculet_core::run::Limits;
 use piculet_link::otlp;
+use piculet_pods::settings::Profile;
 
 /// A configuration that can be used.
 #[derive(Debug, Clone, PartialEq)]
@@ -175,7 +176,8 @@ impl Config {
     /// What holds for a protocol if nobody says anything. With that of Woodpecker it is what the Woodpecker agent has.
     pub fn of(protocol: Protocol) -> Self {
         let is_woodpecker = protocol == Protocol::Woodpecker;
-        let mut pods = piculet_pods::Settings::default();
+        let profile = if is_woodpecker { Profile::Compat } else { Profile::Hardened };
+        let mut pods = piculet_pods::Settings::default().under(profile);
         if is_woodpecker {
             "woodpecker".clone_into(&mut pods.namespace);
         }

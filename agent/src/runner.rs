@@ -14,7 +14,7 @@ use piculet_cluster::{
 };
 use piculet_core::id::{PodUid, RunKey, StepIndex};
 use piculet_core::logs::mask::Mask;
-use piculet_core::observation::Said;
+use piculet_core::observation::{Said, Seen};
 use piculet_core::outcome::{Outcome, StepState};
 use piculet_core::report::{Report, WorkflowReport};
 use piculet_core::run::{Action, Event, Limits, Run};
@@ -33,7 +33,7 @@ use crate::clock::Clock;
 use crate::telemetry::{Metrics, OutcomeLabels, StateLabels};
 use record::Record;
 pub(crate) use removal::Removal;
-use step_log::{Destination, Order, StepLog};
+use step_log::{Closing, Destination, Order, StepLog};
 use work::Answer;
 
 /// What the session tells a runner.
@@ -90,6 +90,8 @@ pub(crate) struct Runner {
     /// These pods, their steps, and what was said last.
     listens: BTreeMap<PodUid, (StepIndex, Option<Said>)>,
     logs: BTreeMap<StepIndex, mpsc::Sender<Order>>,
+    /// What is to be said of steps that exited badly, if something was denied to them.
+    denials: BTreeMap<StepIndex, String>,
     tasks: JoinSet<()>,
     answers: mpsc::Sender<Answer>,
     inbox: mpsc::Receiver<Answer>,
@@ -120,6 +122,8 @@ pub(crate) struct StepPod {
     version: Option<String>,
     /// Whether its log is being read.
     opening: Opening,
+    /// What its log has to say if it failed because something was denied to it.
+    if_denied: Option<String>,
 }
 
 impl Runner {
@@ -152,6 +156,7 @@ impl Runner {
             events: None,
             listens: BTreeMap::new(),
             logs: BTreeMap::new(),
+            denials: BTreeMap::new(),
             tasks: JoinSet::new(),
             answers,
             inbox,
@@ -336,6 +341,13 @@ impl Runner {
         if pod.shares_node_volume && observation.node.is_some() {
             self.node.clone_from(&observation.node);
         }
+        if let Seen::Ended(ended) = &observation.seen {
+            let failed = matches!(ended.outcome, Outcome::Exited { code } if code != 0);
+            match pod.if_denied.clone().filter(|_| failed) {
+                Some(text) => _ = self.denials.insert(pod.step, text),
+                None => _ = self.denials.remove(&pod.step),
+            }
+        }
         self.record.looked(pod.step, piculet_pods::times(news.pod(), &pod.container));
         self.on(Event::Observed { step: pod.step, observation }).await;
         if let PodNews::Absent { witnessed, .. } = news {
@@ -430,7 +442,8 @@ impl Runner {
     /// Waits until everything of the step's log was handed on: what is reported next comes after it.
     async fn close_log(&mut self, step: StepIndex) {
         let (done, closed) = oneshot::channel();
-        self.log(step, Order::Close(done)).await;
+        let if_denied = self.denials.remove(&step);
+        self.log(step, Order::Close(Closing { if_denied, done })).await;
         // An owner that panicked doesn't answer; its lines are lost, and the panic was logged.
         let _answer = closed.await;
         self.logs.remove(&step);

@@ -63,6 +63,11 @@ impl Acts {
         Self { obstacle: Some(("ErrImageNeverPull", message.to_owned())), ..self }
     }
 
+    /// In memory, its container can't even be described to the container runtime, in these words.
+    pub(crate) fn misconfigured(self, message: &str) -> Self {
+        Self { obstacle: Some(("CreateContainerConfigError", message.to_owned())), ..self }
+    }
+
     /// In memory, its pod gets no sandbox, in these words.
     pub(crate) fn no_sandbox(self, message: &str) -> Self {
         Self { obstacle: Some(("FailedCreatePodSandBox", message.to_owned())), ..self }

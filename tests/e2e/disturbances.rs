@@ -53,6 +53,7 @@ impl Site {
                 site.cluster.preempt(self.namespace(), &self.pod(step).await.name_any()).unwrap();
             }
             Self::Real(site) => {
+                self.enforce("privileged").await;
                 let class = json!({"metadata": {"name": site.namespace}, "value": 1000});
                 site.everywhere::<PriorityClass>(class).await;
                 let mut spec = self.on_breaking_node().await.unwrap();

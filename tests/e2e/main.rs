@@ -11,6 +11,7 @@ mod acts;
 mod disruptions;
 mod disturbances;
 mod exits;
+mod hardened;
 mod logs;
 mod never_started;
 mod obstacles;

@@ -120,7 +120,12 @@ impl Site {
 
     /// A policy takes a moment to count.
     async fn until_pods_are_refused(&self, words: &str) {
-        let pod = json!({"metadata": {"generateName": "trial-"}, "spec": {"containers": [{"name": "c", "image": "busybox:stable"}]}});
+        // Such as the namespace takes: its level has its say first.
+        let own = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
+        let pod = json!({"metadata": {"generateName": "trial-"}, "spec": {
+            "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{"name": "c", "image": "busybox:stable", "securityContext": own}],
+        }});
         let pod = serde_json::from_value(pod).unwrap();
         let trial = PostParams { dry_run: true, ..PostParams::default() };
         loop {
@@ -133,6 +138,8 @@ impl Site {
 
     /// The cluster changes each new pod of the namespace, by this JSON patch. Whether it can.
     pub(crate) async fn change_new_pods(&self, patch: Value) -> bool {
+        // What is put into them asks for more than `restricted` takes.
+        self.enforce("privileged").await;
         match self {
             Self::Fake(site) => {
                 site.cluster.change_new_pods(patch);

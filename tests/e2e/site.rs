@@ -11,13 +11,14 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
-use kube::api::{DeleteParams, EvictParams, ListParams, PostParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod, Secret, Service};
+use kube::api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use piculet_cluster::{Cluster, KubeSource, Limits};
 use piculet_pods::label;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
 pub(crate) use cuts::Cuts;
 pub(crate) use fake::FakeSite;
@@ -37,7 +38,33 @@ pub(crate) enum Site {
 impl Site {
     /// A namespace of its own for the scenario of this name.
     pub(crate) async fn open(name: &str) -> Self {
-        if is_real() { Self::Real(RealSite::open(name).await) } else { Self::Fake(FakeSite::open()) }
+        let site = if is_real() { Self::Real(RealSite::open(name).await) } else { Self::Fake(FakeSite::open()) };
+        site.enforce("restricted").await;
+        site
+    }
+
+    /// From now on its namespace takes only pods of this Pod Security level.
+    pub(crate) async fn enforce(&self, level: &str) {
+        let labels = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": level}}});
+        let namespaces = Api::<Namespace>::all(self.client());
+        namespaces.patch(self.namespace(), &PatchParams::default(), &Patch::Merge(labels)).await.unwrap();
+        // The API server looks at its own copy of the namespace.
+        while self.refusal(json!({"containers": [{"name": "step", "image": "busybox:stable"}]})).await.is_some()
+            != (level == "restricted")
+        {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// What the API server says against a pod; `None`: it would take it.
+    pub(crate) async fn refusal(&self, spec: serde_json::Value) -> Option<String> {
+        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "trial"}, "spec": spec})).unwrap();
+        let params = PostParams { dry_run: true, ..PostParams::default() };
+        match self.api::<Pod>().create(&params, &pod).await {
+            Ok(_) => None,
+            Err(kube::Error::Api(status)) => Some(status.message),
+            Err(error) => panic!("no answer to a pod on trial: {error}"),
+        }
     }
 
     /// Its name, for tables.

@@ -226,6 +226,8 @@ fn config(namespace: &str) -> Config {
     config.admin.address = None;
     config.pods.namespace = namespace.to_owned();
     config.pods.stop_timeout_seconds = 5;
+    // The real cluster has only the images of `tests/cluster`.
+    config.pods.permission_init_image = "busybox:stable".to_owned();
     let allow = &mut config.pods.allow_from_step;
     (allow.service_account, allow.native_secrets, allow.node_selector, allow.tolerations) = (true, true, true, true);
     config.limits.schedule = Duration::from_secs(15);
@@ -281,6 +283,12 @@ impl Job {
             "failed to create containerd task: failed to create shim task: OCI runtime \
             create failed: runc create failed: unable to start container process: {says}"
         ));
+        self
+    }
+
+    /// In memory, exits with this code.
+    pub(crate) fn exits(mut self, code: i32) -> Self {
+        self.acts = self.acts.exit(code);
         self
     }
 

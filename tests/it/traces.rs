@@ -108,7 +108,7 @@ async fn a_workflow_is_one_trace_from_its_acceptance_to_its_last_object() {
     println!("{tree}");
     assert!(tree.rows.iter().all(|row| row.trace == TRACE), "one trace, and it is the submitter's");
     assert_eq!(tree.one("RUN test").parent, SUBMITTER);
-    let attempt = "attempt(create schedule sandbox pull run drain)";
+    let attempt = "attempt(create schedule sandbox pull init run drain)";
     let page = include_str!("../../agent/docs/traces.md");
     for name in tree.rows.iter().flat_map(|row| row.attributes.keys()) {
         assert!(page.contains(&format!("`{name}`")), "{name} is not documented");

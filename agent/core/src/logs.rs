@@ -8,6 +8,7 @@
 //! with the same numbers, however its reads were split.
 
 mod block;
+pub mod denied;
 pub mod lines;
 pub mod mask;
 pub mod spool;

@@ -19,6 +19,7 @@ pub mod options;
 mod plan;
 mod pod;
 mod quantity;
+mod remedy;
 pub mod said;
 pub mod script;
 pub mod settings;

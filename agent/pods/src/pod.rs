@@ -15,8 +15,11 @@ use k8s_openapi::api::core::v1::{Container, LocalObjectReference, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::expansion::literal;
+use crate::settings::Profile;
 use crate::step::Draft;
 use crate::{limits, script};
+
+pub(crate) use security::for_step as security_for;
 
 /// Seconds that a pod may live beyond the workflow's time, before the kubelet ends it without being asked.
 const DEADLINE_SLACK: u64 = 60;
@@ -24,8 +27,9 @@ const DEADLINE_SLACK: u64 = 60;
 /// The pod, and the values that its step's Secret must hold.
 pub(crate) fn spec(draft: &mut Draft<'_>, has_registry_secret: bool) -> (PodSpec, BTreeMap<String, ByteString>) {
     let security_context = security::of_pod(draft);
-    let volumes = volumes::of(draft);
-    let variables = variables::of(draft);
+    let run_as_user = security_context.as_ref().and_then(|pod| pod.run_as_user);
+    let volumes = volumes::of(draft, run_as_user);
+    let variables = variables::of(draft, volumes.home.as_deref());
     let (settings, step) = (draft.settings, draft.step);
     let service_account = draft.options.service_account.clone().or_else(|| settings.service_account.clone());
     let container = Container {
@@ -42,7 +46,7 @@ pub(crate) fn spec(draft: &mut Draft<'_>, has_registry_secret: bool) -> (PodSpec
         volume_mounts: some(volumes.mounts),
         ..Container::default()
     };
-    let init_container = init_container(draft, &container, security_context.as_ref().and_then(|pod| pod.run_as_user));
+    let init_container = init_container(draft, &container, run_as_user);
     let stop_timeout = u64::from(settings.stop_timeout_seconds);
     let spec = PodSpec {
         active_deadline_seconds: Some({
@@ -119,10 +123,15 @@ fn init_container(draft: &Draft<'_>, container: &Container, run_as_user: Option<
     let little = BTreeMap::from(
         [("cpu", "5m"), ("memory", "12Mi")].map(|(name, size)| (name.to_owned(), Quantity(size.to_owned()))),
     );
+    let pull_policy = match draft.settings.profile {
+        Profile::Compat => "Always",
+        // It runs before nearly every plugin, and always does the same.
+        Profile::Hardened => "IfNotPresent",
+    };
     Some(Container {
         name: draft.names.init_container.clone(),
         image: Some(draft.settings.permission_init_image.clone()),
-        image_pull_policy: Some("Always".to_owned()),
+        image_pull_policy: Some(pull_policy.to_owned()),
         command: Some(["mkdir", "-p", "--", dir].map(literal).to_vec()),
         resources: Some(ResourceRequirements { requests: Some(little.clone()), limits: Some(little), claims: None }),
         security_context: Some(SecurityContext {

@@ -14,10 +14,18 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use check::{is_search_domain, toleration_problem};
 
+/// User and group of steps that are nobody in particular. Many images know a user of this number.
+const UNPRIVILEGED: i64 = 1000;
+
+/// What stands for all capabilities in a list of those to be without.
+const EVERY_CAPABILITY: &str = "ALL";
+
 /// The operator's settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
+    /// What holds for users and privileges of steps where `security` and `allow_from_step` say nothing: see [`Settings::under`].
+    pub profile: Profile,
     /// Where the steps' objects are made.
     pub namespace: String,
     /// Makes them in a namespace for each organization instead: this one's name, a hyphen, and the organization's id.
@@ -48,6 +56,9 @@ pub struct Settings {
     pub service_account: Option<String>,
     /// Users, groups and privileges of steps.
     pub security: Security,
+    /// Images whose steps run as the user that the image names, root included: `debian`, `registry.example.org/ci/*`.
+    /// Without a tag all tags are meant; `*` stands for any text.
+    pub root_images: Vec<String>,
     /// Secrets with registry credentials, for every step.
     pub image_pull_secrets: Vec<String>,
     /// The priority class of every step.
@@ -68,6 +79,17 @@ pub struct Settings {
     pub permission_init_image: String,
     /// What a step may decide for itself.
     pub allow_from_step: AllowFromStep,
+}
+
+/// What holds for users and privileges of steps where nothing else is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// As the Woodpecker agent has it: each image's own user, which is mostly root.
+    #[default]
+    Compat,
+    /// Pods that the Pod Security level `restricted` takes: a user who is not root, no capabilities, no way to more.
+    Hardened,
 }
 
 /// Who may mount a workspace at the same time.
@@ -95,7 +117,7 @@ pub struct Resources {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Security {
-    /// No step may run as root; none can undo it.
+    /// No step may run as root; none can undo it. It doesn't hold for `root_images` and `allow_from_step.root`.
     pub run_as_non_root: bool,
     /// The user of steps that name none.
     pub run_as_user: Option<i64>,
@@ -107,9 +129,9 @@ pub struct Security {
     pub fs_group_change_policy: Option<FsGroupChangePolicy>,
     /// The seccomp profile of steps that name none. A step can't switch it off.
     pub seccomp_profile: Option<ProfileKind>,
-    /// Forbids every unprivileged step to gain privileges (setuid programs).
+    /// Forbids every unprivileged step to gain privileges (setuid programs), unless it may be root.
     pub forbid_privilege_escalation: bool,
-    /// Capabilities that every step is without.
+    /// Capabilities that every step is without; `ALL` doesn't hold for one that may be root.
     pub drop_capabilities: Vec<String>,
 }
 
@@ -162,9 +184,20 @@ pub struct AllowFromStep {
     pub service_account: bool,
     /// `secrets`: Secrets of the namespace, which then every workflow can read.
     pub native_secrets: bool,
+    /// `securityContext.runAsUser: 0`, whatever `security` says. Without it root is for privileged steps, and for those with
+    /// `hostUsers: false`, if `security.run_as_non_root` is off.
+    pub root: bool,
+    /// Steps that the server calls privileged. Without it a workflow that has one is refused.
+    pub privileged: bool,
 }
 
 impl Settings {
+    /// The settings with what this profile says of users and privileges, instead of what they said of it themselves.
+    pub fn under(self, profile: Profile) -> Self {
+        let allow_from_step = AllowFromStep { privileged: profile == Profile::Compat, ..self.allow_from_step };
+        Self { profile, security: Security::of(profile), allow_from_step, ..self }
+    }
+
     /// The namespace of an organisation, where each has its own. A server says 0 for one that it doesn't name.
     pub fn namespace_of(&self, organization: Option<i64>) -> Option<String> {
         let id = organization.filter(|_| self.namespace_per_organization)?;
@@ -175,6 +208,7 @@ impl Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            profile: Profile::default(),
             namespace: "piculet".to_owned(),
             namespace_per_organization: false,
             cluster_domain: "cluster.local".to_owned(),
@@ -189,6 +223,7 @@ impl Default for Settings {
             default_resources: Resources::default(),
             service_account: None,
             security: Security::default(),
+            root_images: Vec::new(),
             image_pull_secrets: Vec::new(),
             priority_class: None,
             runtime_class: None,
@@ -208,7 +243,7 @@ impl Default for Security {
             run_as_non_root: false,
             run_as_user: None,
             run_as_group: None,
-            fs_group: Some(1000),
+            fs_group: Some(UNPRIVILEGED),
             fs_group_change_policy: None,
             seccomp_profile: None,
             forbid_privilege_escalation: false,
@@ -228,6 +263,41 @@ impl Default for AllowFromStep {
             runtime_class: false,
             service_account: false,
             native_secrets: false,
+            root: false,
+            privileged: true,
+        }
+    }
+}
+
+impl Security {
+    /// What a profile says.
+    pub fn of(profile: Profile) -> Self {
+        match profile {
+            Profile::Compat => Self::default(),
+            Profile::Hardened => Self {
+                run_as_non_root: true,
+                run_as_user: Some(UNPRIVILEGED),
+                run_as_group: Some(UNPRIVILEGED),
+                fs_group: Some(UNPRIVILEGED),
+                seccomp_profile: Some(ProfileKind::RuntimeDefault),
+                forbid_privilege_escalation: true,
+                drop_capabilities: vec![EVERY_CAPABILITY.to_owned()],
+                ..Self::default()
+            },
+        }
+    }
+
+    /// What is left of it for a step that may be root: what the Pod Security level `baseline` takes.
+    pub(crate) fn for_root(self) -> Self {
+        let mut drop_capabilities = self.drop_capabilities;
+        drop_capabilities.retain(|capability| capability != EVERY_CAPABILITY);
+        Self {
+            run_as_non_root: false,
+            run_as_user: None,
+            run_as_group: None,
+            forbid_privilege_escalation: false,
+            drop_capabilities,
+            ..self
         }
     }
 }

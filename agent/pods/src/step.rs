@@ -16,8 +16,8 @@ use crate::names::{Names, StepNames, WorkflowNames};
 use crate::object::Object;
 use crate::options::StepOptions;
 use crate::plan::{Context, PlanError};
-use crate::settings::{AccessMode, Settings};
-use crate::{image, label, limits, names, pod, script};
+use crate::settings::{AccessMode, Security, Settings};
+use crate::{image, label, limits, names, pod, remedy, script};
 
 /// Where a step's author writes its options.
 const OPTIONS: &str = "backend_options.kubernetes";
@@ -33,6 +33,9 @@ pub struct StepObjects {
     pub container: String,
     /// The line that the container's log begins with, if that is known.
     pub first_line: Option<String>,
+    /// What the step's log has to say if the step fails because something was denied to it: it runs as a user whom its image
+    /// may not know.
+    pub if_denied: Option<String>,
     /// What the step's log has to say: fields that were left out, each with the reason and a stable code.
     pub notes: Vec<String>,
 }
@@ -83,6 +86,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) names: StepNames,
     pub(crate) options: StepOptions,
+    /// The operator's settings, as far as they hold for this step.
+    pub(crate) security: Security,
     pub(crate) problems: Vec<Problem>,
     notes: Vec<String>,
 }
@@ -135,6 +140,7 @@ impl Build<'_> {
             step,
             settings: self.settings,
             names: self.names.of(self.index, attempt),
+            security: pod::security_for(self.settings, step, &decoded.options),
             options: decoded.options,
             problems: Vec::new(),
             notes: decoded.notes.iter().map(Problem::to_string).collect(),
@@ -183,8 +189,9 @@ impl Build<'_> {
         let mounts_workspace = draft.mounts_workspace();
         let runs_script = step.spec.entrypoint.is_empty();
         let first_line = script::first_line(&step.spec.commands).filter(|_| runs_script);
+        let if_denied = pod.spec.as_ref().and_then(remedy::if_denied);
         let Draft { names: StepNames { container, .. }, notes, .. } = draft;
-        Ok(Built { objects: StepObjects { secrets, pod, container, first_line, notes }, mounts_workspace })
+        Ok(Built { objects: StepObjects { secrets, pod, container, first_line, if_denied, notes }, mounts_workspace })
     }
 
     fn identity(&self, step: &Step, attempt: Attempt) -> Identity {

@@ -2,6 +2,10 @@
 
 use std::fmt::Write as _;
 
+use piculet_pods::Settings;
+use piculet_pods::settings::Profile;
+use serde_json::Value;
+
 use super::settings::{Place, SETTINGS};
 
 const HEAD: &str = "# Settings
@@ -27,10 +31,11 @@ const PODS: &str = "
 ## `pods`
 
 What the pods look like. The variable of `pods.x` is `PICULET_PODS_X`; what is not a plain text is written there as YAML.
-With the protocol `woodpecker` the default of `pods.namespace` is `woodpecker`.
+With the protocol `woodpecker` the default of `pods.namespace` is `woodpecker`, and that of `pods.profile` is `compat`. What the
+two profiles mean, and where they differ in the table, is told in [security.md](security.md#steps).
 
-| key | default |
-|---|---|
+| key | default | with `compat` |
+|---|---|---|
 ";
 
 /// The page, as Markdown.
@@ -50,22 +55,25 @@ pub(super) fn settings_page() -> String {
         let _always = writeln!(page, "| {key} | `{}` | {default} | {} |", setting.variable(), setting.help);
     }
     page.push_str(PODS);
-    if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(piculet_pods::Settings::default()) {
-        rows(&mut page, "pods", &fields);
-    }
+    let of = |profile| serde_json::to_value(Settings::default().under(profile)).unwrap_or_default();
+    rows(&mut page, "pods", &of(Profile::Hardened), &of(Profile::Compat));
     page
 }
 
-fn rows(page: &mut String, prefix: &str, fields: &serde_json::Map<String, serde_json::Value>) {
-    for (name, value) in fields {
+fn rows(page: &mut String, prefix: &str, fields: &Value, compat: &Value) {
+    for (name, value) in fields.as_object().into_iter().flatten() {
         match value {
-            serde_json::Value::Object(inner) if !inner.is_empty() => rows(page, &format!("{prefix}.{name}"), inner),
-            serde_json::Value::Null => {
-                let _always = writeln!(page, "| `{prefix}.{name}` | |");
+            Value::Object(inner) if !inner.is_empty() => {
+                rows(page, &format!("{prefix}.{name}"), value, &compat[name]);
             }
             value => {
-                let _always = writeln!(page, "| `{prefix}.{name}` | `{value}` |");
+                let other = if *value == compat[name] { String::new() } else { written(&compat[name], "none") };
+                let _always = writeln!(page, "| `{prefix}.{name}` | {} | {other} |", written(value, ""));
             }
         }
     }
+}
+
+fn written(value: &Value, nothing: &str) -> String {
+    if value.is_null() { nothing.to_owned() } else { format!("`{value}`") }
 }

@@ -3,20 +3,25 @@
 use std::collections::BTreeMap;
 
 use piculet_pods::Settings;
+use piculet_pods::settings::Profile;
 use serde_json::Value;
 
 use super::layers::{ConfigError, PODS, Source};
 
+const PROFILE: &str = "pods.profile";
+
 /// Reads the block from values by key. Each is read by itself, so that one that is wrong hides no other; and what is
 /// said of a part (`pods.security.fs_group`) wins over what is said of the whole (`pods.security`).
 ///
-/// `base` is what holds where nobody says anything.
+/// `base` is what holds where nobody says anything; a profile that is given says for itself what does.
 pub(super) fn read(
     base: &Settings,
     values: BTreeMap<String, (Value, Source)>,
     errors: &mut Vec<ConfigError>,
 ) -> Settings {
     let defaults = defaults();
+    let profile = values.get(PROFILE).and_then(|(value, _)| serde_json::from_value::<Profile>(value.clone()).ok());
+    let base = profile.map_or_else(|| base.clone(), |profile| base.clone().under(profile));
     let mut good = serde_json::to_value(base).unwrap_or_default();
     let sources: Vec<_> = values.iter().map(|(key, (_, source))| (key.clone(), source.clone())).collect();
     for (key, (value, source)) in values {

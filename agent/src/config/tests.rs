@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use piculet_pods::settings::{Profile, Security};
+
 use super::{Config, Host, Layers, LogFormat, SETTINGS, resolve, unreadable};
 
 const MINIMAL: &str = "server: {address: 'https://ci:9443', token_file: /token}\n";
@@ -82,6 +84,24 @@ fn a_part_of_a_block_of_pods_can_stand_in_every_layer() {
     assert_eq!(errors(&format!("{MINIMAL}pods: {{namespace: }}"), &[], &[]).len(), 1, "nothing is not the word null");
     let wrong = errors(MINIMAL, &[("PICULET_PODS_SECURITY_FS_GROUP", "many")], &[("pods.security.fs_grop", "1")]);
     insta::assert_snapshot!(wrong.join("\n"));
+}
+
+#[test]
+fn pods_are_hardened_unless_the_profile_or_a_single_field_says_otherwise() {
+    let config = good(MINIMAL, &[], &[]);
+    assert_eq!(config.pods.profile, Profile::Hardened, "with piculet's own server");
+    assert_eq!(config.pods.security, Security::of(Profile::Hardened));
+    let config = good(&format!("{MINIMAL}pods: {{profile: compat, security: {{run_as_non_root: true}}}}\n"), &[], &[]);
+    assert_eq!(config.pods.security, Security { run_as_non_root: true, ..Security::default() });
+    assert!(config.pods.allow_from_step.privileged);
+    // A later layer chooses the profile, an earlier one a field of it.
+    let file = format!("{MINIMAL}pods: {{profile: compat, security: {{fs_group: null}}}}\n");
+    let config = good(&file, &[("PICULET_PODS_PROFILE", "hardened")], &[("pods.security.run_as_user", "7")]);
+    let expected = Security { fs_group: None, run_as_user: Some(7), ..Security::of(Profile::Hardened) };
+    assert_eq!(config.pods.security, expected);
+    assert!(!config.pods.allow_from_step.privileged);
+    let errors = errors(&format!("{MINIMAL}pods: {{profile: strict}}\n"), &[], &[]);
+    assert!(errors[0].starts_with("pods.profile (in agent.yaml): unknown variant `strict`"), "{errors:?}");
 }
 
 #[test]

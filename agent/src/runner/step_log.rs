@@ -5,6 +5,7 @@
 
 use piculet_cluster::{Cluster, Gap, Opening, PodWatch, TailEnd, TailTarget, Tailed};
 use piculet_core::id::{RunKey, StepId, StepIndex};
+use piculet_core::logs::denied::is_denial;
 use piculet_core::logs::lines::LineReader;
 use piculet_core::logs::mask::Mask;
 use piculet_core::report::{LogLine, LogTotal};
@@ -23,8 +24,17 @@ pub(super) enum Order {
     Follow(TailTarget, Opening),
     /// Put a line of the agent's own into the log.
     Say(String),
-    /// No more lines come. Answered when everything was handed to the reporter.
-    Close(oneshot::Sender<()>),
+    /// No more lines come.
+    Close(Closing),
+}
+
+/// How a step's log ends.
+#[derive(Debug)]
+pub(super) struct Closing {
+    /// What is to be said at its end if a line of the step says that something was denied to it.
+    pub(super) if_denied: Option<String>,
+    /// Answered when everything was handed to the reporter.
+    pub(super) done: oneshot::Sender<()>,
 }
 
 /// Where a step's lines go.
@@ -47,10 +57,12 @@ pub(super) struct StepLog {
     metrics: Metrics,
     reader: LineReader,
     lines: Vec<LogLine>,
+    /// A line of the step said that something was denied to it.
+    was_denied: bool,
 }
 
-/// A log that is read no more, and who waits for its end, if anybody does.
-type Closed = Option<oneshot::Sender<()>>;
+/// A log that is read no more, and how it is to end, if anybody said so.
+type Closed = Option<Closing>;
 
 impl StepLog {
     pub(super) fn new(
@@ -61,7 +73,8 @@ impl StepLog {
         metrics: Metrics,
         mask: Mask,
     ) -> Self {
-        Self { destination, cluster, watch, clock, metrics, reader: LineReader::new(mask), lines: Vec::new() }
+        let (reader, lines) = (LineReader::new(mask), Vec::new());
+        Self { destination, cluster, watch, clock, metrics, reader, lines, was_denied: false }
     }
 
     /// Serves orders until the log is closed.
@@ -78,9 +91,12 @@ impl StepLog {
                     self.say(&text).await;
                     None
                 }
-                Order::Close(done) => Some(done),
+                Order::Close(closing) => Some(closing),
             };
-            if let Some(done) = closed {
+            if let Some(Closing { if_denied, done }) = closed {
+                if let Some(text) = if_denied.filter(|_| self.was_denied) {
+                    self.say(&text).await;
+                }
                 self.close().await;
                 // A runner that is gone needs no answer.
                 let _gone = done.send(());
@@ -104,7 +120,7 @@ impl StepLog {
                 biased;
                 order = orders.recv() => match order {
                     Some(Order::Say(text)) => self.say(&text).await,
-                    Some(Order::Close(done)) => return Err(Some(done)),
+                    Some(Order::Close(closing)) => return Err(Some(closing)),
                     Some(Order::Follow(target, opening)) => {
                         self.reader.flush(&mut self.lines);
                         return Ok((target, opening));
@@ -116,6 +132,7 @@ impl StepLog {
                         for piece in pieces {
                             self.reader.push(piece.time, &piece.bytes, &mut self.lines);
                         }
+                        self.was_denied = self.was_denied || self.lines.iter().any(|line| is_denial(&line.bytes));
                         self.hand_over().await;
                     }
                     Some(Tailed::Gap(gap)) => {
@@ -143,7 +160,7 @@ impl StepLog {
                 () = &mut ended => return Err(None),
                 order = orders.recv() => match order {
                     Some(Order::Say(text)) => self.say(&text).await,
-                    Some(Order::Close(done)) => return Err(Some(done)),
+                    Some(Order::Close(closing)) => return Err(Some(closing)),
                     Some(Order::Follow(target, opening)) => return Ok((target, opening)),
                     None => return Err(None),
                 },

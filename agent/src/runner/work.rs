@@ -107,7 +107,7 @@ impl Runner {
         let labels = objects.pod.metadata.labels.as_ref();
         let shares_node_volume = labels.is_some_and(|labels| labels.contains_key(label::NODE_VOLUME));
         let container = objects.container.clone();
-        let first_line = objects.first_line.clone();
+        let (first_line, if_denied) = (objects.first_line.clone(), objects.if_denied.clone());
         let pod = StepPod {
             step,
             name,
@@ -116,6 +116,7 @@ impl Runner {
             shares_node_volume,
             version: None,
             opening: Opening::default(),
+            if_denied,
         };
         let (cluster, answers) = (self.shop.cluster.clone(), self.answers.clone());
         let span = self.record.work(Part::Create, Some((step, attempt)));

@@ -14,6 +14,7 @@ use piculet::site::own_platform;
 use piculet_cluster::{Cluster, KubeSource, Limits};
 use piculet_core::id::InstanceId;
 use piculet_core::secret::Secret;
+use piculet_pods::settings::Profile;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -92,6 +93,8 @@ impl Place {
         config.pods.namespace = cluster.namespace().to_owned();
         config.admin.address = None;
         if embedded.is_some() {
+            // Its containers are processes of this machine, and may know no other user than who started them.
+            config.pods = config.pods.under(Profile::Compat);
             // A cluster in memory decides at once: what waits for longer waits for something that isn't there.
             // Server and agent share this machine, so what one of them keeps the other needn't.
             config.logs.memory = LOG_MEMORY;

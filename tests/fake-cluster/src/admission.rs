@@ -2,6 +2,7 @@
 
 mod claim;
 mod pod;
+pub(crate) mod pod_security;
 mod service;
 
 pub(crate) use claim::PROTECTION;

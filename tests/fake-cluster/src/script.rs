@@ -195,7 +195,7 @@ pub struct ScriptedRuntime {
 }
 
 impl ScriptedRuntime {
-    /// A runtime without scripts: every container plays `Script::new()`.
+    /// A runtime without scripts: every container plays `Script::new()`, and init containers exit with 0.
     #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::default()
@@ -207,24 +207,25 @@ impl ScriptedRuntime {
         lock(&self.rules).push((Box::new(matcher), script));
     }
 
-    /// From now on, all containers play this script.
+    /// From now on, all containers play this script, but for init containers.
     pub fn on_all(&self, script: Script) {
-        self.on(|_, _| true, script);
+        self.on(|pod, container| !is_init(pod, container), script);
     }
 
-    /// From now on, the containers of pods with this label play this script.
+    /// From now on, the containers of pods with this label play this script, but for init containers.
     pub fn on_label(&self, key: &str, value: &str, script: Script) {
         let (key, value) = (key.to_owned(), value.to_owned());
-        let matcher = move |pod: &Pod, _: &str| {
+        let matcher = move |pod: &Pod| {
             pod.metadata.labels.as_ref().and_then(|labels| labels.get(&key)).is_some_and(|found| *found == value)
         };
-        self.on(matcher, script);
+        self.on(move |pod, container| matcher(pod) && !is_init(pod, container), script);
     }
 
-    /// From now on, the containers of the pod with this name play this script.
+    /// From now on, the containers of the pod with this name play this script, but for init containers.
     pub fn on_pod(&self, name: &str, script: Script) {
         let name = name.to_owned();
-        self.on(move |pod, _| pod.metadata.name.as_deref() == Some(name.as_str()), script);
+        let is_its = move |pod: &Pod| pod.metadata.name.as_deref() == Some(name.as_str());
+        self.on(move |pod, container| is_its(pod) && !is_init(pod, container), script);
     }
 
     /// From now on, the containers with this name play this script.
@@ -236,7 +237,11 @@ impl ScriptedRuntime {
     fn script(&self, pod: &Pod, container: &str) -> Script {
         let rules = lock(&self.rules);
         let found = rules.iter().rev().find(|(matcher, _)| matcher(pod, container));
-        found.map_or_else(Script::new, |(_, script)| script.clone())
+        match found {
+            Some((_, script)) => script.clone(),
+            None if is_init(pod, container) => Script::new().exit(0),
+            None => Script::new(),
+        }
     }
 
     /// Counts a try of a container; how many there were before.
@@ -266,6 +271,11 @@ impl fmt::Debug for ScriptedRuntime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ScriptedRuntime").field("scripts", &lock(&self.rules).len()).finish_non_exhaustive()
     }
+}
+
+fn is_init(pod: &Pod, container: &str) -> bool {
+    let inits = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+    inits.into_iter().any(|init| init.name == container)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -13,6 +13,8 @@ const ALL: AllowFromStep = AllowFromStep {
     runtime_class: true,
     service_account: true,
     native_secrets: true,
+    root: true,
+    privileged: true,
 };
 
 fn decode(value: Value, allow: &AllowFromStep) -> Result<Decoded, Vec<Problem>> {

@@ -2,15 +2,40 @@
 
 use k8s_openapi::api::core::v1::{AppArmorProfile, Capabilities, PodSecurityContext, SeccompProfile, SecurityContext};
 
-use crate::options::Profile;
-use crate::settings::ProfileKind;
+use piculet_core::workload::Step;
+
+use crate::image;
+use crate::options::{Profile, StepOptions};
+use crate::settings::{self, ProfileKind, Security, Settings};
 use crate::step::Draft;
+
+/// The operator's settings as far as they hold for this step: less for one that the operator lets be root.
+pub(crate) fn for_step(settings: &Settings, step: &Step, options: &StepOptions) -> Security {
+    let is_hardened = settings.profile == settings::Profile::Hardened;
+    if may_be_root(settings, step, options) || (is_hardened && is_privileged(step, options)) {
+        settings.security.clone().for_root()
+    } else {
+        settings.security.clone()
+    }
+}
+
+/// Whether the operator lets this step be root, whatever holds for the others.
+fn may_be_root(settings: &Settings, step: &Step, options: &StepOptions) -> bool {
+    let asks = settings.allow_from_step.root && options.security.run_as_user == Some(0);
+    asks || settings.root_images.iter().any(|pattern| image::matches(pattern, &step.spec.image))
+}
+
+fn is_privileged(step: &Step, options: &StepOptions) -> bool {
+    step.spec.privileged && options.security.privileged != Some(false)
+}
 
 /// The pod's part.
 pub(super) fn of_pod(draft: &mut Draft<'_>) -> Option<PodSecurityContext> {
-    let (settings, options) = (&draft.settings.security, draft.options.security.clone());
+    let (settings, options) = (draft.security.clone(), draft.options.security.clone());
     // In a user namespace of its own, root is nobody on the node.
-    let may_be_root = draft.step.spec.privileged || draft.options.host_users == Some(false);
+    let may_be_root = draft.step.spec.privileged
+        || draft.options.host_users == Some(false)
+        || may_be_root(draft.settings, draft.step, &draft.options);
     if settings.run_as_non_root && options.run_as_non_root == Some(false) {
         draft.left_out("securityContext.runAsNonRoot", "the operator lets no step run as root");
     }
@@ -21,7 +46,10 @@ pub(super) fn of_pod(draft: &mut Draft<'_>) -> Option<PodSecurityContext> {
             return Some(id);
         }
         if is_user && non_root == Some(true) {
-            draft.left_out(option, "the step must not run as root");
+            draft.left_out(
+                option,
+                "the step must not run as root (its operator can allow it, with allow_from_step.root)",
+            );
             None
         } else if may_be_root {
             Some(0)
@@ -46,17 +74,25 @@ pub(super) fn of_pod(draft: &mut Draft<'_>) -> Option<PodSecurityContext> {
         fs_group,
         fs_group_change_policy: policy.map(|policy| policy.as_str().to_owned()),
         seccomp_profile: seccomp(draft, options.seccomp_profile),
-        app_armor_profile: options.apparmor_profile.map(|profile| AppArmorProfile {
-            localhost_profile: profile.localhost().map(str::to_owned),
-            type_: profile.kind().to_owned(),
-        }),
+        app_armor_profile: apparmor(draft, options.apparmor_profile),
         ..PodSecurityContext::default()
     };
     (context != PodSecurityContext::default()).then_some(context)
 }
 
+fn apparmor(draft: &mut Draft<'_>, wanted: Option<Profile>) -> Option<AppArmorProfile> {
+    if wanted == Some(Profile::Unconfined) && draft.settings.profile == settings::Profile::Hardened {
+        draft.left_out("securityContext.apparmorProfile", "the operator lets no step be unconfined");
+        return None;
+    }
+    wanted.map(|profile| AppArmorProfile {
+        localhost_profile: profile.localhost().map(str::to_owned),
+        type_: profile.kind().to_owned(),
+    })
+}
+
 fn seccomp(draft: &mut Draft<'_>, wanted: Option<Profile>) -> Option<SeccompProfile> {
-    let operators = draft.settings.security.seccomp_profile;
+    let operators = draft.security.seccomp_profile;
     let of_kind = |kind: ProfileKind| SeccompProfile { localhost_profile: None, type_: kind.as_str().to_owned() };
     match wanted {
         Some(Profile::Unconfined) if operators == Some(ProfileKind::RuntimeDefault) => {
@@ -77,12 +113,16 @@ pub(super) fn of_container(draft: &mut Draft<'_>) -> Option<SecurityContext> {
     if options.privileged == Some(true) && !draft.step.spec.privileged {
         draft.left_out("securityContext.privileged", "a step is privileged by 'privileged: true' only");
     }
-    let is_privileged = draft.step.spec.privileged && options.privileged != Some(false);
-    if options.allow_privilege_escalation == Some(true) && draft.settings.security.forbid_privilege_escalation {
+    let is_privileged = is_privileged(draft.step, &draft.options);
+    if is_privileged && !draft.settings.allow_from_step.privileged {
+        let message =
+            "this agent runs no privileged steps; its operator can allow them, with allow_from_step.privileged";
+        draft.problem("privileged", "privileged", message);
+    }
+    if options.allow_privilege_escalation == Some(true) && draft.security.forbid_privilege_escalation {
         draft.left_out("securityContext.allowPrivilegeEscalation", "the operator forbids it");
     }
-    let mut forbids =
-        options.allow_privilege_escalation == Some(false) || draft.settings.security.forbid_privilege_escalation;
+    let mut forbids = options.allow_privilege_escalation == Some(false) || draft.security.forbid_privilege_escalation;
     if is_privileged && forbids {
         // The API server refuses the two together.
         if options.allow_privilege_escalation == Some(false) {
@@ -90,7 +130,7 @@ pub(super) fn of_container(draft: &mut Draft<'_>) -> Option<SecurityContext> {
         }
         forbids = false;
     }
-    let mut drop = draft.settings.security.drop_capabilities.clone();
+    let mut drop = draft.security.drop_capabilities.clone();
     for capability in options.drop_capabilities {
         if !drop.contains(&capability) {
             drop.push(capability);

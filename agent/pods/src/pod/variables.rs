@@ -29,11 +29,14 @@ enum Source<'a> {
     Native { secret: String, key: String },
 }
 
-/// Puts the environment together. Later sources win: the trace, the server's plain and secret variables, the agent's own, Secrets
-/// of the namespace, and the script.
-pub(super) fn of(draft: &mut Draft<'_>) -> Variables {
+/// Puts the environment together. Later sources win: the trace and the home, the server's plain and secret variables, the
+/// agent's own, Secrets of the namespace, and the script.
+pub(super) fn of(draft: &mut Draft<'_>, home: Option<&str>) -> Variables {
     let spec = &draft.step.spec;
     let mut sources = BTreeMap::<String, Source<'_>>::new();
+    if let Some(home) = home {
+        sources.insert("HOME".to_owned(), Source::Plain(home.to_owned()));
+    }
     for (name, value) in environment::of_trace(draft.step, draft.build.start) {
         sources.insert(name, Source::Plain(value));
     }

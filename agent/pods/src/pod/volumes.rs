@@ -2,18 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaimVolumeSource, SecretVolumeSource, Volume, VolumeMount};
+use k8s_openapi::api::core::v1::{
+    EmptyDirVolumeSource, PersistentVolumeClaimVolumeSource, SecretVolumeSource, Volume, VolumeMount,
+};
 use piculet_core::workload::StepKind;
 
 use crate::names::{VolumeNames, dns_name};
 use crate::options::SecretTarget;
+use crate::settings::Profile;
 use crate::step::Draft;
+
+/// The home of a user whom the image may not know, and who then has `/`, where nobody but root can write.
+const HOME: &str = "/home/ci";
 
 /// The volumes of a pod, and where they are mounted.
 #[derive(Debug, Default)]
 pub(super) struct Volumes {
     pub(super) volumes: Vec<Volume>,
     pub(super) mounts: Vec<VolumeMount>,
+    /// Where the step's home is, if it was given one.
+    pub(super) home: Option<String>,
     names: VolumeNames,
     /// The volume of what is mounted already: each claim and each Secret is one, however often it is mounted.
     by_source: BTreeMap<Source, String>,
@@ -23,10 +31,12 @@ pub(super) struct Volumes {
 enum Source {
     Claim(String),
     Secret(String),
+    /// A folder of this name, as long as the pod is there.
+    Folder(&'static str),
 }
 
-/// Collects everything that the step mounts.
-pub(super) fn of(draft: &mut Draft<'_>) -> Volumes {
+/// Collects everything that the step mounts, as this user.
+pub(super) fn of(draft: &mut Draft<'_>, run_as_user: Option<i64>) -> Volumes {
     let mut volumes = Volumes::default();
     let spec = &draft.step.spec;
     if draft.mounts_workspace() {
@@ -62,10 +72,32 @@ pub(super) fn of(draft: &mut Draft<'_>) -> Volumes {
             volumes.mount(draft, &field, Source::Secret(secret.name), &path, key, true);
         }
     }
+    let is_nobody = run_as_user.is_some_and(|user| user != 0);
+    if draft.settings.profile == Profile::Hardened && is_nobody {
+        volumes.make_writable(draft);
+    }
     volumes
 }
 
 impl Volumes {
+    /// Gives folders to a user who owns nothing in the image: a home, and the base of a workspace that isn't mounted.
+    fn make_writable(&mut self, draft: &mut Draft<'_>) {
+        let spec = &draft.step.spec;
+        if !spec.environment.contains_key("HOME") && !spec.secret_environment.contains_key("HOME") {
+            if !self.is_mounted(HOME) {
+                self.mount(draft, "HOME", Source::Folder("home"), HOME, None, false);
+            }
+            self.home = Some(HOME.to_owned());
+        }
+        if !spec.commands.is_empty() && !spec.workspace_base.is_empty() && !self.is_mounted(&spec.workspace_base) {
+            self.mount(draft, "workspace_base", Source::Folder("workspace"), &spec.workspace_base, None, false);
+        }
+    }
+
+    fn is_mounted(&self, path: &str) -> bool {
+        self.mounts.iter().any(|mount| is_same_path(&mount.mount_path, path))
+    }
+
     fn mount(
         &mut self,
         draft: &mut Draft<'_>,
@@ -107,6 +139,10 @@ impl Volumes {
                 let claim_name = claim.clone();
                 volume.persistent_volume_claim =
                     Some(PersistentVolumeClaimVolumeSource { claim_name, read_only: None });
+            }
+            Source::Folder(name) => {
+                volume.name = self.names.give(name);
+                volume.empty_dir = Some(EmptyDirVolumeSource::default());
             }
             Source::Secret(secret) => {
                 volume.name = self.names.give(secret);

@@ -133,6 +133,11 @@ impl Settings {
         if self.security.run_as_group.is_some() && self.security.run_as_user.is_none() {
             check.problem("setting-group", "security.run_as_group", "container runtimes take a group only with a user");
         }
+        for (i, pattern) in self.root_images.iter().enumerate() {
+            if pattern.trim().is_empty() {
+                check.problem("setting-image", format!("root_images[{i}]"), "the image has no name");
+            }
+        }
         if self.security.run_as_non_root && self.security.run_as_user == Some(0) {
             check.problem("setting-root", "security.run_as_user", "0 is root, which run_as_non_root forbids");
         }

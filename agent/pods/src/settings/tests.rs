@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::{AccessMode, AllowFromStep, Settings};
+use super::{AccessMode, AllowFromStep, Profile, ProfileKind, Security, Settings};
 
 fn settings(value: serde_json::Value) -> Settings {
     serde_json::from_value(value).expect("well-formed settings")
@@ -28,8 +28,36 @@ fn the_defaults_are_the_peers_and_good() {
         runtime_class: false,
         service_account: false,
         native_secrets: false,
+        root: false,
+        privileged: true,
     };
     assert_eq!(defaults.allow_from_step, only_tolerations);
+}
+
+#[test]
+fn a_profile_says_all_that_holds_for_users_and_privileges() {
+    let written = settings(json!({
+        "namespace": "ci",
+        "security": {"run_as_user": 7, "fs_group": null},
+        "allow_from_step": {"labels": true}
+    }));
+    let hardened = written.under(Profile::Hardened);
+    assert_eq!(hardened.check(), []);
+    assert_eq!((hardened.namespace.as_str(), hardened.allow_from_step.labels), ("ci", true));
+    assert!(!hardened.allow_from_step.privileged);
+    let restricted = Security {
+        run_as_non_root: true,
+        run_as_user: Some(1000),
+        run_as_group: Some(1000),
+        fs_group: Some(1000),
+        fs_group_change_policy: None,
+        seccomp_profile: Some(ProfileKind::RuntimeDefault),
+        forbid_privilege_escalation: true,
+        drop_capabilities: vec!["ALL".to_owned()],
+    };
+    assert_eq!(hardened.security, restricted);
+    let back = hardened.under(Profile::Compat);
+    assert_eq!((back.security, back.allow_from_step.privileged), (Security::default(), true));
 }
 
 #[test]
@@ -83,7 +111,8 @@ fn every_problem_is_told_at_once_with_its_field() {
         "dns_policy": "None",
         "dns_config": {"searches": ["a..b"]},
         "host_aliases": [{"ip": "localhost", "hostnames": ["A"]}],
-        "permission_init_image": " "
+        "permission_init_image": " ",
+        "root_images": ["docker:dind", ""]
     });
     assert_eq!(
         problems(value),
@@ -105,6 +134,7 @@ fn every_problem_is_told_at_once_with_its_field() {
             ("default_resources.requests.cpu", "setting-resource"),
             ("image_pull_secrets[0]", "setting-name"),
             ("security.fs_group", "setting-id"),
+            ("root_images[1]", "setting-image"),
             ("security.run_as_user", "setting-root"),
             ("host_aliases[0].ip", "setting-address"),
             ("host_aliases[0].hostnames[0]", "setting-name"),

@@ -7,6 +7,7 @@ use piculet_core::observation::Ended;
 use piculet_core::outcome::{NeverStarted, Outcome};
 
 use super::{Look, one_line};
+use crate::remedy;
 
 impl Look<'_> {
     /// The end of our container, from its terminated state.
@@ -25,6 +26,7 @@ impl Look<'_> {
             "Unknown" => unknown("the container runtime lost sight of the container"),
             // The process was never executed; code 128 is made up.
             "StartError" | "ContainerCannotRun" => {
+                let message = remedy::cannot_start(self.pod.spec.as_ref(), message);
                 return Ended {
                     outcome: Outcome::NeverStarted { reason: NeverStarted::Config, message },
                     started: None,

@@ -5,6 +5,7 @@ use piculet_core::observation::{WaitPhase, Waiting};
 use piculet_core::outcome::NeverStarted;
 
 use super::{Look, one_line};
+use crate::remedy;
 
 impl Look<'_> {
     pub(super) fn waiting(&self) -> Waiting {
@@ -50,7 +51,9 @@ impl Look<'_> {
             | "SignatureValidationFailed" => pull(false),
             "InvalidImageName" | "ErrImageNeverPull" => pull(true),
             "CreateContainerConfigError" | "RunContainerError" | "PreStartHookError" | "PostStartHookError" => {
-                waiting(WaitPhase::Create, NeverStarted::Config, message)
+                let hopeless = remedy::is_root_refused(&message);
+                let message = remedy::cannot_start(self.pod.spec.as_ref(), message);
+                Waiting { hopeless, ..waiting(WaitPhase::Create, NeverStarted::Config, message) }
             }
             _ => waiting(WaitPhase::Create, NeverStarted::Cluster, message),
         }

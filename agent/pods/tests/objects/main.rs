@@ -2,6 +2,7 @@
 
 mod fits;
 mod golden;
+mod hardened;
 mod legal;
 mod peer;
 mod placement;

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use piculet_link::woodpecker::Proxies;
-use piculet_pods::settings::AccessMode;
+use piculet_pods::settings::{AccessMode, Profile, Security};
 
 use crate::config::{
     Colour, Config, Host, Layers, LogFile, LogFormat, Protocol, SETTINGS, Target, pod_settings, resolve,
@@ -72,6 +72,14 @@ fn every_variable_of_the_woodpecker_agent_is_known_and_no_other() {
     let known: Vec<_> = super::names().collect();
     assert_eq!(BTreeSet::from_iter(written.iter()), BTreeSet::from_iter(known.iter()));
     assert_eq!(written.len(), known.len(), "each once");
+}
+
+#[test]
+fn its_users_get_hardened_pods_if_they_ask_for_them() {
+    let config =
+        good(&[SECRET, ("PICULET_PODS_PROFILE", "hardened"), ("WOODPECKER_BACKEND_K8S_SECCTX_NONROOT", "false")]);
+    assert_eq!((config.pods.profile, config.pods.namespace.as_str()), (Profile::Hardened, "woodpecker"));
+    assert_eq!(config.pods.security, Security { run_as_non_root: false, ..Security::of(Profile::Hardened) });
 }
 
 #[test]

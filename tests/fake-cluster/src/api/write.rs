@@ -35,6 +35,9 @@ impl Api {
         let object =
             admission::of_new(&self.store, &self.classes, kind, namespace, self.mutations.apply(kind, object)?)?;
         validate::new_object(kind, &object)?;
+        if kind == Kind::Pod {
+            admission::pod_security::check(&self.store, namespace, &object)?;
+        }
         check_size(&object)?;
         let stored = self.store.create(kind, namespace, object, asked.params.dry_run()?)?;
         Ok(object_response(StatusCode::CREATED, &stored))
