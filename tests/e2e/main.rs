@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic where it is set up, too")]
 
 mod acts;
+mod canary;
 mod disruptions;
 mod disturbances;
 mod exits;

@@ -12,7 +12,8 @@ use piculet_cluster::Cluster;
 use piculet_core::id::{InstanceId, WorkflowId};
 use piculet_core::outcome::StepState;
 use piculet_core::workload::{StageSpec, StepSpec, WorkloadSpec};
-use piculet_link::stream::{Settings, StreamLink};
+use piculet_link::otlp::Traces;
+use piculet_link::stream::{Settings, StreamLink, Token};
 use server_stub::mailbox::Stop;
 use server_stub::stub::{Network, Stub};
 use server_stub::view::{StepView, WorkflowView};
@@ -52,14 +53,19 @@ static CLUSTER: RwLock<()> = RwLock::const_new(());
 
 /// Runs a scenario, in virtual time where it can. Whatever becomes of it, nothing of it may be left, and its namespace goes.
 pub(crate) fn scenario(name: &str, run: impl AsyncFnOnce(&mut World)) {
+    scenario_with(name, || Stub::start(Default::default()), run);
+}
+
+/// The same with this server.
+pub(crate) fn scenario_with(name: &str, stub: impl FnOnce() -> Stub, run: impl AsyncFnOnce(&mut World)) {
     let _shared = is_real().then(|| CLUSTER.blocking_read());
-    play(name, run);
+    play(name, stub, run);
 }
 
 /// The same while no other one runs.
 pub(crate) fn scenario_alone(name: &str, run: impl AsyncFnOnce(&mut World)) {
     let _alone = is_real().then(|| CLUSTER.blocking_write());
-    play(name, run);
+    play(name, || Stub::start(Default::default()), run);
 }
 
 /// Says that something could not be looked at.
@@ -73,15 +79,14 @@ fn nothing_left(kind: &str, name: &str) {
     println!("| {kind} | objects left of '{name}' | 0 |");
 }
 
-fn play(name: &str, run: impl AsyncFnOnce(&mut World)) {
+fn play(name: &str, stub: impl FnOnce() -> Stub, run: impl AsyncFnOnce(&mut World)) {
     let mut builder = Builder::new_current_thread();
     builder.enable_all();
     if !is_real() {
         builder.start_paused(true);
     }
     builder.build().unwrap().block_on(async {
-        let mut world =
-            World { stub: Stub::start(Default::default()), site: Site::open(name).await, agents: 0, cuts: Vec::new() };
+        let mut world = World { stub: stub(), site: Site::open(name).await, agents: 0, cuts: Vec::new() };
         let ended = AssertUnwindSafe(async {
             run(&mut world).await;
             world.until_clean().await;
@@ -103,21 +108,37 @@ impl World {
 
     /// Starts an agent whose configuration is changed first.
     pub(crate) async fn agent_with(&mut self, change: impl FnOnce(&mut Config)) -> Running {
+        self.agent_as(None, None, change).await
+    }
+
+    /// The same with a token, and with a way for its traces.
+    pub(crate) async fn agent_as(
+        &mut self,
+        token: Option<Token>,
+        traces: Option<Traces>,
+        change: impl FnOnce(&mut Config),
+    ) -> Running {
         let cluster = self.site.cluster().await;
-        self.start(cluster, change)
+        self.start(cluster, token, traces, change)
     }
 
     /// Starts an agent whose connections to the API server all break as often.
     pub(crate) async fn agent_with_cuts(&mut self, each: Duration) -> Running {
         let (cluster, cuts) = self.site.cluster_with_cuts(each).await;
         self.cuts.extend(cuts);
-        self.start(cluster, |_| {})
+        self.start(cluster, None, None, |_| {})
     }
 
-    fn start(&mut self, cluster: Cluster, change: impl FnOnce(&mut Config)) -> Running {
+    fn start(
+        &mut self,
+        cluster: Cluster,
+        token: Option<Token>,
+        traces: Option<Traces>,
+        change: impl FnOnce(&mut Config),
+    ) -> Running {
         self.agents += 1;
         let network = self.stub.network();
-        let settings = Settings::new("http://stub:1".parse().unwrap());
+        let settings = Settings { token, ..Settings::new("http://stub:1".parse().unwrap()) };
         let link = StreamLink::with_connector(settings, network.connector());
         let mut config = config(self.site.namespace());
         config.agent.name = format!("agent-{}", self.agents);
@@ -126,6 +147,9 @@ impl World {
         let mut agent = Agent::new(config, cluster, instance, "test-machine".to_owned());
         if !is_real() {
             agent = agent.following_tokios_clock();
+        }
+        if let Some(traces) = traces {
+            agent = agent.tracing_to(traces);
         }
         tokio::spawn(agent.run(link, Shutdown::default()));
         Running { network }
