@@ -15,6 +15,7 @@ use piculet_link::message::{self, Identity};
 use piculet_link::otlp::{Open, Outlet, Traces};
 use piculet_link::supervisor::{self, Closed, GivenUp, Status, supervise};
 use piculet_link::woodpecker;
+use piculet_pods::settings::Isolation;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
@@ -109,7 +110,8 @@ impl Agent {
             () = shutdown.abort.cancelled() => return Err(Failure::Aborted),
             () = shutdown.drain.cancelled() => return Ok(()),
         };
-        tokio::spawn(say_what_is_missing(self.cluster.clone(), self.config.places()));
+        let isolation = self.config.pods.network_policy.mode;
+        tokio::spawn(say_what_is_missing(self.cluster.clone(), self.config.places(), isolation));
         let traces = traces.map(|traces| traces.open(resource(&identity)));
         let (slots, demand) = demanding(self.config.agent.max_workflows);
         self.metrics.slots.set(i64::from(slots.capacity()));
@@ -303,8 +305,8 @@ async fn publish_trouble(mut status: watch::Receiver<Status>, readiness: watch::
 }
 
 /// What the agent may not do is said at its start; it works without what it doesn't need.
-async fn say_what_is_missing(cluster: Cluster, places: Places) {
-    match cluster.preflight(places).await {
+async fn say_what_is_missing(cluster: Cluster, places: Places, isolation: Isolation) {
+    match cluster.preflight(places, isolation).await {
         Ok(preflight) => {
             for right in preflight.missing() {
                 tracing::error!("{right}");

@@ -13,6 +13,7 @@ mod disruptions;
 mod disturbances;
 mod exits;
 mod hardened;
+mod isolated;
 mod logs;
 mod never_started;
 mod obstacles;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use piculet_cluster::{Cluster, KubeSource, Limits};
@@ -179,6 +180,7 @@ impl Site {
         left.extend(self.names::<ConfigMap>().await);
         left.extend(self.names::<Secret>().await);
         left.extend(self.names::<Service>().await);
+        left.extend(self.names::<NetworkPolicy>().await);
         left.extend(self.names::<PersistentVolumeClaim>().await);
         left
     }

@@ -9,7 +9,8 @@ const KUBERNETES_OWN: &str = "kube-root-ca.crt";
 
 /// Every object of a kind that workflows make, as `kind/name`.
 pub(crate) fn of(cluster: &FakeCluster) -> Vec<String> {
-    let kinds = [Kind::Pod, Kind::ConfigMap, Kind::Secret, Kind::Service, Kind::PersistentVolumeClaim];
+    let kinds =
+        [Kind::Pod, Kind::ConfigMap, Kind::Secret, Kind::Service, Kind::NetworkPolicy, Kind::PersistentVolumeClaim];
     let all = kinds.into_iter().flat_map(|kind| {
         let names = cluster.objects(kind).into_iter().map(|object| object["metadata"]["name"].clone());
         names.filter_map(move |name| Some((kind, name.as_str()?.to_owned())))

@@ -449,7 +449,8 @@ impl World {
 
     /// Every object in a cluster that a workflow could have left. Nobody removes those of the `lost` workflows.
     pub(crate) fn left(&self, lost: &BTreeSet<String>) -> Vec<String> {
-        let kinds = [Kind::Pod, Kind::ConfigMap, Kind::Secret, Kind::Service, Kind::PersistentVolumeClaim];
+        let kinds =
+            [Kind::Pod, Kind::ConfigMap, Kind::Secret, Kind::Service, Kind::NetworkPolicy, Kind::PersistentVolumeClaim];
         let mut left = Vec::new();
         for (name, cluster) in CLUSTERS.iter().zip(&self.clusters) {
             let Some(cluster) = &*locked(cluster) else { continue };

@@ -179,6 +179,7 @@ impl Cluster {
             Object::ConfigMap(object) => self.ensure_owned(object).await,
             Object::Secret(object) => self.ensure_owned(object).await,
             Object::Service(object) => self.ensure_owned(object).await,
+            Object::NetworkPolicy(object) => self.ensure_owned(object.as_ref()).await,
             Object::PersistentVolumeClaim(object) => self.ensure_owned(object).await,
             Object::Pod(object) => {
                 let (pod, adopted) = self.make::<Pod>(object, &Ownership::OF_ANCHOR).await?;

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::PostParams;
+use piculet_pods::settings::Isolation;
 
 use crate::attempts::CallError;
 use crate::cluster::Cluster;
@@ -61,6 +62,18 @@ enum Scope {
     /// Any object of the cluster.
     Cluster,
 }
+
+/// What keeps workflows apart from others.
+const POLICIES: &str = "networkpolicies";
+
+/// Rights that no workflow runs without that is to be kept apart from others: it must not run in the open.
+const ISOLATION_REQUIRED: &[(&str, &[&str])] = &[("networkpolicies", &["create"])];
+/// Rights that something is lost without, then.
+const ISOLATION: &[(&str, &str, Scope, &str)] = &[
+    ("networkpolicies", "get", Scope::Workflows, RECOGNISE),
+    ("networkpolicies", "list", Scope::Workflows, SWEEP),
+    ("networkpolicies", "delete", Scope::Workflows, DELETE),
+];
 
 const NAMESPACES: &str = "no workflow can run of an organization whose namespace does not exist already";
 /// Rights to make the namespaces of organizations.
@@ -197,23 +210,26 @@ impl fmt::Display for Right {
 }
 
 impl Cluster {
-    /// Asks the API server for every right that this crate uses, some at a time, and for a creation on trial.
+    /// Asks the API server for every right that this crate uses, some at a time, and for a creation on trial. Of NetworkPolicies
+    /// only if each workflow is to have one.
     ///
     /// # Errors
     /// If there was no answer.
-    pub async fn preflight(&self, places: Places) -> Result<Preflight, CallError> {
+    pub async fn preflight(&self, places: Places, isolation: Isolation) -> Result<Preflight, CallError> {
         let (workflows, need, more) = match places {
             Places::OneNamespace => (Scope::Workflows, Need::Required, [].as_slice()),
             Places::ManyNamespaces => (Scope::Cluster, Need::InEach { lost: "no workflow can run" }, MANY),
         };
         // Boxed: the compiler can't see that a stream of plain ones may move between threads.
         let mut questions: Vec<BoxFuture<'_, Result<Right, CallError>>> = Vec::new();
-        for (resource, verbs) in REQUIRED {
+        let (also_required, also): (&[(_, &[_])], &[_]) =
+            if isolation == Isolation::Off { (&[], &[]) } else { (ISOLATION_REQUIRED, ISOLATION) };
+        for (resource, verbs) in REQUIRED.iter().chain(also_required) {
             for verb in *verbs {
                 questions.push(Box::pin(self.right(resource, verb, workflows, need)));
             }
         }
-        for (resource, verb, scope, lost) in OPTIONAL.iter().chain(more) {
+        for (resource, verb, scope, lost) in OPTIONAL.iter().chain(also).chain(more) {
             let (scope, need) = match (scope, places) {
                 (Scope::Workflows, Places::ManyNamespaces) => (workflows, Need::InEach { lost }),
                 _ => (*scope, Need::Optional { lost }),
@@ -279,7 +295,7 @@ impl Cluster {
         let review = SelfSubjectAccessReview {
             spec: SelfSubjectAccessReviewSpec {
                 resource_attributes: Some(ResourceAttributes {
-                    group: Some(String::new()),
+                    group: Some(if kind == POLICIES { "networking.k8s.io" } else { "" }.to_owned()),
                     resource: Some(kind.to_owned()),
                     subresource,
                     verb: Some(verb.to_owned()),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{ListParams, ObjectList, PartialObjectMeta, PropagationPolicy};
 use kube::{Api, Resource, ResourceExt as _};
@@ -24,7 +25,7 @@ use crate::attempts::CallError;
 use crate::cluster::Cluster;
 use crate::preflight::Places;
 use crate::stop::{Stopped, Target};
-use crate::teardown::Teardown;
+use crate::teardown::{ObjectName, Teardown};
 
 /// Objects in one answer.
 const PAGE: u32 = 500;
@@ -56,6 +57,8 @@ pub struct Remains {
     pub objects: Vec<String>,
     anchor: Option<Anchor>,
     epoch: Epoch,
+    /// Those of it that are looked for only where one is known of.
+    policies: Vec<ObjectName>,
 }
 
 /// What became of it.
@@ -106,13 +109,14 @@ impl Cluster {
         self.collect::<Secret>(places, &mut found).await?;
         self.collect::<Service>(places, &mut found).await?;
         self.collect::<PersistentVolumeClaim>(places, &mut found).await?;
+        self.collect::<NetworkPolicy>(places, &mut found).await?;
         Ok(found.into_iter().flat_map(|(key, found)| found.remains(&key, which)).collect())
     }
 
     /// Removes it, and waits until it is gone. `grace` is what pods get between SIGTERM and SIGKILL. An anchor goes only if it
     /// is as it was when it was looked at.
     pub async fn reap(&self, remains: &Remains, grace: Duration) -> Reaped {
-        let Remains { namespace, workflow, anchor, epoch, .. } = remains;
+        let Remains { namespace, workflow, anchor, epoch, policies, .. } = remains;
         let cluster = if namespace == self.namespace() { self.clone() } else { self.in_namespace(namespace) };
         let mut errors = Vec::new();
         if let Some(Anchor { name, uid, object, .. }) = anchor {
@@ -125,7 +129,7 @@ impl Cluster {
                 Err(error) => errors.push(error),
             }
         }
-        let mut report = cluster.teardown(workflow, *epoch, anchor.as_ref(), &[], grace).await;
+        let mut report = cluster.teardown(workflow, *epoch, anchor.as_ref(), policies, grace).await;
         report.errors.extend(errors);
         Reaped::Removed(report)
     }
@@ -213,10 +217,13 @@ impl Found {
             let name = |object: &FoundObject| {
                 format!("{} '{}'", object.kind, object.metadata.name.as_deref().unwrap_or_default())
             };
+            let policies = objects.iter().filter(|object| object.kind == NetworkPolicy::kind(&()));
+            let policies = policies.filter_map(|object| object.metadata.name.as_deref());
             Remains {
                 namespace: namespace.clone(),
                 workflow: workflow.clone(),
                 holder: anchor.as_ref().and_then(|anchor| Some(anchor::Anchor::read(anchor).ok()?.holder)),
+                policies: policies.map(ObjectName::of_network_policy).collect(),
                 objects: objects.iter().map(name).collect(),
                 anchor: anchor.clone().map(|object| Anchor {
                     name: object.name_any(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::api::{ListParams, PropagationPolicy};
@@ -69,8 +70,10 @@ enum Kind {
     Secret,
     Service,
     PersistentVolumeClaim,
+    NetworkPolicy,
 }
 
+/// What every workflow may have. A NetworkPolicy is looked for only where one was made.
 const KINDS: [Kind; 5] = [Kind::Pod, Kind::ConfigMap, Kind::Secret, Kind::Service, Kind::PersistentVolumeClaim];
 
 impl Teardown {
@@ -91,10 +94,18 @@ impl From<&Object> for ObjectName {
             Object::ConfigMap(_) => Kind::ConfigMap,
             Object::Secret(_) => Kind::Secret,
             Object::Service(_) => Kind::Service,
+            Object::NetworkPolicy(_) => Kind::NetworkPolicy,
             Object::PersistentVolumeClaim(_) => Kind::PersistentVolumeClaim,
             Object::Pod(_) => Kind::Pod,
         };
         Self { kind, name: object.name().to_owned() }
+    }
+}
+
+impl ObjectName {
+    /// A NetworkPolicy.
+    pub(crate) fn of_network_policy(name: &str) -> Self {
+        Self { kind: Kind::NetworkPolicy, name: name.to_owned() }
     }
 }
 
@@ -120,7 +131,7 @@ impl Cluster {
     /// `workflow` is the value of the label [`label::WORKFLOW`]. Without an `anchor` (its creation had no answer, or the
     /// agent may not make any) an object with the label is this run's if it was made under `epoch`: another run of the
     /// same workflow has another. Then also, of kinds that the agent may not list, what is in `made` is deleted by its
-    /// name.
+    /// name. NetworkPolicies are looked for only if there is one in `made`.
     pub async fn teardown(
         &self,
         workflow: &str,
@@ -135,6 +146,10 @@ impl Cluster {
             epoch,
             anchor,
             unseen: if anchor.is_none() { made.to_vec() } else { Vec::new() },
+            kinds: KINDS
+                .into_iter()
+                .chain(made.iter().map(|object| object.kind).find(|kind| *kind == Kind::NetworkPolicy))
+                .collect(),
             grace,
             started: Instant::now(),
             patience: grace.saturating_add(self.limits().teardown),
@@ -158,6 +173,8 @@ struct Sweep<'a> {
     anchor: Option<&'a Anchor>,
     /// What is deleted by its name if nobody can see it, and was not yet.
     unseen: Vec<ObjectName>,
+    /// What is looked for.
+    kinds: Vec<Kind>,
     grace: Duration,
     started: Instant,
     patience: Duration,
@@ -169,12 +186,12 @@ impl Sweep<'_> {
     /// Deletes what is found, again and again, until nothing is found any more.
     async fn until_gone(&mut self, report: &mut Teardown) {
         let mut backoff = Backoff::new(GROWTH, self.cluster.next_seed());
-        let mut kinds = KINDS.to_vec();
+        let mut kinds = self.kinds.clone();
         loop {
             let sweep = &*self;
             let found: Found = stream::iter(kinds.clone())
                 .map(|kind| async move { (kind, sweep.find(kind).await) })
-                .buffered(KINDS.len())
+                .buffered(AT_ONCE)
                 .collect()
                 .await;
             kinds = found
@@ -248,6 +265,7 @@ impl Sweep<'_> {
             Kind::ConfigMap => self.list::<ConfigMap>().await,
             Kind::Secret => self.list::<Secret>().await,
             Kind::Service => self.list::<Service>().await,
+            Kind::NetworkPolicy => self.list::<NetworkPolicy>().await,
             Kind::PersistentVolumeClaim => self.list::<PersistentVolumeClaim>().await,
         };
         Ok(found?.into_iter().filter(|object| self.is_ours(kind, object)).collect())
@@ -276,6 +294,7 @@ impl Sweep<'_> {
             Kind::ConfigMap => self.cluster.delete::<ConfigMap>(attempts, target, None, background).await,
             Kind::Secret => self.cluster.delete::<Secret>(attempts, target, None, background).await,
             Kind::Service => self.cluster.delete::<Service>(attempts, target, None, background).await,
+            Kind::NetworkPolicy => self.cluster.delete::<NetworkPolicy>(attempts, target, None, background).await,
             Kind::PersistentVolumeClaim => {
                 self.cluster.delete::<PersistentVolumeClaim>(attempts, target, None, background).await
             }
@@ -316,6 +335,7 @@ impl Kind {
             Self::ConfigMap => "ConfigMap",
             Self::Secret => "Secret",
             Self::Service => "Service",
+            Self::NetworkPolicy => "NetworkPolicy",
             Self::PersistentVolumeClaim => "PersistentVolumeClaim",
         }
     }

@@ -11,6 +11,7 @@ pub mod anchor;
 pub mod environment;
 mod expansion;
 mod image;
+mod isolation;
 pub mod label;
 pub mod limits;
 pub mod names;

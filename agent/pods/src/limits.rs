@@ -102,7 +102,11 @@ fn managed_fields(object: &Object) -> usize {
     };
     match object {
         Object::Pod(pod) => variables(pod),
-        Object::ConfigMap(_) | Object::Secret(_) | Object::Service(_) | Object::PersistentVolumeClaim(_) => 0,
+        Object::ConfigMap(_)
+        | Object::Secret(_)
+        | Object::Service(_)
+        | Object::NetworkPolicy(_)
+        | Object::PersistentVolumeClaim(_) => 0,
     }
 }
 

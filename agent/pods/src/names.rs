@@ -37,6 +37,8 @@ pub struct WorkflowNames {
     pub workspace: String,
     /// The headless Service that gives steps their host names.
     pub service: String,
+    /// The NetworkPolicy that keeps the steps apart from others.
+    pub network_policy: String,
 }
 
 impl WorkflowNames {
@@ -58,6 +60,7 @@ impl WorkflowNames {
             anchor: format!("wp-{key}"),
             workspace: dns_name(&workload.workspace).unwrap_or_else(|| format!("wp-{key}-default")),
             service: format!("wp-hsvc-{key}"),
+            network_policy: format!("wp-{key}"),
             key,
         }
     }

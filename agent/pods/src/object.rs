@@ -3,6 +3,7 @@
 use std::fmt;
 
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::Value;
 
@@ -18,6 +19,8 @@ pub enum Object {
     Secret(Secret),
     /// The headless Service.
     Service(Service),
+    /// What keeps the steps apart from others.
+    NetworkPolicy(Box<NetworkPolicy>),
     /// The workspace.
     PersistentVolumeClaim(PersistentVolumeClaim),
     /// An attempt at a step.
@@ -31,6 +34,7 @@ impl Object {
             Self::ConfigMap(_) => "ConfigMap",
             Self::Secret(_) => "Secret",
             Self::Service(_) => "Service",
+            Self::NetworkPolicy(_) => "NetworkPolicy",
             Self::PersistentVolumeClaim(_) => "PersistentVolumeClaim",
             Self::Pod(_) => "Pod",
         }
@@ -47,6 +51,7 @@ impl Object {
             Self::ConfigMap(object) => &object.metadata,
             Self::Secret(object) => &object.metadata,
             Self::Service(object) => &object.metadata,
+            Self::NetworkPolicy(object) => &object.metadata,
             Self::PersistentVolumeClaim(object) => &object.metadata,
             Self::Pod(object) => &object.metadata,
         }
@@ -58,6 +63,7 @@ impl Object {
             Self::ConfigMap(object) => &mut object.metadata,
             Self::Secret(object) => &mut object.metadata,
             Self::Service(object) => &mut object.metadata,
+            Self::NetworkPolicy(object) => &mut object.metadata,
             Self::PersistentVolumeClaim(object) => &mut object.metadata,
             Self::Pod(object) => &mut object.metadata,
         }
@@ -74,6 +80,7 @@ impl Object {
             Self::ConfigMap(object) => serde_json::to_value(object),
             Self::Secret(object) => serde_json::to_value(object),
             Self::Service(object) => serde_json::to_value(object),
+            Self::NetworkPolicy(object) => serde_json::to_value(object),
             Self::PersistentVolumeClaim(object) => serde_json::to_value(object),
             Self::Pod(object) => serde_json::to_value(object),
         };
@@ -117,6 +124,12 @@ impl From<Secret> for Object {
 impl From<Service> for Object {
     fn from(object: Service) -> Self {
         Self::Service(object)
+    }
+}
+
+impl From<NetworkPolicy> for Object {
+    fn from(object: NetworkPolicy) -> Self {
+        Self::NetworkPolicy(Box::new(object))
     }
 }
 

@@ -21,7 +21,7 @@ use crate::names::{Names, WorkflowNames};
 use crate::object::Object;
 use crate::settings::Settings;
 use crate::step::{Build, StepObjects};
-use crate::{label, limits};
+use crate::{isolation, label, limits};
 
 /// A node's name is a DNS subdomain.
 const LONGEST_NODE_NAME: usize = 253;
@@ -171,6 +171,9 @@ fn shared(
     has_workspace: bool,
 ) -> Vec<Object> {
     let mut objects = Vec::new();
+    // First: no pod may be there before it.
+    let of_policy = metadata(&names.network_policy, workload, settings, context, names);
+    objects.extend(isolation::policy(settings, &names.key, of_policy).map(Object::from));
     if has_workspace {
         let size = BTreeMap::from([("storage".to_owned(), Quantity(settings.volume_size.clone()))]);
         objects.push(Object::from(PersistentVolumeClaim {

@@ -4,6 +4,7 @@
 //! (tolerations, affinity, DNS, host aliases) keep the form that they have in a pod.
 
 mod check;
+mod network_policy;
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +12,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Affinity, HostAlias, PodDNSConfig, Toleration};
 use serde::{Deserialize, Serialize};
+
+pub use network_policy::{Isolation, NetworkPolicy};
 
 pub(crate) use check::{is_search_domain, toleration_problem};
 
@@ -59,6 +62,8 @@ pub struct Settings {
     /// Images whose steps run as the user that the image names, root included: `debian`, `registry.example.org/ci/*`.
     /// Without a tag all tags are meant; `*` stands for any text.
     pub root_images: Vec<String>,
+    /// Whom steps may talk to.
+    pub network_policy: NetworkPolicy,
     /// Secrets with registry credentials, for every step.
     pub image_pull_secrets: Vec<String>,
     /// The priority class of every step.
@@ -224,6 +229,7 @@ impl Default for Settings {
             service_account: None,
             security: Security::default(),
             root_images: Vec::new(),
+            network_policy: NetworkPolicy::default(),
             image_pull_secrets: Vec::new(),
             priority_class: None,
             runtime_class: None,

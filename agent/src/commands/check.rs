@@ -19,7 +19,8 @@ pub async fn check(config: &Config, cluster: bool, out: &mut impl Write) -> Resu
         return Ok(());
     }
     let cluster = super::run::connect(config).await?;
-    let preflight = cluster.preflight(config.places()).await.map_err(|error| Failure::Cluster(error.to_string()))?;
+    let preflight = cluster.preflight(config.places(), config.pods.network_policy.mode);
+    let preflight = preflight.await.map_err(|error| Failure::Cluster(error.to_string()))?;
     for right in &preflight.rights {
         writeln!(out, "{right}").map_err(Failure::Output)?;
     }

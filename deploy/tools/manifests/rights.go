@@ -9,12 +9,13 @@ import (
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 )
 
 // The rights that the agent's own source names: see its module `preflight`.
 var (
-	tables  = regexp.MustCompile(`(?s)const (REQUIRED|OPTIONAL|MANY): [^=]*=\s*&\[(.*?)\];`)
+	tables  = regexp.MustCompile(`(?s)const (REQUIRED|OPTIONAL|MANY|ISOLATION_REQUIRED|ISOLATION): [^=]*=\s*&\[(.*?)\];`)
 	several = regexp.MustCompile(`\("([a-z/]+)", &\[([^\]]*)\]\)`)
 	one     = regexp.MustCompile(`\((ANCHORS|"[a-z/]+"), "([a-z]+)", Scope::([A-Za-z]+)`)
 	anchors = regexp.MustCompile(`const ANCHORS: &str = "([a-z]+)"`)
@@ -79,12 +80,37 @@ func asked(source string) (map[string][]right, error) {
 			found[name] = append(found[name], right{resource, match[2], place})
 		}
 	}
-	for _, name := range []string{"REQUIRED", "OPTIONAL", "MANY"} {
+	for _, name := range []string{"REQUIRED", "OPTIONAL", "MANY", "ISOLATION_REQUIRED", "ISOLATION"} {
 		if len(found[name]) == 0 {
 			return nil, fmt.Errorf("the table %s was not found in the agent's source: this check has to follow it", name)
 		}
 	}
 	return found, nil
+}
+
+// isolates says whether the agent's configuration asks for a policy for each workflow.
+func isolates(found []document) (bool, error) {
+	for _, document := range found {
+		if document.object.GetKind() != "ConfigMap" {
+			continue
+		}
+		data, _, err := unstructured.NestedStringMap(document.object.Object, "data")
+		if err != nil {
+			return false, err
+		}
+		var config struct {
+			Pods struct {
+				Policy struct{ Mode string } `json:"network_policy"`
+			}
+		}
+		if err := yaml.Unmarshal([]byte(data["piculet.yaml"]), &config); err != nil {
+			return false, err
+		}
+		if config.Pods.Policy.Mode == "isolated" {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 func compare(asked map[string][]right, found []document) error {
@@ -117,8 +143,9 @@ func compare(asked map[string][]right, found []document) error {
 					allowed[right{resource, verb, place}] = true
 				}
 			}
-			if strings.Join(rule.APIGroups, "") != "" {
-				return fmt.Errorf("%s: a right outside the core group", role.Name)
+			group := map[bool]string{true: "networking.k8s.io"}[strings.Join(rule.Resources, " ") == "networkpolicies"]
+			if strings.Join(rule.APIGroups, " ") != group {
+				return fmt.Errorf("%s: rights on %v in the group %v", role.Name, rule.Resources, rule.APIGroups)
 			}
 		}
 	}
@@ -133,6 +160,15 @@ func compare(asked map[string][]right, found []document) error {
 	}
 	if isForMany {
 		for _, right := range asked["MANY"] {
+			wanted[right] = true
+		}
+	}
+	isolates, err := isolates(found)
+	if err != nil {
+		return err
+	}
+	if isolates {
+		for _, right := range append(asked["ISOLATION_REQUIRED"], asked["ISOLATION"]...) {
 			wanted[right] = true
 		}
 	}

@@ -10,6 +10,7 @@ use futures_util::StreamExt as _;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Resource;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use serde::Serialize;
@@ -41,6 +42,7 @@ impl Listening {
         listening.listen::<ConfigMap>(site).await;
         listening.listen::<Service>(site).await;
         listening.listen::<PersistentVolumeClaim>(site).await;
+        listening.listen::<NetworkPolicy>(site).await;
         listening.listen::<Event>(site).await;
         listening.listen::<Lease>(site).await;
         listening

@@ -1,6 +1,7 @@
 //! What the API server adds to an object before it is stored: defaults, and the work of its admission plugins.
 
 mod claim;
+mod network_policy;
 mod pod;
 pub(crate) mod pod_security;
 mod service;
@@ -43,6 +44,7 @@ pub(crate) fn of_new(
             let name = object["metadata"]["name"].clone();
             object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
         }
+        Kind::NetworkPolicy => network_policy::complete(&mut object["spec"]),
         Kind::ConfigMap | Kind::Event | Kind::Lease | Kind::Node | Kind::ServiceAccount => {}
     }
     Ok(object)

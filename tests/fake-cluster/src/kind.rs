@@ -13,6 +13,7 @@ pub enum Kind {
     Event,
     Lease,
     Namespace,
+    NetworkPolicy,
     Node,
     PersistentVolumeClaim,
     Pod,
@@ -76,6 +77,14 @@ static NAMESPACE: Traits = Traits {
     returns_deleted: true,
     ..CORE
 };
+static NETWORK_POLICY: Traits = Traits {
+    name: "NetworkPolicy",
+    plural: "networkpolicies",
+    singular: "networkpolicy",
+    short: &["netpol"],
+    group: "networking.k8s.io",
+    ..CORE
+};
 static NODE: Traits =
     Traits { name: "Node", plural: "nodes", singular: "node", short: &["no"], namespaced: false, status: true, ..CORE };
 static CLAIM: Traits = Traits {
@@ -118,11 +127,12 @@ static SERVICE_ACCOUNT: Traits = Traits {
 
 impl Kind {
     /// Every kind, in the order of their names.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::ConfigMap,
         Self::Event,
         Self::Lease,
         Self::Namespace,
+        Self::NetworkPolicy,
         Self::Node,
         Self::PersistentVolumeClaim,
         Self::Pod,
@@ -137,6 +147,7 @@ impl Kind {
             Self::Event => &EVENT,
             Self::Lease => &LEASE,
             Self::Namespace => &NAMESPACE,
+            Self::NetworkPolicy => &NETWORK_POLICY,
             Self::Node => &NODE,
             Self::PersistentVolumeClaim => &CLAIM,
             Self::Pod => &POD,
@@ -221,7 +232,7 @@ impl Kind {
     /// Reads `object` as this kind and writes it again: fields that the kind does not have are dropped, as a server
     /// does, and a value of the wrong type is refused.
     pub(crate) fn decode(self, object: Value) -> Result<Value, Failure> {
-        use k8s_openapi::api::{coordination::v1 as coordination, core::v1 as core};
+        use k8s_openapi::api::{coordination::v1 as coordination, core::v1 as core, networking::v1 as networking};
         let expected = self.api_version();
         for (field, want) in [("apiVersion", expected.as_str()), ("kind", self.name())] {
             match object.get(field).and_then(Value::as_str) {
@@ -241,6 +252,7 @@ impl Kind {
             Self::Event => again::<core::Event>(object),
             Self::Lease => again::<coordination::Lease>(object),
             Self::Namespace => again::<core::Namespace>(object),
+            Self::NetworkPolicy => again::<networking::NetworkPolicy>(object),
             Self::Node => again::<core::Node>(object),
             Self::PersistentVolumeClaim => again::<core::PersistentVolumeClaim>(object),
             Self::Pod => again::<core::Pod>(object),

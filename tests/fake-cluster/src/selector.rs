@@ -124,7 +124,7 @@ fn selectable(kind: Kind) -> &'static [&'static str] {
         Kind::Namespace => &["status.phase"],
         Kind::Node => &["spec.unschedulable"],
         Kind::Service => &["spec.clusterIP", "spec.type"],
-        Kind::ConfigMap | Kind::Lease | Kind::PersistentVolumeClaim | Kind::ServiceAccount => &[],
+        Kind::ConfigMap | Kind::Lease | Kind::NetworkPolicy | Kind::PersistentVolumeClaim | Kind::ServiceAccount => &[],
     }
 }
 

@@ -6,6 +6,7 @@ mod data;
 mod lease;
 mod metadata;
 mod names;
+mod network_policy;
 mod pod;
 mod service;
 
@@ -45,6 +46,7 @@ fn contents(kind: Kind, object: &Value) -> Vec<FieldError> {
         Kind::PersistentVolumeClaim => claim::check(&object["spec"]),
         Kind::Service => service::check(&object["spec"]),
         Kind::Lease => lease::check(&object["spec"]),
+        Kind::NetworkPolicy => network_policy::check(&object["spec"]),
         Kind::Event | Kind::Namespace | Kind::Node | Kind::ServiceAccount => Vec::new(),
     }
 }

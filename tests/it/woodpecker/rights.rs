@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fake_cluster::{Fault, Kind, Rule, Script, Verb};
 use piculet_cluster::{Cluster, Limits, Places};
+use piculet_pods::settings::Isolation;
 use server_stub::woodpecker::State::{Failure, Killed, Running, Skipped, Success};
 use server_stub::woodpecker::{Config, FailureMode, Job, QueueKind};
 
@@ -140,7 +141,7 @@ async fn what_another_agent_may_have_is_left_to_it() {
 async fn what_the_agent_goes_without_is_said() {
     let world = peers_world();
     let cluster = Cluster::new(world.cluster.client_as(USER, NAMESPACE), NAMESPACE, Limits::default());
-    let preflight = cluster.preflight(Places::OneNamespace).await.unwrap();
+    let preflight = cluster.preflight(Places::OneNamespace, Isolation::Off).await.unwrap();
     assert!(preflight.is_sufficient(), "{:?} {:?}", preflight.missing().collect::<Vec<_>>(), preflight.obstacle);
     let said: Vec<_> = preflight.reduced().map(ToString::to_string).collect();
     insta::assert_snapshot!(said.join("\n"));

@@ -2,13 +2,14 @@
 
 use fake_cluster::{ADMIN, Failure, Fault, Rule, Verb};
 use piculet_cluster::{Access, Cluster, Limits, Need, Places};
+use piculet_pods::settings::Isolation;
 
 use crate::setup::Setup;
 
 #[tokio::test(start_paused = true)]
 async fn who_may_do_everything_misses_nothing() {
     let setup = Setup::new();
-    let preflight = setup.cluster.preflight(Places::OneNamespace).await.unwrap();
+    let preflight = setup.cluster.preflight(Places::OneNamespace, Isolation::Off).await.unwrap();
     assert!(preflight.rights.iter().all(|right| right.access == Access::Allowed));
     assert!(preflight.is_sufficient());
     assert_eq!(preflight.reduced().count(), 0);
@@ -19,7 +20,7 @@ async fn who_may_do_everything_misses_nothing() {
 async fn a_namespace_that_does_not_exist_is_an_obstacle() {
     let setup = Setup::new();
     let elsewhere = Cluster::new(setup.fake.client(), "elsewhere", Limits::default());
-    let preflight = elsewhere.preflight(Places::OneNamespace).await.unwrap();
+    let preflight = elsewhere.preflight(Places::OneNamespace, Isolation::Off).await.unwrap();
     assert_eq!(preflight.missing().count(), 0, "rights alone don't tell");
     assert!(!preflight.is_sufficient());
     let expected =
@@ -28,10 +29,27 @@ async fn a_namespace_that_does_not_exist_is_an_obstacle() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rights_on_network_policies_are_asked_for_where_each_workflow_gets_one() {
+    let setup = Setup::new();
+    setup.fake.access().restrict(ADMIN, vec![Rule::everything().of_group("")]);
+    let asked = async |isolation| {
+        let preflight = setup.cluster.preflight(Places::OneNamespace, isolation).await.unwrap();
+        let missing: Vec<_> = preflight.missing().map(ToString::to_string).collect();
+        (missing, preflight.reduced().count())
+    };
+    assert_eq!(asked(Isolation::Off).await, (Vec::new(), 0));
+    let sentence = "The agent may not create networkpolicies in namespace 'ci': no workflow can run. Extend its Role.";
+    assert_eq!(asked(Isolation::Isolated).await, (vec![sentence.to_owned()], 3));
+    let all = Rule::new(&["networkpolicies"], &["create", "get", "list", "delete"]).of_group("networking.k8s.io");
+    setup.fake.access().restrict(ADMIN, vec![Rule::everything().of_group(""), all]);
+    assert_eq!(asked(Isolation::Isolated).await, (Vec::new(), 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn where_each_organization_has_a_namespace_the_rights_are_those_in_all_of_them() {
     let setup = Setup::new();
     let prefix = Cluster::new(setup.fake.client(), "elsewhere", Limits::default());
-    let preflight = prefix.preflight(Places::ManyNamespaces).await.unwrap();
+    let preflight = prefix.preflight(Places::ManyNamespaces, Isolation::Off).await.unwrap();
     assert!(preflight.is_sufficient(), "organizations have others: {:?}", preflight.obstacle);
     assert_eq!(preflight.reduced().count(), 0);
 
@@ -44,7 +62,7 @@ async fn where_each_organization_has_a_namespace_the_rights_are_those_in_all_of_
     ];
     setup.fake.access().restrict(ADMIN, rules.clone());
     let said = async |prefix: &Cluster| {
-        let preflight = prefix.preflight(Places::ManyNamespaces).await.unwrap();
+        let preflight = prefix.preflight(Places::ManyNamespaces, Isolation::Off).await.unwrap();
         assert!(preflight.is_sufficient());
         preflight.reduced().map(ToString::to_string).collect::<Vec<_>>()
     };
@@ -71,7 +89,7 @@ async fn a_namespace_that_takes_nothing_is_an_obstacle() {
         .of("secrets")
         .always();
     setup.fake.faults().inject(quota);
-    let preflight = setup.cluster.preflight(Places::OneNamespace).await.unwrap();
+    let preflight = setup.cluster.preflight(Places::OneNamespace, Isolation::Off).await.unwrap();
     let obstacle = preflight.obstacle.unwrap();
     assert!(obstacle.starts_with("Nothing can be created in the namespace 'ci'"), "{obstacle}");
     assert!(obstacle.ends_with("exceeded quota: objects"), "{obstacle}");
@@ -88,7 +106,7 @@ async fn what_is_missing_is_told_with_what_is_lost() {
             Rule::new(&["secrets"], &["create", "delete"]).in_namespace("ci"),
         ],
     );
-    let preflight = setup.cluster.preflight(Places::OneNamespace).await.unwrap();
+    let preflight = setup.cluster.preflight(Places::OneNamespace, Isolation::Off).await.unwrap();
     assert!(!preflight.is_sufficient());
     let missing: Vec<_> = preflight.missing().map(ToString::to_string).collect();
     assert_eq!(missing, ["The agent may not get pods/log in namespace 'ci': no workflow can run. Extend its Role."]);
@@ -116,7 +134,7 @@ async fn a_right_to_the_one_namespace_that_is_read_is_enough() {
     ] {
         let setup = Setup::new();
         setup.fake.access().restrict(ADMIN, vec![rule.clone()]);
-        let preflight = setup.cluster.preflight(Places::OneNamespace).await.unwrap();
+        let preflight = setup.cluster.preflight(Places::OneNamespace, Isolation::Off).await.unwrap();
         let right = preflight.rights.iter().find(|right| right.resource == "namespaces").unwrap();
         assert_eq!(right.access, expected, "{rule:?}");
         let is_known = setup.cluster.identity().await.unwrap().uid.is_some();
@@ -128,7 +146,7 @@ async fn a_right_to_the_one_namespace_that_is_read_is_enough() {
 async fn a_server_that_would_not_say_denies_nothing() {
     let setup = Setup::new();
     setup.fake.faults().inject(Fault::fail(403).on(Verb::Create).of("selfsubjectaccessreviews").always());
-    let preflight = setup.cluster.preflight(Places::OneNamespace).await.unwrap();
+    let preflight = setup.cluster.preflight(Places::OneNamespace, Isolation::Off).await.unwrap();
     assert!(preflight.rights.iter().all(|right| matches!(right.access, Access::Unknown { .. })));
     assert!(preflight.is_sufficient());
 }
@@ -137,5 +155,8 @@ async fn a_server_that_would_not_say_denies_nothing() {
 async fn no_answer_is_not_a_missing_right() {
     let setup = Setup::new();
     setup.fake.faults().inject(Fault::drop_connection().always());
-    assert_eq!(setup.cluster.preflight(Places::OneNamespace).await.unwrap_err().code(), "cluster-unreachable");
+    assert_eq!(
+        setup.cluster.preflight(Places::OneNamespace, Isolation::Off).await.unwrap_err().code(),
+        "cluster-unreachable"
+    );
 }

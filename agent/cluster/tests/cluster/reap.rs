@@ -5,14 +5,16 @@ use std::time::Duration;
 use fake_cluster::{ADMIN, Kind, Rule, Script};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use piculet_cluster::{Anchor, Places, Reaped, Which};
 use piculet_core::id::{Epoch, InstanceId, ServerId, WorkflowId};
-use piculet_pods::anchor;
+use piculet_pods::{Object, anchor};
 use serde_json::json;
 
-use crate::setup::{NAMESPACE, Setup, anchor_object, others, pod};
+use crate::setup::{NAMESPACE, Setup, anchor_object, others, owned, pod};
 
 const GRACE: Duration = Duration::from_secs(5);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -77,6 +79,22 @@ async fn what_is_left_after_its_time_goes_and_nothing_before() {
     assert_eq!(everywhere.len(), 1);
     setup.cluster.reap(&everywhere[0], GRACE).await;
     assert!(setup.cluster.remains(Places::OneNamespace, Which::All).await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_network_policy_goes_too_also_where_nothing_owns_it() {
+    let setup = Setup::new();
+    let anchor = workflow(&setup, "1").await;
+    let orphan = NetworkPolicy {
+        metadata: ObjectMeta { owner_references: None, ..owned(&anchor, "wp-1") },
+        spec: Some(NetworkPolicySpec::default()),
+    };
+    setup.cluster.ensure(&Object::from(orphan)).await.unwrap();
+    let remains = setup.cluster.remains(Places::OneNamespace, just_after(deadline())).await.unwrap();
+    assert!(remains[0].objects.contains(&"NetworkPolicy 'wp-1'".to_owned()), "{:?}", remains[0]);
+    let reaped = setup.cluster.reap(&remains[0], GRACE).await;
+    assert!(matches!(&reaped, Reaped::Removed(report) if report.is_complete()), "{reaped:?}");
+    assert_eq!(setup.count(Kind::NetworkPolicy), 0);
 }
 
 #[tokio::test(start_paused = true)]

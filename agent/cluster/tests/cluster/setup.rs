@@ -92,7 +92,7 @@ fn key(anchor: &Anchor) -> &str {
     &anchor.object.metadata.labels.as_ref().unwrap()[label::WORKFLOW]
 }
 
-fn owned(anchor: &Anchor, name: &str) -> ObjectMeta {
+pub(crate) fn owned(anchor: &Anchor, name: &str) -> ObjectMeta {
     let owner: OwnerReference = anchor::owner(&anchor.object).unwrap();
     // The epoch is stamped on everything.
     let annotations = anchor.object.metadata.annotations.clone();

@@ -142,6 +142,15 @@ impl Settings {
             check.problem("setting-root", "security.run_as_user", "0 is root, which run_as_non_root forbids");
         }
         self.check_network(&mut check);
+        for (field, block) in self.network_policy.blocks() {
+            if !is_block(block) {
+                check.problem(
+                    "setting-address",
+                    field,
+                    format!("{block:?} is no block of addresses; write 10.1.0.0/16"),
+                );
+            }
+        }
         if self.permission_init_image.trim().is_empty() {
             check.problem("setting-image", "permission_init_image", "the image has no name");
         }
@@ -207,6 +216,17 @@ impl Settings {
             }
         }
     }
+}
+
+/// Whether the text is a block of addresses, as `10.1.0.0/16`, or `fd00::/8`.
+fn is_block(text: &str) -> bool {
+    let Some((address, bits)) = text.split_once('/') else { return false };
+    let most = match address.parse::<IpAddr>() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    bits.parse::<u8>().is_ok_and(|bits| bits <= most)
 }
 
 /// Whether a resolver takes the text as a search domain: a DNS name, with a dot at its end if one likes.

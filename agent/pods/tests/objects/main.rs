@@ -3,6 +3,7 @@
 mod fits;
 mod golden;
 mod hardened;
+mod isolation;
 mod legal;
 mod peer;
 mod placement;

@@ -19,6 +19,17 @@
 - apiGroups: [""]
   resources: [events]
   verbs: [list, watch]
+{{- if eq (include "piculet.isolation" .) "isolated" }}
+# What keeps each workflow apart from others.
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [create, get, list, delete]
+{{- end }}
+{{- end }}
+
+{{- define "piculet.isolation" -}}
+{{- $pods := default dict .Values.config.pods }}
+{{- default "off" (default dict $pods.network_policy).mode }}
 {{- end }}
 
 {{- define "piculet.subjects" -}}

@@ -9,7 +9,7 @@ use crate::kind::Kind;
 
 /// The version that the fake claims to be: the one against which the same tests run for real.
 const GIT_VERSION: &str = "v1.34.4";
-const GROUPS: [&str; 2] = ["authorization.k8s.io", "coordination.k8s.io"];
+const GROUPS: [&str; 3] = ["authorization.k8s.io", "coordination.k8s.io", "networking.k8s.io"];
 
 pub(super) fn answer(method: &Method, path: &str) -> Response<Body> {
     if method != Method::GET {
