@@ -88,7 +88,9 @@ impl From<&woodpecker::Step> for Step {
         };
         // The protocol has no word for it; the sentence has.
         let outcome = match state {
-            StepState::Success | StepState::Failure if row.error.is_empty() => Some("exited"),
+            StepState::Success | StepState::Failure if row.error.is_empty() || row.error.starts_with("Exit code ") => {
+                Some("exited")
+            }
             StepState::Failure if row.error.contains("evicted") => Some("evicted"),
             _ => None,
         };

@@ -74,6 +74,7 @@ pub(crate) fn pods(recording: &str) -> Vec<Recorded> {
 }
 
 /// The first `length` looks; then nothing more comes until the run's own limits end it.
+#[expect(clippy::disallowed_methods, reason = "any moment will do; time passes by what was recorded")]
 pub(crate) fn replay(recorded: &Recorded, length: usize) -> End {
     let spec = StepSpec { id: "a".to_owned(), name: "a".to_owned(), image: "a".to_owned(), ..StepSpec::default() };
     let spec = WorkloadSpec { stages: vec![StageSpec { steps: vec![spec] }], ..WorkloadSpec::default() };
