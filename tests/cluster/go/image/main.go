@@ -1,7 +1,7 @@
-// Command image writes a container image without a container engine, as an archive that `ctr images import` takes: one
-// layer, with the files that are given and the directories that they need.
+// Command image writes a container image for this machine's platform without a container engine, as an archive that `ctr
+// images import` takes: one layer, with the files that are given and the directories that they need.
 //
-//	image -out FILE [-entrypoint PATH] [-cmd WORD] [-user UID:GID] [-busybox PATH] [-file FROM=TO]… TAG…
+//	image -out FILE [-entrypoint PATH] [-cmd WORD] [-user UID:GID] [-port PORT/tcp] [-busybox PATH] [-file FROM=TO]… TAG…
 package main
 
 import (
@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path"
+	"runtime"
 	"strings"
 )
 
@@ -30,6 +31,7 @@ func main() {
 	entrypoint := flag.String("entrypoint", "", "the program that a container runs")
 	cmd := flag.String("cmd", "", "the command of a container that is given none")
 	user := flag.String("user", "", "whom a container runs as")
+	port := flag.String("port", "", "the port that a container listens on, as 80/tcp")
 	busybox := flag.String("busybox", "", "a static busybox: its commands become links in /bin, beside what a Linux system needs")
 	var given files
 	flag.Var(&given, "file", "a file of this machine and its path in the image; can be given again")
@@ -60,6 +62,9 @@ func main() {
 	if *user != "" {
 		config["User"] = *user
 	}
+	if *port != "" {
+		config["ExposedPorts"] = map[string]any{*port: map[string]any{}}
+	}
 	check(os.WriteFile(*out, archive(layer.done(), config, flag.Args()), 0o644))
 }
 
@@ -67,7 +72,7 @@ func main() {
 func archive(layer []byte, config map[string]any, tags []string) []byte {
 	digest := fmt.Sprintf("%x", sha256.Sum256(layer))
 	description := encode(map[string]any{
-		"architecture": "amd64",
+		"architecture": runtime.GOARCH,
 		"os":           "linux",
 		"created":      "1970-01-01T00:00:00Z",
 		"config":       config,
@@ -124,9 +129,15 @@ func (l *layer) link(name, target string) {
 }
 
 func (l *layer) copy(from, to string) {
+	about, err := os.Stat(from)
+	check(err)
 	data, err := os.ReadFile(from)
 	check(err)
-	l.file(to, data, 0o755)
+	mode := int64(0o644)
+	if about.Mode()&0o111 != 0 {
+		mode = 0o755
+	}
+	l.file(to, data, mode)
 }
 
 // system is what a step's image is expected to have: a shell and its friends, users, and the usual directories.
