@@ -21,6 +21,10 @@ use crate::runner::{Message, Removal, Runner, Shop};
 use crate::shutdown::Shutdown;
 use crate::site::Site;
 
+/// How long the cluster may refuse to show pods to an agent that shuts down. Its account or its rights went with it then,
+/// and nobody gives them back: it would wait for its workflows until the time to drain is over.
+const SHUT_OUT: Duration = Duration::from_secs(30);
+
 /// The one owner of what runs.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -136,6 +140,7 @@ impl Session {
         shutdown: &Shutdown,
     ) -> SessionEnd {
         let mut cancel_at = None;
+        let watch = self.shop.cluster.watch();
         loop {
             // A refusal is on its way for as long as its task runs.
             if self.draining && self.runs.is_empty() && self.tasks.is_empty() && self.waiting.is_empty() {
@@ -151,6 +156,11 @@ impl Session {
                 }
                 () = until(cancel_at) => {
                     cancel_at = None;
+                    tracing::warn!(workflows = self.runs.len(), "the time to drain is over: what still runs is cancelled");
+                    self.cancel_all();
+                }
+                words = watch.refused_for(SHUT_OUT), if self.draining && !self.is_too_late => {
+                    tracing::warn!(workflows = self.runs.len(), words, "the cluster has shut this agent out: what still runs is cancelled");
                     self.cancel_all();
                 }
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended).await,
@@ -171,7 +181,6 @@ impl Session {
     fn cancel_all(&mut self) {
         self.is_too_late = true;
         self.cancelled = self.runs.len();
-        tracing::warn!(workflows = self.cancelled, "the time to drain is over: what still runs is cancelled");
         for key in self.runs.keys().cloned().collect::<Vec<_>>() {
             self.tell(&key, shut_down());
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fake_cluster::{Fault, Kind, Script, Verb};
+use piculet::exit::Failure;
 use piculet_core::id::WorkflowId;
 use piculet_core::outcome::StepState::{Killed, Running, Success};
 use server_stub::dispatch::State;
@@ -102,4 +103,39 @@ async fn an_api_server_that_answers_late_delays_a_stop_by_2_s_at_most() {
     assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(3), "{took:?}");
     let workflow = world.stub.ended(&id).await;
     assert_eq!(ends(&workflow), expected(&[("long", Killed, None)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_shuts_down_waits_for_nothing_that_it_may_not_see_any_more() {
+    let mut world = World::new();
+    let agent = world.agent_with(|config| config.limits.log = Duration::from_secs(10));
+    world.step_does("long", Script::new().line("begins").forever());
+    let id = world.stub.submit(workflow(vec![vec![step("long")]]));
+    until_running(&world, &id).await;
+    // Its account was taken away.
+    world.cluster.faults().inject(Fault::fail(401).always());
+    world.cluster.faults().cut_streams();
+    let since = Instant::now();
+    agent.shutdown.drain.cancel();
+    let workflow = world.stub.ended(&id).await;
+    assert!(since.elapsed() < Duration::from_secs(5 * 60), "{:?}", since.elapsed());
+    assert_eq!(workflow.state, State::Killed);
+    assert_eq!(workflow.steps[0].error, "Stopped: the agent that ran it was shut down.");
+    let ended = agent.task.await.unwrap();
+    assert!(matches!(ended, Err(Failure::Unfinished(1))), "{ended:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_stays_waits_for_its_rights_to_come_back() {
+    let mut world = World::new();
+    world.agent();
+    world.step_does("long", Script::new().line("begins").wait(Duration::from_secs(900)).exit(0));
+    let id = world.stub.submit(workflow(vec![vec![step("long")]]));
+    until_running(&world, &id).await;
+    world.cluster.faults().inject(Fault::fail(403).of("pods").always());
+    world.cluster.faults().cut_streams();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    world.cluster.faults().clear();
+    assert_eq!(ends(&world.stub.ended(&id).await), expected(&[("long", Success, Some(0))]));
+    world.until_clean().await;
 }

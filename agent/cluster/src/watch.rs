@@ -17,11 +17,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use piculet_core::id::PodUid;
 use piculet_pods::label;
 use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use self::table::{Table, Woken};
@@ -78,6 +80,16 @@ struct State {
     subscribed: Mutex<Subscribed>,
     synced: watch::Sender<bool>,
     failures: AtomicU32,
+    /// There while the API server refuses to show pods to this account.
+    refusal: watch::Sender<Option<Refusal>>,
+}
+
+/// The API server shows no pods to this account.
+#[derive(Debug, Clone)]
+struct Refusal {
+    since: Instant,
+    /// What it said last.
+    words: String,
 }
 
 #[derive(Debug, Default)]
@@ -98,6 +110,7 @@ impl Cluster {
             subscribed: Mutex::default(),
             synced: watch::Sender::new(false),
             failures: AtomicU32::new(0),
+            refusal: watch::Sender::new(None),
         });
         let feed = feed::Feed::new(self, state.clone());
         let feed = AbortOnDropHandle::new(tokio::spawn(feed.run()));
@@ -156,6 +169,21 @@ impl PodWatch {
     /// but none are lost.
     pub fn failures(&self) -> u32 {
         self.shared.state.failures.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the API server has refused to show pods to this account for so long, without a break: the account is gone,
+    /// or its rights are. Gives its last words.
+    pub async fn refused_for(&self, time: Duration) -> String {
+        let mut refusal = self.shared.state.refusal.subscribe();
+        loop {
+            let refused = refusal.wait_for(Option::is_some).await;
+            let since = refused.ok().and_then(|refusal| Some(refusal.as_ref()?.since));
+            // It ends with the watch, which lives as long as this.
+            let Some(since) = since else { return std::future::pending().await };
+            if timeout_at(since + time, refusal.wait_for(Option::is_none)).await.is_err() {
+                return refusal.borrow().as_ref().map(|refusal| refusal.words.clone()).unwrap_or_default();
+            }
+        }
     }
 
     /// How many pods it knows.

@@ -16,9 +16,9 @@ use kube::Api;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use piculet_core::retry::{Backoff, Growth, Verdict};
 use piculet_pods::label;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::{State, trim};
+use super::{Refusal, State, trim};
 use crate::attempts::{describe, verdict};
 use crate::cluster::Cluster;
 
@@ -58,6 +58,8 @@ pub(super) struct Feed {
 enum Broken {
     /// Go on from the last version.
     Connection { verdict: Verdict, why: String },
+    /// This account may not see the pods, or is none.
+    Refused { verdict: Verdict, why: String },
     /// The API server no longer knows what happened since that version.
     Expired,
 }
@@ -76,6 +78,9 @@ impl From<kube::Error> for Broken {
             // status of most of them.
             kube::Error::Api(status) if status.code == 0 => Self::Expired,
             kube::Error::SerdeError(_) => Self::Expired,
+            kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
+                Self::Refused { verdict: verdict(&error), why: describe(&error) }
+            }
             _ => Self::Connection { verdict: verdict(&error), why: describe(&error) },
         }
     }
@@ -101,13 +106,19 @@ impl Feed {
                 None => self.list().await.map(|listed| version = Some(listed)),
                 Some(version) => self.watch(version).await,
             };
+            // A connection that breaks says nothing of rights.
+            match &ended {
+                Err(Broken::Refused { why, .. }) => self.is_shut_out(why),
+                Ok(()) | Err(Broken::Expired) => self.is_let_in(),
+                Err(Broken::Connection { .. }) => {}
+            }
             let (delay, why) = match ended {
                 Ok(()) => continue,
                 Err(Broken::Expired) => {
                     version = None;
                     (self.backoff.next(), "the API server no longer knows the version".to_owned())
                 }
-                Err(Broken::Connection { verdict, why }) => {
+                Err(Broken::Connection { verdict, why } | Broken::Refused { verdict, why }) => {
                     // Even a missing right may be given later.
                     let delay = verdict.delay(&mut self.backoff).unwrap_or_else(|| self.backoff.next());
                     (delay.min(LONGEST), why)
@@ -183,8 +194,21 @@ impl Feed {
         }
     }
 
+    fn is_shut_out(&self, words: &str) {
+        self.state.refusal.send_modify(|refusal| {
+            let since = refusal.as_ref().map_or_else(Instant::now, |refusal| refusal.since);
+            *refusal = Some(Refusal { since, words: words.to_owned() });
+        });
+    }
+
+    /// The API server shows pods.
+    fn is_let_in(&self) {
+        self.state.refusal.send_if_modified(|refusal| refusal.take().is_some());
+    }
+
     /// The watch works. A list that works says nothing of it.
     fn works(&mut self) {
+        self.is_let_in();
         if self.state.failures.swap(0, Ordering::Relaxed) > 0 {
             tracing::info!("the watch of the pods goes on");
             self.backoff.reset();

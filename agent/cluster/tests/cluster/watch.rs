@@ -349,3 +349,39 @@ async fn a_connection_that_died_without_a_word_is_given_up() {
     assert!((50..=53).contains(&count(&asked, "watch=true")), "{:?}", kinds(&asked));
     assert_eq!((count(&asked, "watch=true") + 1, watch.failures()), (kinds(&asked).len(), 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_is_refused_for_long_is_told_the_last_words_and_who_is_let_in_between_is_not() {
+    const LONG: Duration = Duration::from_secs(30);
+    let setup = Setup::new();
+    let watch = setup.cluster.watch();
+    watch.synced().await;
+    let refuse = || {
+        setup.fake.faults().inject(Fault::fail(403).of("pods").always());
+        setup.fake.faults().cut_streams();
+    };
+    let refused = tokio::spawn({
+        let watch = watch.clone();
+        async move { watch.refused_for(LONG).await }
+    });
+    refuse();
+    // Soon enough that it is asked again soon.
+    sleep(Duration::from_secs(5)).await;
+    setup.fake.faults().clear();
+    sleep(4 * LONG).await;
+    assert!(!refused.is_finished());
+    // A server that is away refuses nothing.
+    setup.fake.faults().inject(Fault::fail(503).of("pods").always());
+    setup.fake.faults().cut_streams();
+    sleep(4 * LONG).await;
+    assert!(!refused.is_finished());
+    setup.fake.faults().clear();
+    refuse();
+    let since = tokio::time::Instant::now();
+    assert_eq!(refused.await.unwrap(), "forbidden by the fault plan");
+    assert!(since.elapsed() >= LONG, "{:?}", since.elapsed());
+    // Whoever asks later is told at once.
+    let since = tokio::time::Instant::now();
+    watch.refused_for(LONG).await;
+    assert_eq!(since.elapsed(), Duration::ZERO);
+}
