@@ -40,6 +40,10 @@ pub enum Command {
         /// Remove everything that piculet made, also of workflows that run: before the last agent of a namespace goes.
         #[arg(long)]
         all: bool,
+        /// First end the agents of this Deployment, in the pod's own namespace: they take no more workflows, and say how those
+        /// ended that run.
+        #[arg(long, value_name = "DEPLOYMENT", requires = "all", conflicts_with = "dry_run")]
+        retire: Option<String>,
         /// How old objects without an anchor have to be: those of an agent that may make no ConfigMaps.
         #[arg(long, value_name = "HOURS", default_value_t = 24)]
         orphans_after: u32,

@@ -9,5 +9,5 @@ mod run;
 pub use check::check;
 pub use ping::ping;
 pub use plan::plan;
-pub use reap::reap;
+pub use reap::{Wish, reap};
 pub use run::run;

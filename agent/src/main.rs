@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use piculet::cli::{Cli, Command, Settings};
-use piculet::commands;
+use piculet::commands::{self, Wish};
 use piculet::config::{Config, ConfigError, Host, Source, admin_address, dotenv, pod_settings, settle, unreadable};
 use piculet::exit::Failure;
 
@@ -55,7 +55,7 @@ fn run(command: Command) -> Result<(), Failure> {
             let address = admin_address(settings.layers(variables)?).map_err(|error| Failure::Config(vec![error]))?;
             block_on(commands::ping(address.as_ref()))
         }
-        Command::Reap { dry_run, all, orphans_after, settings } => {
+        Command::Reap { dry_run, all, retire, orphans_after, settings } => {
             let age = Duration::from_secs(u64::from(orphans_after) * 3600);
             let variables = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
             let (config, mut errors) = settle(settings.layers(variables)?, &host);
@@ -64,7 +64,8 @@ fn run(command: Command) -> Result<(), Failure> {
             if !errors.is_empty() {
                 return Err(Failure::Config(errors));
             }
-            block_on(commands::reap(&config, dry_run, all, age, &mut out))
+            let wish = Wish { dry_run, all, age, retire: retire.as_deref() };
+            block_on(commands::reap(&config, &wish, &mut out))
         }
         Command::Plan { file, context, settings } => {
             let variables = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));

@@ -5,6 +5,7 @@
 //	manifests environment FILE           the variables that the agent's container gets, NAME=value
 //	manifests same FILE FILE             both hold the same objects
 //	manifests rights PREFLIGHT FILE...   the roles allow what the agent asks for, and nothing else
+//	manifests each-right FILE            each right of each role: the role's component, resource and verb
 //	manifests settings PAGE SCHEMA       the schema of the chart's values knows each setting of the agent, and no other
 //	manifests image DOCKERFILE CONTEXT   the last stage is empty, runs as a number, and all that is copied is there
 package main
@@ -25,6 +26,7 @@ var commands = map[string]command{
 	"environment": {1, environment},
 	"same":        {2, same},
 	"rights":      {2, rights},
+	"each-right":  {1, eachRight},
 	"settings":    {2, settings},
 	"image":       {2, image},
 }

@@ -37,3 +37,10 @@
   name: {{ include "piculet.serviceAccountName" . }}
   namespace: {{ .Release.Namespace }}
 {{- end }}
+
+{{- /* What `piculet reap` does there. */}}
+{{- define "piculet.rightsOfReaper" -}}
+- apiGroups: [""]
+  resources: [pods, persistentvolumeclaims, services, secrets, configmaps]
+  verbs: [list, delete]
+{{- end }}
