@@ -138,7 +138,7 @@ fn a_volume_of_a_configmap_that_is_not_there() {
 #[test]
 fn a_volume_that_nobody_makes() {
     scenario("unbound", async |world| {
-        world.agent_with(|config| config.pods.storage_class = Some("none-like-this".to_owned())).await;
+        world.agent_set(json!({"pods": {"storage_class": "none-like-this"}})).await;
         refused(world, "no such storage class", build(), &["volume is not available", "PersistentVolumeClaim"]).await;
     });
 }
@@ -164,6 +164,7 @@ fn a_policy_that_is_against_it() {
 #[test]
 fn a_webhook_that_does_not_answer() {
     scenario("webhook", async |world| {
+        world.not_inside("an agent that no test has changed asks for four minutes before it gives up");
         world.agent().await;
         world.site.break_the_webhook().await;
         refused(world, "webhook down", build(), &["judge.piculet.test"]).await;

@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Po
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt as _};
+use piculet::config::Config;
 use piculet_cluster::{Cluster, KubeSource, Limits};
 use piculet_pods::label;
 use serde::Serialize;
@@ -70,9 +71,10 @@ impl Site {
 
     /// Its name, for tables.
     pub(crate) fn kind(&self) -> &'static str {
-        match self {
-            Self::Fake(_) => "fake",
-            Self::Real(_) => "real",
+        match mode() {
+            Mode::Fake => "fake",
+            Mode::Real => "real",
+            Mode::Inside => "inside",
         }
     }
 
@@ -121,6 +123,14 @@ impl Site {
                 (self.cluster_by(Some(&cuts)).await, Some(cuts))
             }
         }
+    }
+
+    /// For commands that somebody runs who has all rights.
+    pub(crate) fn config(&self) -> Config {
+        let mut config = Config::default();
+        config.pods.namespace = self.namespace().to_owned();
+        config.kubernetes.kubeconfig = Some(real::kubeconfig());
+        config
     }
 
     async fn cluster_by(&self, cuts: Option<&Cuts>) -> Cluster {
@@ -202,12 +212,29 @@ impl Site {
     }
 }
 
-/// Whether this run is against a real cluster.
+/// Where agents and pods are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// The cluster in memory.
+    Fake,
+    /// A real one; the agent is here.
+    Real,
+    /// A real one; the agent is in it, from its chart.
+    Inside,
+}
+
+/// What `PICULET_E2E` says.
 #[expect(clippy::disallowed_methods, reason = "what is tested is chosen from outside")]
-pub(crate) fn is_real() -> bool {
+pub(crate) fn mode() -> Mode {
     match std::env::var("PICULET_E2E").as_deref() {
-        Ok("real") => true,
-        Err(_) | Ok("" | "fake") => false,
-        Ok(other) => panic!("PICULET_E2E is '{other}'; it has to be 'real' or 'fake'"),
+        Ok("inside") => Mode::Inside,
+        Ok("real") => Mode::Real,
+        Err(_) | Ok("" | "fake") => Mode::Fake,
+        Ok(other) => panic!("PICULET_E2E is '{other}'; it has to be 'inside', 'real' or 'fake'"),
     }
+}
+
+/// Whether this run is against a real cluster.
+pub(crate) fn is_real() -> bool {
+    mode() != Mode::Fake
 }

@@ -6,25 +6,40 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use piculet::agent::Agent;
-use piculet::config::Config;
+use piculet::config::{Config, Host, Layers, resolve};
 use piculet::shutdown::Shutdown;
 use piculet_cluster::Cluster;
 use piculet_core::id::{InstanceId, WorkflowId};
 use piculet_core::outcome::StepState;
+use piculet_core::secret::Secret;
 use piculet_core::workload::{StageSpec, StepSpec, WorkloadSpec};
 use piculet_link::otlp::Traces;
 use piculet_link::stream::{Settings, StreamLink, Token};
+use serde_json::{Value, json};
+use server_stub::dispatch::Timing;
 use server_stub::mailbox::Stop;
+use server_stub::server;
 use server_stub::stub::{Network, Stub};
 use server_stub::view::{StepView, WorkflowView};
 use tokio::runtime::Builder;
 use tokio::sync::RwLock;
 
 use crate::acts::Acts;
-use crate::site::{Cuts, Site, is_real};
+use crate::inside::{self, Inside, TOKEN};
+use crate::site::{Cuts, Mode, Site, is_real, mode};
 
 /// How long anything may take that a scenario waits for.
 const PATIENCE: Duration = Duration::from_secs(180);
+
+/// The same where it is known that something will go wrong.
+const LESS_PATIENCE: Duration = Duration::from_secs(60);
+
+fn patience() -> Duration {
+    if inside::lacks_a_right() { LESS_PATIENCE } else { PATIENCE }
+}
+
+/// The server's identity, which names of objects are made of.
+pub(crate) const SERVER: &str = "e2e";
 
 /// A server and a cluster, and the agents between them.
 pub(crate) struct World {
@@ -32,6 +47,8 @@ pub(crate) struct World {
     pub(crate) site: Site,
     agents: u32,
     cuts: Vec<Cuts>,
+    /// Where the agents are that run in the cluster.
+    pub(crate) inside: Option<Inside>,
 }
 
 /// An agent of a world.
@@ -51,9 +68,18 @@ pub(crate) struct Job {
 /// All that run hold it; who breaks something of the whole cluster holds it alone.
 static CLUSTER: RwLock<()> = RwLock::const_new(());
 
+/// Why a scenario can't be had here.
+struct Skipped(String);
+
+/// Ends the scenario, which can't be had here.
+pub(crate) fn skip(why: &str) -> ! {
+    std::panic::resume_unwind(Box::new(Skipped(why.to_owned())))
+}
+
 /// Runs a scenario, in virtual time where it can. Whatever becomes of it, nothing of it may be left, and its namespace goes.
+#[expect(clippy::print_stdout, reason = "who looks for what was not tested has to find it")]
 pub(crate) fn scenario(name: &str, run: impl AsyncFnOnce(&mut World)) {
-    scenario_with(name, || Stub::start(Default::default()), run);
+    scenario_with(name, || stub(Timing::default()), run);
 }
 
 /// The same with this server.
@@ -65,7 +91,7 @@ pub(crate) fn scenario_with(name: &str, stub: impl FnOnce() -> Stub, run: impl A
 /// The same while no other one runs.
 pub(crate) fn scenario_alone(name: &str, run: impl AsyncFnOnce(&mut World)) {
     let _alone = is_real().then(|| CLUSTER.blocking_write());
-    play(name, || Stub::start(Default::default()), run);
+    play(name, || stub(Timing::default()), run);
 }
 
 /// Says that something could not be looked at.
@@ -86,27 +112,69 @@ fn play(name: &str, stub: impl FnOnce() -> Stub, run: impl AsyncFnOnce(&mut Worl
         builder.start_paused(true);
     }
     builder.build().unwrap().block_on(async {
-        let mut world = World { stub: stub(), site: Site::open(name).await, agents: 0, cuts: Vec::new() };
+        let mut world = World { stub: stub(), site: Site::open(name).await, agents: 0, cuts: Vec::new(), inside: None };
+        if mode() == Mode::Inside {
+            world.inside = Some(Inside::open(world.site.client(), world.site.namespace()).await);
+        }
         let ended = AssertUnwindSafe(async {
             run(&mut world).await;
             world.until_clean().await;
             nothing_left(world.site.kind(), name);
         });
         let ended = ended.catch_unwind().await;
+        let failed = ended.err().and_then(|panic| match panic.downcast::<Skipped>() {
+            Ok(skipped) => {
+                println!("SKIPPED: {name}: {}", skipped.0);
+                None
+            }
+            Err(panic) => Some(panic),
+        });
+        if let Some(inside) = world.inside {
+            inside.close(failed.is_some()).await;
+        }
         world.site.close().await;
-        if let Err(panic) = ended {
+        if let Some(panic) = failed {
             std::panic::resume_unwind(panic);
         }
     });
 }
 
+fn stub(timing: Timing) -> Stub {
+    let agent_token = (mode() == Mode::Inside).then(|| Secret::new(TOKEN));
+    let server_id = Some(SERVER.to_owned());
+    Stub::start(server::Config { server_id, agent_token, timing, ..server::Config::default() })
+}
+
 impl World {
-    /// Starts an agent.
-    pub(crate) async fn agent(&mut self) -> Running {
-        self.agent_with(|_| {}).await
+    /// Lets the server wait no longer than this for an agent that went away. Before agents come.
+    pub(crate) fn forget_agents_after(&mut self, lost_after: Duration) {
+        self.stub = stub(Timing { lost_after, ..Timing::default() });
     }
 
-    /// Starts an agent whose configuration is changed first.
+    /// Starts an agent.
+    pub(crate) async fn agent(&mut self) -> Running {
+        self.agent_set(json!({})).await
+    }
+
+    /// Starts an agent with these settings beside the usual ones.
+    pub(crate) async fn agent_set(&mut self, more: Value) -> Running {
+        self.agent_of(more, json!({})).await
+    }
+
+    /// The same; if it is in the cluster, with these values of the chart.
+    pub(crate) async fn agent_of(&mut self, more: Value, values: Value) -> Running {
+        if let Some(inside) = &mut self.inside {
+            let network = self.stub.network();
+            let settings = settings_of(self.site.namespace(), more);
+            inside.install(&network, settings, values).await;
+            inside.until_session(&self.stub).await;
+            return Running { network };
+        }
+        let cluster = self.site.cluster().await;
+        self.start(cluster, None, None, more, |_| {})
+    }
+
+    /// Starts an agent whose configuration is changed by code first.
     pub(crate) async fn agent_with(&mut self, change: impl FnOnce(&mut Config)) -> Running {
         self.agent_as(None, None, change).await
     }
@@ -118,15 +186,24 @@ impl World {
         traces: Option<Traces>,
         change: impl FnOnce(&mut Config),
     ) -> Running {
+        self.not_inside("its agent is put together by code");
         let cluster = self.site.cluster().await;
-        self.start(cluster, token, traces, change)
+        self.start(cluster, token, traces, json!({}), change)
     }
 
     /// Starts an agent whose connections to the API server all break as often.
     pub(crate) async fn agent_with_cuts(&mut self, each: Duration) -> Running {
+        self.not_inside("its agent's way to the API server is cut");
         let (cluster, cuts) = self.site.cluster_with_cuts(each).await;
         self.cuts.extend(cuts);
-        self.start(cluster, None, None, |_| {})
+        self.start(cluster, None, None, json!({}), |_| {})
+    }
+
+    /// Ends a scenario whose agent can't be had in the cluster.
+    pub(crate) fn not_inside(&self, why: &str) {
+        if self.inside.is_some() {
+            skip(why);
+        }
     }
 
     fn start(
@@ -134,13 +211,14 @@ impl World {
         cluster: Cluster,
         token: Option<Token>,
         traces: Option<Traces>,
+        more: Value,
         change: impl FnOnce(&mut Config),
     ) -> Running {
         self.agents += 1;
         let network = self.stub.network();
         let settings = Settings { token, ..Settings::new("http://stub:1".parse().unwrap()) };
         let link = StreamLink::with_connector(settings, network.connector());
-        let mut config = config(self.site.namespace());
+        let mut config = config(settings_of(self.site.namespace(), more));
         config.agent.name = format!("agent-{}", self.agents);
         change(&mut config);
         let instance = InstanceId::new(format!("instance-{}", self.agents));
@@ -165,15 +243,14 @@ impl World {
         for job in stages.iter().flatten() {
             self.site.teach(&job.spec.name, &job.acts);
         }
-        let stages = stages.into_iter().map(|jobs| StageSpec { steps: jobs.into_iter().map(|job| job.spec).collect() });
-        let mut spec = WorkloadSpec { name: "test".to_owned(), stages: stages.collect(), ..WorkloadSpec::default() };
+        let mut spec = spec(stages);
         change(&mut spec);
         self.stub.submit(spec)
     }
 
     /// Waits until a workflow is over.
     pub(crate) async fn ended(&self, id: &WorkflowId) -> WorkflowView {
-        let ended = tokio::time::timeout(PATIENCE, self.stub.ended(id)).await;
+        let ended = tokio::time::timeout(patience(), self.stub.ended(id)).await;
         ended.unwrap_or_else(|_| panic!("the workflow does not end: {:#?}", self.stub.workflow(id)))
     }
 
@@ -199,7 +276,7 @@ impl World {
 
     /// Looks now and then until there is what the scenario waits for.
     pub(crate) async fn wait_for<T>(&self, what: &str, look: impl AsyncFn() -> Option<T>) -> T {
-        let found = tokio::time::timeout(PATIENCE, async {
+        let found = tokio::time::timeout(patience(), async {
             loop {
                 if let Some(found) = look().await {
                     return found;
@@ -207,7 +284,7 @@ impl World {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         });
-        found.await.unwrap_or_else(|_| panic!("waited {} s in vain for {what}", PATIENCE.as_secs()))
+        found.await.unwrap_or_else(|_| panic!("waited {} s in vain for {what}", patience().as_secs()))
     }
 
     pub(crate) fn cancel(&self, id: &WorkflowId) {
@@ -231,7 +308,7 @@ impl World {
 
     /// Waits until nothing is left of any workflow.
     pub(crate) async fn until_clean(&self) {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + patience();
         loop {
             let left = self.site.left().await;
             if left.is_empty() {
@@ -243,25 +320,57 @@ impl World {
     }
 }
 
-/// Clocks are shorter than usual, for the real cluster's sake.
-fn config(namespace: &str) -> Config {
-    let mut config = Config::default();
-    config.agent.max_workflows = 20;
-    config.admin.address = None;
-    config.pods.namespace = namespace.to_owned();
-    config.pods.stop_timeout_seconds = 5;
-    // The real cluster has only the images of `tests/cluster`.
-    config.pods.permission_init_image = "busybox:stable".to_owned();
-    let allow = &mut config.pods.allow_from_step;
-    (allow.service_account, allow.native_secrets, allow.node_selector, allow.tolerations) = (true, true, true, true);
-    config.limits.schedule = Duration::from_secs(15);
-    config.limits.pull = Duration::from_secs(30);
-    config.limits.pull_again = Duration::from_secs(20);
-    config.limits.create = Duration::from_secs(20);
-    config.limits.explain = Duration::from_secs(2);
-    config.limits.lost = Duration::from_secs(20);
-    config.limits.creations = 2;
-    config
+/// An agent's settings, in the words of its configuration file. Clocks are shorter than usual, for the real cluster's sake.
+fn settings_of(namespace: &str, more: Value) -> Value {
+    let mut settings = json!({
+        "agent": {"max_workflows": 20},
+        "pods": {
+            "namespace": namespace,
+            "stop_timeout_seconds": 5,
+            // The real cluster has only the images of `tests/cluster`.
+            "permission_init_image": "busybox:stable",
+            "allow_from_step": {"service_account": true, "native_secrets": true, "node_selector": true, "tolerations": true},
+        },
+        "limits": {
+            "schedule": "15s",
+            "pull": "30s",
+            "pull_again": "20s",
+            "create": "20s",
+            "explain": "2s",
+            "lost": "20s",
+            "creations": 2,
+        },
+    });
+    merge(&mut settings, more);
+    settings
+}
+
+pub(crate) fn merge(into: &mut Value, more: Value) {
+    match (into, more) {
+        (Value::Object(into), Value::Object(more)) => {
+            for (key, value) in more {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, more) => *into = more,
+    }
+}
+
+/// The same for an agent of this process.
+fn config(settings: Value) -> Config {
+    let mut layers = Layers::default();
+    layers.file("settings", &settings.to_string());
+    // There is a network in memory instead.
+    layers.flag("here", "server.address", "http://stub:1");
+    layers.flag("here", "server.token_file", "none");
+    layers.flag("here", "admin.address", "off");
+    resolve(layers, &Host::default()).unwrap()
+}
+
+/// A workflow of these stages.
+pub(crate) fn spec(stages: Vec<Vec<Job>>) -> WorkloadSpec {
+    let stages = stages.into_iter().map(|jobs| StageSpec { steps: jobs.into_iter().map(|job| job.spec).collect() });
+    WorkloadSpec { name: "test".to_owned(), stages: stages.collect(), ..WorkloadSpec::default() }
 }
 
 /// A step whose container does this.

@@ -48,13 +48,14 @@ impl RealSite {
         site
     }
 
-    pub(super) async fn close(self) {
+    pub(crate) async fn close(self) {
         self.take_back().await;
         if let Some(recording) = self.recording {
             recording.end();
         }
         let namespaces = Api::<Namespace>::all(self.client);
-        namespaces.delete(&self.namespace, &DeleteParams::default()).await.unwrap();
+        // A scenario may have taken it away.
+        let _gone = namespaces.delete(&self.namespace, &DeleteParams::default()).await;
         let gone = async {
             while namespaces.get_opt(&self.namespace).await.unwrap().is_some() {
                 tokio::time::sleep(Duration::from_millis(200)).await;
