@@ -92,7 +92,8 @@ fn what_somebody_else_made_is_not_used() {
         let headless = json!({"spec": {"clusterIP": "None", "selector": {"nobody": "here"}}});
         occupied::<Service>(world, "three", build(), network, headless).await;
         let values = |workload: &Workload| Names::new(workload).of(StepIndex(1), Attempt::FIRST).step_secret;
-        occupied::<Secret>(world, "four", build(), values, json!({})).await;
+        // With that the step would run.
+        occupied::<Secret>(world, "four", build(), values, json!({"stringData": {"TOKEN": "theirs"}})).await;
     });
 }
 
