@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::api::{DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
@@ -131,6 +132,11 @@ impl Inside {
         for number in 1..=self.installed {
             // It may be gone already. Nothing is left that a hook could remove.
             let _gone = self.helm(&["uninstall", &format!("agent-{number}"), "--no-hooks"]).await;
+            // With the namespace helm's own record went, and these lie in none.
+            let (name, params) =
+                (format!("{}.agent-{number}-piculet.cluster-reads", self.namespace), DeleteParams::default());
+            let _gone = Api::<ClusterRoleBinding>::all(self.client.clone()).delete(&name, &params).await;
+            let _gone = Api::<ClusterRole>::all(self.client.clone()).delete(&name, &params).await;
         }
         // What an agent had to do is over, or will never be.
         let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };

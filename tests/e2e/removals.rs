@@ -2,8 +2,6 @@
 //!
 //! The agent has to be in the cluster for that.
 
-#![expect(clippy::print_stdout, reason = "rows of a table, to be looked at")]
-
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;

@@ -77,7 +77,6 @@ pub(crate) fn skip(why: &str) -> ! {
 }
 
 /// Runs a scenario, in virtual time where it can. Whatever becomes of it, nothing of it may be left, and its namespace goes.
-#[expect(clippy::print_stdout, reason = "who looks for what was not tested has to find it")]
 pub(crate) fn scenario(name: &str, run: impl AsyncFnOnce(&mut World)) {
     scenario_with(name, || stub(Timing::default()), run);
 }
@@ -105,6 +104,7 @@ fn nothing_left(kind: &str, name: &str) {
     println!("| {kind} | objects left of '{name}' | 0 |");
 }
 
+#[expect(clippy::print_stdout, reason = "who looks for what was not tested has to find it")]
 fn play(name: &str, stub: impl FnOnce() -> Stub, run: impl AsyncFnOnce(&mut World)) {
     let mut builder = Builder::new_current_thread();
     builder.enable_all();
