@@ -28,7 +28,7 @@ use tokio::process::Command;
 
 use self::door::Door;
 use self::without::Right;
-use crate::site::RealSite;
+use crate::site::remove;
 
 /// What agents present to the server.
 pub(crate) const TOKEN: &str = "let-the-chart-in";
@@ -141,7 +141,7 @@ impl Inside {
         // What an agent had to do is over, or will never be.
         let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
         let _gone = self.pods().delete_collection(&at_once, &ListParams::default()).await;
-        RealSite { client: self.client, namespace: self.namespace }.close().await;
+        remove(self.client, &self.namespace).await;
     }
 
     #[expect(clippy::print_stdout, reason = "it belongs to a failure that a person looks at")]

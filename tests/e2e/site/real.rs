@@ -48,21 +48,25 @@ impl RealSite {
         site
     }
 
-    pub(crate) async fn close(self) {
+    pub(super) async fn close(self) {
         self.take_back().await;
         if let Some(recording) = self.recording {
             recording.end();
         }
-        let namespaces = Api::<Namespace>::all(self.client);
-        // A scenario may have taken it away.
-        let _gone = namespaces.delete(&self.namespace, &DeleteParams::default()).await;
-        let gone = async {
-            while namespaces.get_opt(&self.namespace).await.unwrap().is_some() {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-        };
-        tokio::time::timeout(GOING, gone)
-            .await
-            .unwrap_or_else(|_| panic!("the namespace {} does not go", self.namespace));
+        remove(self.client, &self.namespace).await;
     }
+}
+
+/// Removes a namespace, and waits until it is gone.
+pub(crate) async fn remove(client: Client, namespace: &str) {
+    let namespaces = Api::<Namespace>::all(client);
+    // A scenario may have taken it away.
+    let _gone = namespaces.delete(namespace, &DeleteParams::default()).await;
+    let gone = async {
+        while namespaces.get_opt(namespace).await.unwrap().is_some() {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let waited = tokio::time::timeout(GOING, gone).await;
+    assert!(waited.is_ok(), "the namespace {namespace} does not go");
 }
