@@ -40,9 +40,10 @@ fn run(command: Command) -> Result<(), Failure> {
     let environment = environment()?;
     let environment = with_dotenv(environment)?;
     let host = host(&environment);
+    let layers =
+        |settings: &Settings| settings.layers(environment.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     let read = |settings: &Settings| -> Result<Config, Failure> {
-        let variables = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let (config, mut errors) = settle(settings.layers(variables)?, &host);
+        let (config, mut errors) = settle(layers(settings)?, &host);
         errors.extend(unreadable(&config));
         if errors.is_empty() { Ok(config) } else { Err(Failure::Config(errors)) }
     };
@@ -51,14 +52,12 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Agent(settings) => block_on(commands::run(read(&settings)?)),
         Command::Check { cluster, settings } => block_on(commands::check(&read(&settings)?, cluster, &mut out)),
         Command::Ping(settings) => {
-            let variables = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-            let address = admin_address(settings.layers(variables)?).map_err(|error| Failure::Config(vec![error]))?;
+            let address = admin_address(layers(&settings)?).map_err(|error| Failure::Config(vec![error]))?;
             block_on(commands::ping(address.as_ref()))
         }
         Command::Reap { dry_run, all, retire, orphans_after, settings } => {
             let age = Duration::from_secs(u64::from(orphans_after) * 3600);
-            let variables = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-            let (config, mut errors) = settle(settings.layers(variables)?, &host);
+            let (config, mut errors) = settle(layers(&settings)?, &host);
             // No server is asked.
             errors.retain(|error| !error.key.starts_with("server."));
             if !errors.is_empty() {
@@ -68,8 +67,7 @@ fn run(command: Command) -> Result<(), Failure> {
             block_on(commands::reap(&config, &wish, &mut out))
         }
         Command::Plan { file, context, settings } => {
-            let variables = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-            let pods = pod_settings(settings.layers(variables)?).map_err(Failure::Config)?;
+            let pods = pod_settings(layers(&settings)?).map_err(Failure::Config)?;
             commands::plan(&file, &context, &pods, &mut out, &mut std::io::stderr())
         }
     }
