@@ -25,7 +25,7 @@ use serde_json::json;
 pub(crate) use cuts::Cuts;
 pub(crate) use fake::FakeSite;
 pub(crate) use outside::new_pods;
-pub(crate) use real::{RealSite, kubeconfig};
+pub(crate) use real::{RealSite, kubeconfig, remove};
 
 use crate::acts::Acts;
 
