@@ -185,6 +185,9 @@ impl Follower {
             ended_well = matches!(read, Read::Whole { level: true });
             match (stand, &read) {
                 (_, Read::Again) | (Stand::Running, Read::Quiet | Read::Stale) => {}
+                // The watch said meanwhile that the container is over: there is nothing to wait for.
+                (Stand::Running, Read::Whole { .. })
+                    if self.hint.take_if(|(stand, _)| *stand == Stand::Over).is_some() => {}
                 // A single read that brings nothing proves nothing: a broken connection can look like that.
                 (Stand::Over, Read::Whole { level: true }) if !brought && self.streams > 1 => {
                     return Ok(match self.cursor.doubt() {

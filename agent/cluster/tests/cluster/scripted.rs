@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -12,6 +13,7 @@ use http_body_util::StreamBody;
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use crate::setup::NAMESPACE;
 
@@ -22,6 +24,10 @@ pub(crate) enum Answer {
     Whole(u16, String),
     /// A text, and then nothing more, not even an end.
     Open(String),
+    /// A text, another one after a while, and then nothing more.
+    Tells(String, Duration, String),
+    /// A text, and an end after a while.
+    Ends(String, Duration),
 }
 
 impl Answer {
@@ -54,6 +60,14 @@ pub(crate) fn server(answer: impl Fn(&str) -> Answer + Send + 'static) -> (Clien
         let (code, frames): (_, BoxStream<'static, _>) = match answer(&uri) {
             Answer::Whole(code, text) => (code, frame(text).boxed()),
             Answer::Open(text) => (200, frame(text).chain(stream::pending()).boxed()),
+            Answer::Tells(text, pause, more) => {
+                let more = stream::once(sleep(pause)).flat_map(move |()| frame(more.clone()));
+                (200, frame(text).chain(more).chain(stream::pending()).boxed())
+            }
+            Answer::Ends(text, pause) => {
+                let end = stream::once(sleep(pause)).flat_map(|()| stream::empty());
+                (200, frame(text).chain(end).boxed())
+            }
         };
         let response = Response::builder().status(code).body(StreamBody::new(frames)).unwrap();
         async move { Ok::<_, Infallible>(response) }

@@ -40,6 +40,36 @@ async fn an_end_is_known_soon_and_with_few_requests() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_that_ends_after_the_news_of_its_containers_end_is_waited_for_no_longer() {
+    const RUNS: Duration = Duration::from_secs(10);
+    let container =
+        |state| json!({ "name": STEP, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state });
+    let pod = |version, state| {
+        scripted::pod("wp-1", version, &json!({ "phase": "Running", "containerStatuses": [container(state)] }))
+    };
+    let running = pod(10, json!({ "running": {} }));
+    let over = pod(11, json!({ "terminated": { "exitCode": 0, "reason": "Completed" } }));
+    let (began, line) = (Instant::now(), "2026-08-22T10:00:07Z one\n".to_owned());
+    let (client, _) = server(move |uri| match uri.split('?').next().and_then(|path| path.rsplit('/').next()) {
+        Some("log") if uri.contains("follow=true") => Answer::Ends(line.clone(), RUNS + Duration::from_millis(20)),
+        Some("log") => Answer::Whole(200, line.clone()),
+        Some("pods") if uri.contains("watch=true") => {
+            let event = json!({ "type": "MODIFIED", "object": &over });
+            Answer::Tells(String::new(), RUNS, format!("{event}\n"))
+        }
+        Some("pods") => Answer::page(std::slice::from_ref(&running), ""),
+        _ => Answer::json(if began.elapsed() < RUNS { &running } else { &over }),
+    });
+    let cluster = Cluster::new(client, NAMESPACE, Limits::default());
+    let target =
+        TailTarget { pod: "wp-1".to_owned(), uid: PodUid::new("wp-1"), container: STEP.to_owned(), first_line: None };
+    let watch = cluster.watch();
+    watch.synced().await;
+    assert_eq!(soon(all(cluster.tail(target, &watch, Opening::default()))).await.complete(), "one\n");
+    assert!(began.elapsed() < RUNS + Duration::from_millis(100), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_container_that_waits_is_not_asked() {
     let setup = Setup::new();
     let script = Script::new().pull_takes(Duration::from_secs(600)).line("here");
