@@ -1,5 +1,6 @@
 //! The floor: pods without anybody's help, from their creation until a watch shows that they succeeded.
 
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use kube::api::{DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::site::{IMAGE, Site};
+use crate::site::Site;
+use crate::work::IMAGE;
 
 /// One after the other.
 pub(crate) async fn in_sequence(site: &Site, count: usize) -> Duration {
@@ -40,7 +42,7 @@ async fn run(site: &Site, from: usize, count: usize) {
     let mut watch = pin!(pods.watch(&params, &version).await.unwrap());
     for number in from..from + count {
         let pod = json!({
-            "metadata": {"name": format!("bare-{number}"), "labels": {"bench": "bare"}},
+            "metadata": {"name": name(number), "labels": {"bench": "bare"}},
             "spec": {
                 "restartPolicy": "Never",
                 "containers": [{"name": "c", "image": IMAGE, "command": ["true"]}],
@@ -48,12 +50,20 @@ async fn run(site: &Site, from: usize, count: usize) {
         });
         pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
     }
-    let mut left = count;
-    while left > 0 {
-        if let Some(WatchEvent::Modified(pod)) = watch.try_next().await.unwrap() {
-            left -= usize::from(pod.status.and_then(|status| status.phase).as_deref() == Some("Succeeded"));
+    let mut left: BTreeSet<_> = (from..from + count).map(name).collect();
+    while !left.is_empty() {
+        // A watch lasts minutes, the pods take seconds.
+        let event = watch.try_next().await.unwrap().expect("the watch ended before the pods did");
+        if let WatchEvent::Modified(pod) = event
+            && pod.status.and_then(|status| status.phase).as_deref() == Some("Succeeded")
+        {
+            left.remove(&pod.metadata.name.unwrap());
         }
     }
+}
+
+fn name(number: usize) -> String {
+    format!("bare-{number}")
 }
 
 async fn clean(site: &Site) {

@@ -1,59 +1,66 @@
-//! A namespace of its own in the cluster of `KUBECONFIG`, a server and an agent.
+//! A namespace of its own in the cluster of `KUBECONFIG`, a server and an agent, each behind TLS.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::{DeleteParams, PostParams};
 use kube::config::{Config as KubeConfig, KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
-use piculet::agent::Agent;
-use piculet::config::Config;
-use piculet::shutdown::Shutdown;
-use piculet_cluster::{Cluster, KubeSource, Limits};
-use piculet_core::id::InstanceId;
-use piculet_link::stream::{Settings, StreamLink};
 use serde_json::json;
+use server_stub::serve::{Tls, TlsFiles, bind};
 use server_stub::stub::Stub;
+use tokio::time::sleep;
 
-pub(crate) const IMAGE: &str = "busybox:stable";
+use crate::certificates::Certificates;
+use crate::program::{Program, Sides};
 
 pub(crate) struct Site {
     pub(crate) client: Client,
     pub(crate) namespace: String,
     pub(crate) stub: Stub,
+    pub(crate) agent: Program,
+}
+
+/// The file that says where the cluster is, if there is one.
+#[expect(clippy::disallowed_methods, reason = "the cluster is chosen from outside")]
+pub(crate) fn kubeconfig() -> Option<PathBuf> {
+    std::env::var_os("KUBECONFIG").map(PathBuf::from)
+}
+
+pub(crate) async fn client(kubeconfig: &Path) -> Client {
+    let file = Kubeconfig::read_from(kubeconfig).unwrap();
+    let mut config = KubeConfig::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.unwrap();
+    // A log that is quiet for so long would end.
+    config.read_timeout = None;
+    Client::try_from(config).unwrap()
 }
 
 impl Site {
-    #[expect(clippy::disallowed_methods, reason = "the cluster is chosen from outside")]
-    pub(crate) async fn open() -> Self {
-        let path = std::env::var_os("KUBECONFIG").map(PathBuf::from);
-        let path = path.unwrap_or_else(|| panic!("KUBECONFIG has to name a cluster; tests/cluster/up starts one"));
-        let file = Kubeconfig::read_from(&path).unwrap();
-        let config = KubeConfig::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.unwrap();
-        let client = Client::try_from(config).unwrap();
-        let namespace = format!("piculet-bench-{}", std::process::id());
+    /// `kubeconfig` is the agent's.
+    pub(crate) async fn open(
+        client: Client,
+        name: &str,
+        program: &Path,
+        kubeconfig: &Path,
+        certificates: &Certificates,
+    ) -> Self {
+        let namespace = format!("piculet-bench-{name}-{}", std::process::id());
         let object = serde_json::from_value(json!({"metadata": {"name": namespace}})).unwrap();
         Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &object).await.unwrap();
         let accounts = Api::<ServiceAccount>::namespaced(client.clone(), &namespace);
         while accounts.get_opt("default").await.unwrap().is_none() {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            sleep(Duration::from_millis(50)).await;
         }
-        let site = Self { client, namespace, stub: Stub::start(Default::default()) };
-        site.start_agent(path).await;
-        site
-    }
-
-    async fn start_agent(&self, kubeconfig: PathBuf) {
-        let network = self.stub.network();
-        let link = StreamLink::with_connector(Settings::new("http://stub:1".parse().unwrap()), network.connector());
-        let mut config = Config::default();
-        config.agent.max_workflows = 100;
-        config.admin.address = None;
-        config.pods.namespace = self.namespace.clone();
-        let source = KubeSource::Kubeconfig { path: kubeconfig, context: None };
-        let cluster = Cluster::connect(&source, Some(&self.namespace), Limits::default()).await.unwrap();
-        let agent = Agent::new(config, cluster, InstanceId::new("bench"), "bench".to_owned());
-        tokio::spawn(agent.run(link, Shutdown::default()));
+        let stub = Stub::start(Default::default());
+        let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let server = listener.local_addr().unwrap();
+        let files =
+            TlsFiles { certificate: certificates.certificate(), key: certificates.key(), client_authority: None };
+        tokio::spawn(stub.server().serve_agents(listener, Some(Tls::load(files).unwrap())));
+        let agent = Program::start(program, &Sides { server, certificates, kubeconfig, namespace: &namespace });
+        let _session = stub.expect_session().await;
+        Self { client, namespace, stub, agent }
     }
 
     pub(crate) async fn close(self) {

@@ -2,27 +2,21 @@
 
 use std::time::Duration;
 
-use piculet_core::workload::{StageSpec, StepSpec, WorkloadSpec};
+use piculet_core::workload::WorkloadSpec;
 use server_stub::dispatch::State;
 use tokio::time::Instant;
 
-use crate::site::{IMAGE, Site};
+use crate::site::Site;
+use crate::work;
 
 /// One step after the other.
 pub(crate) async fn in_sequence(site: &Site, count: usize) -> Duration {
-    let stages = (0..count).map(|number| stage(&format!("step{number}"), &["true"]));
-    run(site, vec![WorkloadSpec { name: "sequence".to_owned(), stages: stages.collect(), ..WorkloadSpec::default() }])
-        .await
+    run(site, vec![work::in_sequence("sequence", count)]).await
 }
 
 /// Each with one step, all together.
 pub(crate) async fn at_once(site: &Site, count: usize) -> Duration {
-    let workflow = |number: usize| WorkloadSpec {
-        name: format!("one of many {number}"),
-        stages: vec![stage(&format!("many{number}"), &["true"])],
-        ..WorkloadSpec::default()
-    };
-    run(site, (0..count).map(workflow).collect()).await
+    run(site, (0..count).map(|number| work::in_sequence(&format!("many{number}"), 1)).collect()).await
 }
 
 /// One step that prints 200,000 lines of 80 characters.
@@ -31,14 +25,14 @@ pub(crate) async fn at_once(site: &Site, count: usize) -> Duration {
 /// If one of them is missing.
 pub(crate) async fn flood(site: &Site) -> Duration {
     let print = r#"sleep 2; awk 'BEGIN { for (i = 0; i < 200000; i++) printf "%080d\n", i }'"#;
-    let stages = vec![stage("flood", &["sh", "-c", print])];
-    let spec = WorkloadSpec { name: "flood".to_owned(), stages, ..WorkloadSpec::default() };
+    let spec = work::beside("flood", 1, &["sh", "-c", print]);
     let began = Instant::now();
     let id = site.stub.submit(spec);
     let workflow = site.stub.ended(&id).await;
     let took = began.elapsed() - Duration::from_secs(2);
     assert_eq!(workflow.state, State::Success);
-    let lines = site.stub.log(&id, "flood").into_iter().filter(|line| !line.bytes.starts_with(b"[piculet]")).count();
+    let log = site.stub.log(&id, &work::step_name("flood", 0));
+    let lines = log.into_iter().filter(|line| !line.bytes.starts_with(b"[piculet]")).count();
     assert_eq!(lines, 200_000, "lines of the flood that are stored");
     took
 }
@@ -51,17 +45,4 @@ async fn run(site: &Site, specs: Vec<WorkloadSpec>) -> Duration {
         assert_eq!(workflow.state, State::Success, "{workflow:#?}");
     }
     began.elapsed()
-}
-
-fn stage(name: &str, entrypoint: &[&str]) -> StageSpec {
-    let step = StepSpec {
-        id: format!("id{name}"),
-        name: name.to_owned(),
-        image: IMAGE.to_owned(),
-        entrypoint: entrypoint.iter().map(ToString::to_string).collect(),
-        workspace_base: "/woodpecker".to_owned(),
-        working_dir: "/woodpecker/src".to_owned(),
-        ..StepSpec::default()
-    };
-    StageSpec { steps: vec![step] }
 }
