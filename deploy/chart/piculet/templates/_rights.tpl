@@ -43,4 +43,9 @@
 - apiGroups: [""]
   resources: [pods, persistentvolumeclaims, services, secrets, configmaps]
   verbs: [list, delete]
+{{- if eq (include "piculet.isolation" .) "isolated" }}
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [list, delete]
+{{- end }}
 {{- end }}
