@@ -71,7 +71,8 @@ fn a_log_that_is_rotated_again_and_again_is_whole() {
         });
         let id = world.submit(vec![vec![job("bursts", bursts).kubernetes(options)]]);
         world.ended(&id).await;
-        has_all(world, "60 MB in bursts, rotated", &id, "bursts", &all_numbered(600_000, 100));
+        let said = all_but_doubts(world, "60 MB in bursts, rotated", &id, "bursts", &all_numbered(600_000, 100));
+        only_doubts(&said);
     });
 }
 
@@ -90,6 +91,11 @@ fn a_log_that_was_rotated_and_then_was_quiet_is_whole() {
             "{said:?}"
         );
     });
+}
+
+/// A real kubelet that is busy may leave a doubt about the end of a log; nothing else may be said of one that is whole.
+fn only_doubts(said: &[String]) {
+    assert!(said.is_empty() || is_real() && said.iter().all(|line| line.contains("could not be checked")), "{said:?}");
 }
 
 /// What is written before anybody can read it may be rotated away; then that is said.
@@ -127,10 +133,13 @@ fn a_beginning_that_the_node_threw_away_is_announced() {
 /// Which of the expected lines are not stored; the stored ones have to be expected, and in that order.
 fn holes(expected: &[String], stored: &[String]) -> Vec<std::ops::Range<usize>> {
     let mut holes: Vec<std::ops::Range<usize>> = Vec::new();
-    let mut stored = stored.iter().peekable();
+    let mut next = 0;
     for (at, line) in expected.iter().enumerate() {
-        // Of a line that a rotation went through, the rest is there.
-        if stored.next_if(|stored| *stored == line || (!stored.is_empty() && line.ends_with(*stored))).is_some() {
+        // Of a line that a rotation went through, the rest is there: it is known by the line behind it.
+        let is_rest = |stored: &str| !stored.is_empty() && line.ends_with(stored);
+        let goes_on = || stored.get(next + 1) == expected.get(at + 1);
+        if stored.get(next).is_some_and(|stored| stored == line || is_rest(stored) && goes_on()) {
+            next += 1;
             continue;
         }
         match holes.last_mut().filter(|hole| hole.end == at) {
@@ -138,7 +147,7 @@ fn holes(expected: &[String], stored: &[String]) -> Vec<std::ops::Range<usize>> 
             None => holes.push(at..at + 1),
         }
     }
-    assert_eq!(stored.next(), None, "it was never printed, or not here");
+    assert_eq!(stored.get(next), None, "it was never printed, or not here");
     holes
 }
 
